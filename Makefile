@@ -1,0 +1,28 @@
+# Two commands matter to a newcomer: `make demo` and `make test`.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.PHONY: install demo test test-slow check
+
+install: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("textvae needs Python 3.10 or newer; choose one with: make PYTHON=python3.11") if sys.version_info < (3, 10) else None'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: install
+	@$(BIN)/textvae demo
+
+test: install
+	$(BIN)/pytest -n 2 -m 'not slow'
+
+test-slow: install
+	$(BIN)/pytest -m slow
+
+check: install
+	$(BIN)/ruff check textvae tests
+	$(BIN)/ruff format --check textvae tests
+	$(BIN)/mypy --strict textvae

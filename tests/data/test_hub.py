@@ -1,0 +1,213 @@
+"""Tables and hub datasets, offline: lazily read, blank rows dropped, refusals in one sentence."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from textvae.data import hub
+from textvae.data.corpora import SPLITS, Corpus, open_corpus
+from textvae.data.rows import Column
+from textvae.data.tables import TABLE_SUFFIXES
+from textvae.errors import DataError
+
+Rows = Mapping[str, Sequence[Any]]
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
+
+
+def write_csv(path: Path, rows: Rows) -> None:
+    import csv
+
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([list(rows), *zip(*rows.values(), strict=True)])
+
+
+def write_json(path: Path, rows: Rows) -> None:
+    records = [dict(zip(rows, row, strict=True)) for row in zip(*rows.values(), strict=True)]
+    path.write_text("\n".join(json.dumps(record) for record in records), encoding="utf-8")
+
+
+def write_parquet(path: Path, rows: Rows) -> None:
+    import pyarrow.parquet
+
+    pyarrow.parquet.write_table(pyarrow.table(dict(rows)), path)
+
+
+WRITERS: dict[str, Callable[[Path, Rows], None]] = {
+    ".csv": write_csv,
+    ".json": write_json,
+    ".jsonl": write_json,
+    ".parquet": write_parquet,
+}
+
+
+def refusal(source: object, **options: str) -> str:
+    with pytest.raises(DataError) as caught:
+        open_corpus(str(source), **options)
+    message = str(caught.value)
+    assert message.endswith(".")
+    assert "\n" not in message
+    return message
+
+
+def test_every_suffix_has_a_writer() -> None:
+    assert set(WRITERS) == set(TABLE_SUFFIXES)
+
+
+@pytest.mark.parametrize("suffix", TABLE_SUFFIXES)
+def test_a_folder_of_tables(tmp_path: Path, suffix: str) -> None:
+    texts = ["one two", "", "  three\tfour\nfive ", "NA", "123", " \n "]
+    for name in ("train", "validation", "test"):
+        WRITERS[suffix](tmp_path / f"{name}{suffix}", {"label": [0] * 6, "text": texts})
+    corpus = open_corpus(str(tmp_path))
+    for split in SPLITS:
+        assert isinstance(corpus[split], Column)
+        assert list(corpus[split]) == ["one two", "three four five", "NA", "123"]
+        assert len(corpus[split]) == 4
+    assert "Blank lines skipped in train: 2." in corpus.remarks
+
+
+@pytest.mark.parametrize("suffix", TABLE_SUFFIXES)
+def test_one_table_is_cut_into_three(tmp_path: Path, suffix: str) -> None:
+    texts = [f"sentence {k} of many" for k in range(60)]
+    path = tmp_path / f"my{suffix}"
+    WRITERS[suffix](path, {"sentence": texts, "other": texts})
+    corpus = open_corpus(str(path))
+    assert {split: len(corpus[split]) for split in SPLITS} == {"train": 54, "valid": 3, "test": 3}
+    assert sorted(text for split in SPLITS for text in corpus[split]) == sorted(texts)
+    (plain := tmp_path / "my.txt").write_text("\n".join(texts))
+    assert corpus.digest() == open_corpus(str(plain)).digest()
+    assert corpus.name == "my"
+
+
+def test_a_column_is_a_sequence_that_reads_as_it_is_asked(tmp_path: Path) -> None:
+    texts = [f" text {k} " for k in range(40)]
+    write_csv(tmp_path / "a.csv", {"text": texts})
+    train = open_corpus(str(tmp_path / "a.csv"))["train"]
+    whole = list(train)
+    assert isinstance(train[2:9:3], Column)
+    assert list(train[2:9:3]) == whole[2:9:3]
+    assert list(train[::-1]) == whole[::-1]
+    assert (train[0], train[-1]) == (whole[0], whole[-1])
+    with pytest.raises(IndexError):
+        train[len(train)]
+
+
+def test_missing_values_are_blank(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "a.parquet", {"text": ["a b", None, "c d", "e f"]})
+    corpus = open_corpus(str(tmp_path / "a.parquet"))
+    assert sum(len(corpus[split]) for split in SPLITS) == 3
+    assert "Blank lines skipped in a.parquet: 1." in corpus.remarks
+
+
+def test_numbered_shards_are_one_split(tmp_path: Path) -> None:
+    for name in (
+        "train-00000-of-00002",
+        "train-00001-of-00002",
+        "valid-00000-of-00001",
+        "test-00000-of-00001",
+    ):
+        write_parquet(tmp_path / f"{name}.parquet", {"text": [f"in {name}"]})
+    assert list(open_corpus(str(tmp_path))["train"]) == [
+        "in train-00000-of-00002",
+        "in train-00001-of-00002",
+    ]
+
+
+def test_the_text_column(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    write_json(path, {"review": ["a b", "c d", "e f"], "stars": [1, 2, 3]})
+    assert "no column `text` or `sentence`: set `column` to one of review, stars" in refusal(path)
+    assert "no column `body`: set `column` to one of review, stars" in refusal(path, column="body")
+    assert "column stars holds int64, not text" in refusal(path, column="stars")
+    assert set(open_corpus(str(path), column="review")["train"]) <= {"a b", "c d", "e f"}
+
+
+@pytest.mark.parametrize("suffix", TABLE_SUFFIXES)
+def test_damaged_and_empty_tables(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(b"")
+    assert "is empty" in refusal(path)
+    path.write_bytes(b"text\n\xff\xfe\x00\x01{")
+    assert f"a{suffix}" in refusal(path)
+    WRITERS[suffix](path, {"text": ["", " ", ""]})
+    assert "holds no sentence in column text" in refusal(path)
+
+
+def test_a_nul_byte_is_refused(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"text": ["fine", "b\0d", "fine"]})
+    assert "a.json, row 2: holds a NUL byte" in refusal(tmp_path / "a.json")
+
+
+def tables(**splits: Sequence[str]) -> dict[str, Any]:
+    from datasets import Dataset
+
+    return {split: Dataset.from_dict({"text": list(texts)}) for split, texts in splits.items()}
+
+
+def test_a_dataset_without_valid_or_test_gives_some_of_its_train() -> None:
+    texts = [f"text {k}" for k in range(40)]
+    corpus = hub.corpus_of(tables(train=texts, test=["a test"], unsupervised=["x"]), "owner/the data")
+    assert corpus.name == "the-data"
+    assert {split: len(corpus[split]) for split in SPLITS} == {"train": 38, "valid": 2, "test": 1}
+    assert "has no valid split of its own" in corpus.remarks[0]
+    with pytest.raises(DataError, match="it has no train split: it holds test"):
+        hub.corpus_of(tables(test=["a"]), "it")
+
+
+def test_hf_reads_what_the_library_reads(tmp_path: Path) -> None:
+    for name in ("train", "validation", "test"):
+        write_csv(tmp_path / f"{name}.csv", {"text": [f"a {name} text", ""]})
+    corpus: Corpus = open_corpus(f"hf:{tmp_path}")
+    assert [list(corpus[split]) for split in SPLITS] == [
+        ["a train text"],
+        ["a validation text"],
+        ["a test text"],
+    ]
+
+
+def test_a_dataset_of_several_configurations_asks_for_one(tmp_path: Path) -> None:
+    entries = "".join(f"- config_name: {name}\n  data_files: {name}.csv\n" for name in ("first", "second"))
+    (tmp_path / "README.md").write_text(f"---\nconfigs:\n{entries}---\n")
+    for name in ("first", "second"):
+        write_csv(tmp_path / f"{name}.csv", {"text": [f"{name} {k}" for k in range(9)]})
+    message = refusal(f"hf:{tmp_path}")
+    assert "`config`" in message
+    assert "first" in message
+    assert "second" in message
+    assert "first" in refusal(f"hf:{tmp_path}", config="third")
+    assert "second" in open_corpus(f"hf:{tmp_path}", config="second")["train"][0]
+
+
+def test_a_hub_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(name: str, *_: object) -> Any:
+        raise ConnectionError(f"Couldn't reach '{name}' on the Hub")
+
+    monkeypatch.setattr(hub, "_download", unreachable)
+    assert "hf:owner/data cannot be read (Couldn't reach 'owner/data' on the Hub)" in refusal("hf:owner/data")
+
+
+def test_a_script_is_read_from_the_hubs_own_conversion(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+
+    def download(name: str, config: object, revision: object) -> Any:
+        asked.append(revision)
+        if revision is None:
+            raise RuntimeError("Dataset scripts are no longer supported, but found data.py")
+        return tables(train=["a"], validation=["b"], test=["c"])
+
+    monkeypatch.setattr(hub, "_download", download)
+    assert list(open_corpus("hf:data")["valid"]) == ["b"]
+    assert asked == [None, "refs/convert/parquet"]
+
+
+def test_the_terminal_stays_quiet(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    write_csv(tmp_path / "a.csv", {"text": ["a b", "c d", "e f"]})
+    open_corpus(str(tmp_path / "a.csv"))
+    assert capfd.readouterr() == ("", "")

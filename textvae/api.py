@@ -1,0 +1,207 @@
+"""A trained run in your hands: `textvae.load(run)` returns a `Vae` that encodes, decodes, samples and scores.
+
+vae = textvae.load("runs/demo")
+z = vae.encode(["the company said profits rose"])
+vae.decode(z)
+"""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from textvae import build
+from textvae.config import Config
+from textvae.data.batches import encode, in_order
+from textvae.data.tokenizers import UNK, Tokenizer, load_tokenizer
+from textvae.errors import ConfigError, RunError
+from textvae.evaluation.estimators import importance_weighted_nll, inert
+from textvae.evaluation.noise import SentenceNoise
+from textvae.generation import beam_search, generate, greedy, interpolate, sampling
+from textvae.models.distributions import Dirac
+from textvae.models.text_vae import TextVAE
+from textvae.runs import Run
+from textvae.training.checkpoints import load_best
+
+__all__ = ["CollapsedWarning", "Vae", "load"]
+
+MAX_LENGTH = 100
+"""Words after which a sentence that has not ended is cut off."""
+
+
+class CollapsedWarning(UserWarning):
+    """Greedy decoding of a model whose decoder does not listen to z."""
+
+
+class Vae:
+    """A trained model with its tokenizer; nothing here changes it."""
+
+    def __init__(self, model: TextVAE, tokenizer: Tokenizer, config: Config, collapsed: bool = False) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.config = config
+        self.collapsed = collapsed
+        self.device = next(model.parameters()).device
+
+    @property
+    def latent_dim(self) -> int:
+        return self.model.latent_dim
+
+    def encode(self, sentences: Sequence[str]) -> Tensor:
+        """Posterior means (B, D).
+
+        Raises
+        ------
+        RunError
+            For a language model, which has no z.
+        """
+        self._require_latent("encode")
+        self._require_sentences(sentences)
+        sequences = encode(sentences, self.tokenizer, self.config.data.max_length)
+        means = torch.empty(len(sequences), self.latent_dim)
+        with inert(self.model):
+            for indices, batch in in_order(sequences, 64):
+                means[torch.from_numpy(indices)] = self.model.posterior(batch.to(self.device)).mean.cpu()
+        return means
+
+    def decode(
+        self,
+        z: Tensor | np.ndarray,
+        *,
+        temperature: float | None = None,
+        top_p: float = 1.0,
+        beam: int = 1,
+        forbid_unknown: bool = False,
+        max_length: int = MAX_LENGTH,
+        seed: int = 0,
+    ) -> list[str]:
+        """Sentences for z (B, D): greedy, by beam search, or drawn at a temperature.
+
+        Raises
+        ------
+        ConfigError
+            If z has another width than the model, or an option is out of range.
+        """
+        z = torch.as_tensor(z, dtype=torch.get_default_dtype()).to(self.device)
+        self._check_decoding(z, temperature, top_p, beam, max_length)
+        forbidden = [UNK] if forbid_unknown else []
+        if temperature is not None:
+            choose = sampling(torch.Generator(self.device).manual_seed(seed), temperature, top_p)
+            rows = generate(self.model.decoder, z, choose, max_length, forbidden)
+        elif beam > 1:
+            rows = beam_search(self.model.decoder, z, beam, max_length, forbidden)
+        else:
+            rows = generate(self.model.decoder, z, greedy, max_length, forbidden)
+        if temperature is None:
+            self._warn_if_collapsed(rows)
+        return [self.tokenizer.decode(row) for row in rows]
+
+    def sample(
+        self,
+        n: int = 5,
+        *,
+        seed: int = 0,
+        temperature: float | None = 1.0,
+        top_p: float = 1.0,
+        beam: int = 1,
+        forbid_unknown: bool = False,
+        max_length: int = MAX_LENGTH,
+    ) -> list[str]:
+        """Sentences with z ~ p(z); words are drawn at `temperature`, or greedy or by beam where it is None."""
+        if n < 1:
+            raise ConfigError(f"sample: ask for at least 1 sentence, not {n}")
+        noise = torch.randn((n, self.latent_dim), generator=torch.Generator().manual_seed(seed))
+        with inert(self.model):
+            z = self.model.prior().transport(noise.to(self.device))
+        return self.decode(
+            z,
+            temperature=temperature,
+            top_p=top_p,
+            beam=beam,
+            forbid_unknown=forbid_unknown,
+            max_length=max_length,
+            seed=seed,
+        )
+
+    def reconstruct(self, sentences: Sequence[str], *, beam: int = 1) -> list[str]:
+        """Each sentence encoded to its posterior mean and decoded again."""
+        return self.decode(self.encode(sentences), beam=beam)
+
+    def interpolate(self, a: str, b: str, steps: int = 7, *, slerp: bool = False) -> list[str]:
+        """Sentences decoded along the way from a's posterior mean to b's, both ends included."""
+        if steps < 2:
+            raise ConfigError(f"interpolate: at least 2 steps are needed, the two ends, not {steps}")
+        first, second = self.encode([a, b])
+        return self.decode(interpolate(first, second, steps, slerp))
+
+    def score(self, sentences: Sequence[str], samples: int = 100, *, seed: int = 0) -> Tensor:
+        """Importance-weighted estimates of log p(x) (B,), from `samples` draws each; exact for a language model.
+
+        Raises
+        ------
+        RunError
+            For a deterministic autoencoder, which has no likelihood.
+        """
+        self._require_sentences(sentences)
+        if samples < 1:
+            raise ConfigError(f"score: at least 1 sample is needed, not {samples}")
+        sequences = encode(sentences, self.tokenizer, self.config.data.max_length)
+        with inert(self.model):
+            if isinstance(self.model.posterior(next(in_order(sequences, 1))[1].to(self.device)), Dirac):
+                raise RunError("a deterministic autoencoder has no likelihood to score with")
+        noise = SentenceNoise(seed, self.latent_dim)
+        return -importance_weighted_nll(self.model, sequences, samples, noise)
+
+    def _require_latent(self, what: str) -> None:
+        if self.latent_dim == 0:
+            raise RunError(f"{what}: this run is a language model (latent_dim 0), it has no z")
+
+    @staticmethod
+    def _require_sentences(sentences: Sequence[str]) -> None:
+        if isinstance(sentences, str):
+            raise ConfigError("give a list of sentences, not one string")
+        if not sentences:
+            raise ConfigError("there are no sentences to read")
+
+    def _check_decoding(
+        self, z: Tensor, temperature: float | None, top_p: float, beam: int, max_length: int
+    ) -> None:
+        if z.ndim != 2 or z.shape[1] != self.latent_dim:
+            raise ConfigError(f"decode: z must have the shape (B, {self.latent_dim}), not {tuple(z.shape)}")
+        if temperature is not None and not temperature > 0:
+            raise ConfigError(f"temperature must be positive, not {temperature}; greedy decoding is its limit 0")
+        if not 0 < top_p <= 1:
+            raise ConfigError(f"top-p must lie in (0, 1], not {top_p}")
+        if beam < 1 or max_length < 1:
+            raise ConfigError("beam and max_length must be at least 1")
+
+    def _warn_if_collapsed(self, rows: list[list[int]]) -> None:
+        same = len(rows) > 1 and len({tuple(row) for row in rows}) == 1
+        if self.latent_dim and (same or self.collapsed):
+            warnings.warn(
+                "the model looks collapsed: its decoder does not listen to z, so greedy decoding says the same "
+                "for every z; draw at a temperature, or train with a remedy (textvae remedies)",
+                CollapsedWarning,
+                stacklevel=4,
+            )
+
+
+def load(run: str | Path, device: str | torch.device = "cpu") -> Vae:
+    """The trained model of a run directory; no other argument is needed.
+
+    Raises
+    ------
+    RunError
+        If there is no such run, it has not been trained, or a file of it is damaged.
+    """
+    directory = Run.open(run)
+    config = directory.config
+    tokenizer = load_tokenizer(directory.tokenizer)
+    with torch.random.fork_rng(devices=[]):
+        model = build.model(config, tokenizer.size).to(device)
+    load_best(directory, model)
+    verdict = str(directory.evaluation.get("valid", {}).get("verdict", ""))
+    return Vae(model.eval(), tokenizer, config, collapsed=verdict.startswith("collapsed"))

@@ -1,0 +1,288 @@
+"""The typed schema of a run's settings, and how files and options are merged into one.
+
+Mappings merge left to right, options last; a member of a slot (`kind: …`) with another kind replaces the
+one before it whole. Every value remembers which file or option set it, so that an error can say so.
+
+What a slot's members are is not known here: `textvae.build` reads that off their constructors.
+"""
+
+import difflib
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from annotated_types import Ge, Gt, Lt
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
+
+from textvae.errors import ConfigError
+from textvae.fields import Count, Natural, Positive
+
+__all__ = [
+    "Config",
+    "Draft",
+    "Member",
+    "changed_keys",
+    "epochs",
+    "one_sentence",
+    "recipe_files",
+    "signature",
+]
+
+EPOCHS = re.compile(r"(\d+(?:\.\d+)?) epochs?")
+RUNTIME = ("device", "threads", "training.budget", "training.checkpoint_every")
+"""Keys that may change between two calls on one run: they do not alter what its steps compute."""
+
+
+def epochs(value: object) -> float | None:
+    """The number in `"10 epochs"`, or None for anything else."""
+    match = EPOCHS.fullmatch(value.strip()) if isinstance(value, str) else None
+    return float(match[1]) if match else None
+
+
+def _duration(value: int | str) -> int | str:
+    if isinstance(value, str) and epochs(value) is None:
+        raise ValueError('write a number of steps, or "10 epochs"')
+    return value
+
+
+Duration = Annotated[Annotated[int, Ge(0)] | str, AfterValidator(_duration)]
+"""A number of optimiser steps, or text such as `"10 epochs"`."""
+
+
+class Section(BaseModel):
+    """A mapping with known keys only."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Member(BaseModel):
+    """A member of a slot: its kind and its constructor's arguments."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    kind: str
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+
+class Data(Section):
+    """Which sentences, and how they become tokens and batches."""
+
+    corpus: str = "grammar"
+    column: str | None = None
+    tokenizer: Literal["word", "unigram", "bpe", "char"] = "word"
+    min_count: Count = 1
+    vocabulary_size: Count | None = None
+    max_length: Count | None = 200
+    batch_size: Count = 32
+
+
+class Model(Section):
+    """The sizes and families of posterior, prior and decoder."""
+
+    latent_dim: Natural = 32
+    encoder: Member = Member(kind="lstm")
+    posterior: Member = Member(kind="diagonal")
+    prior: Member = Member(kind="standard_normal")
+    decoder: Member = Member(kind="lstm")
+    init_range: Positive | None = None
+    embedding_init_range: Positive | None = None
+
+
+class Objective(Section):
+    """loss = distortion + weight(step) · penalty."""
+
+    weight: Member = Member(kind="constant")
+    penalty: Member = Member(kind="rate")
+    word_dropout: Member = Member.model_validate({"kind": "constant", "value": 0.0})
+    samples: Count = 1
+
+
+class Decay(Section):
+    """Multiply the learning rate by `factor` and go back to the best weights when valid stops improving."""
+
+    factor: Annotated[float, Gt(0), Lt(1)] = 0.5
+    patience: Count = 2
+    after: Duration = 0
+    times: Count = 5
+
+
+class Training(Section):
+    """Budget, optimiser, and when to look at valid."""
+
+    budget: Duration = "10 epochs"
+    optimiser: Member = Member(kind="adam")
+    update: Member = Member(kind="joint")
+    decay: Decay | None = None
+    stop_after: Count | None = None
+    validate_every: Duration = "1 epochs"
+    log_every: Annotated[int, Ge(1)] = 50
+    checkpoint_every: Count | None = None
+
+
+class Config(Section):
+    """Everything that determines a run."""
+
+    seed: Natural = 0
+    device: str = "cpu"
+    threads: Count | None = None
+    data: Data = Data()
+    model: Model = Model()
+    objective: Objective = Objective()
+    training: Training = Training()
+
+    def plain(self) -> dict[str, Any]:
+        """As nested plain mappings, defaults included."""
+        return self.model_dump(mode="json")
+
+
+@dataclass
+class Draft:
+    """Settings being merged onto the defaults: values, and for every dotted key who set it."""
+
+    values: dict[str, Any] = field(default_factory=lambda: Config().plain())
+    origin: dict[str, str] = field(default_factory=dict)
+
+    def merge_file(self, name: str) -> None:
+        """Merge a YAML file, or a recipe that ships with textvae, by name."""
+        path = _resolve(name)
+        try:
+            loaded = yaml.safe_load(path.read_text("utf-8"))
+        except yaml.YAMLError as error:
+            raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: cannot be read: {error}") from None
+        if not isinstance(loaded or {}, dict):
+            raise ConfigError(f"{path}: a configuration is a mapping of sections such as model and training")
+        self.merge(loaded or {}, str(path))
+
+    def merge(self, values: Mapping[str, Any], origin: str) -> None:
+        """Merge a nested mapping; later values win."""
+        _merge(self.values, values, (), origin, self.origin)
+
+    def set(self, key: str, value: Any) -> None:
+        """Merge one option such as `training.optimiser.lr` = 0.5."""
+        nested: Any = value
+        for part in reversed(key.split(".")):
+            nested = {part: nested}
+        self.merge(nested, f"--{key}")
+
+    def config(self) -> Config:
+        """The typed settings; members' arguments are still to be checked by `textvae.build`."""
+        try:
+            return Config.model_validate(self.values)
+        except ValidationError as error:
+            raise ConfigError(self.explain(error, (), Config)) from None
+
+    def explain(self, error: ValidationError, at: tuple[str, ...], schema: type[BaseModel]) -> str:
+        """One sentence for the first error: who set the key, which key, what is valid."""
+        first = error.errors()[0]
+        place = (*at, *(str(part) for part in first["loc"]))
+        return one_sentence(first, place, self.whose(place), schema)
+
+    def whose(self, place: tuple[str, ...]) -> str:
+        """The file or option that set this key, or the nearest one above or below it."""
+        for end in range(len(place), 0, -1):
+            prefix = ".".join(place[:end])
+            for key, origin in self.origin.items():
+                if key == prefix or key.startswith(prefix + "."):
+                    return origin
+        return "the configuration"
+
+
+def one_sentence(error: ErrorDetails, place: tuple[str, ...], whose: str, schema: type[BaseModel]) -> str:
+    """A validation error in one sentence that names the key and the valid choices."""
+    location = tuple(str(part) for part in error["loc"])
+    shown = [part for part in place if part not in {"int", "float", "str", "Decay"} and "[" not in part]
+    key = ".".join(shown)
+    if error["type"] == "extra_forbidden":
+        return f"{whose}: unknown key {key}{_suggest(location, schema)}"
+    if error["type"] == "missing":
+        return f"{whose}: {key} must be given"
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{whose}: {key}: {message[0].lower()}{message[1:]}, not {error['input']!r}"
+
+
+def _suggest(location: tuple[str, ...], schema: type[BaseModel]) -> str:
+    for part in location[:-1]:
+        inner = schema.model_fields[part].annotation if part in schema.model_fields else None
+        candidates = [inner, *getattr(inner, "__args__", ())]
+        schema = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), schema)
+    choices = list(schema.model_fields)
+    close = difflib.get_close_matches(location[-1], choices, n=1)
+    guess = f" (did you mean {close[0]}?)" if close else ""
+    return f"{guess}; valid keys are {', '.join(choices)}" if choices else "; it takes no arguments"
+
+
+def _merge(
+    into: dict[str, Any],
+    values: Mapping[str, Any],
+    at: tuple[str, ...],
+    origin: str,
+    origins: dict[str, str],
+) -> None:
+    for name, value in values.items():
+        place = (*at, str(name))
+        old = into.get(name)
+        if isinstance(value, Mapping):
+            other = "kind" in value and isinstance(old, Mapping) and old.get("kind") != value["kind"]
+            into[name] = {} if other or not isinstance(old, dict) else old
+            _merge(into[name], value, place, origin, origins)
+        else:
+            into[name] = value
+        origins[".".join(place)] = origin
+
+
+def _recipes() -> Path:
+    """Where the corpora and remedies lie: inside an installed package, or beside it in a checkout."""
+    packaged = Path(__file__).parent / "recipes"
+    return packaged if packaged.is_dir() else Path(__file__).parent.parent / "experiments"
+
+
+def recipe_files(folder: Literal["corpora", "remedies"]) -> list[Path]:
+    """The YAML files that ship with textvae, sorted by name."""
+    return sorted((_recipes() / folder).glob("*.yaml"))
+
+
+def _resolve(name: str) -> Path:
+    if name.endswith((".yaml", ".yml")):
+        if not Path(name).is_file():
+            raise ConfigError(f"{name}: no such file")
+        return Path(name)
+    known = {path.stem: path for path in [*recipe_files("corpora"), *recipe_files("remedies")]}
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=1)
+        guess = f" (did you mean {close[0]}?)" if close else ""
+        raise ConfigError(
+            f"{name}: no corpus or remedy of this name{guess}; choose from {', '.join(sorted(known))}, "
+            "or give a file that ends in .yaml"
+        )
+    return known[name]
+
+
+def _flat(values: Mapping[str, Any], at: str = "") -> Iterable[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{at}{name}.")
+        else:
+            yield f"{at}{name}", value
+
+
+def changed_keys(old: Config, new: Config) -> list[str]:
+    """Dotted keys that differ and may not change on an existing run."""
+    before, after = dict(_flat(old.plain())), dict(_flat(new.plain()))
+    keys = sorted(before.keys() | after.keys())
+    return [key for key in keys if key not in RUNTIME and before.get(key) != after.get(key)]
+
+
+def signature(config: Config) -> str:
+    """A short hash of all that determines what the run's steps compute."""
+    values = {key: value for key, value in _flat(config.plain()) if key not in RUNTIME}
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]

@@ -1,0 +1,119 @@
+"""What a person sees: progress and remarks on stderr, tables on stdout."""
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+__all__ = ["TrainingDisplay", "counting", "evaluation_table", "remark", "table"]
+
+
+def remark(sentence: str) -> None:
+    """One line on stderr."""
+    print(sentence, file=sys.stderr, flush=True)
+
+
+def table(title: str, headings: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
+    """A table on stdout; the first column to the left, the others to the right."""
+    made = Table(title=title, title_justify="left", title_style="bold", show_edge=False)
+    for place, heading in enumerate(headings):
+        made.add_column(heading, justify="right" if place else "left", overflow="fold")
+    for row in rows:
+        made.add_row(*(str(cell) for cell in row))
+    Console(width=None if sys.stdout.isatty() else 110, highlight=False).print(made)
+
+
+def evaluation_table(title: str, splits: Mapping[str, Mapping[str, Any]]) -> None:
+    """The numbers of an evaluation, a column for each split, the estimator's settings beside them."""
+    rows = [(label, *(show(split) for split in splits.values())) for label, show in ROWS]
+    table(title, ["nats per sentence unless said", *splits], rows)
+    for name, split in splits.items():
+        print(f"{name}: {split['verdict']}")
+
+
+def number(value: Any, digits: int = 2) -> str:
+    """A number, or — where it is undefined."""
+    return "—" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:,.{digits}f}"
+
+
+def _value(key: str, digits: int = 2) -> Callable[[Mapping[str, Any]], str]:
+    def show(split: Mapping[str, Any]) -> str:
+        error = split.get(f"{key}_se")
+        return number(split[key], digits) + ("" if error is None else f" ± {error:.{digits}f}")
+
+    return show
+
+
+ROWS: tuple[tuple[str, Callable[[Mapping[str, Any]], str]], ...] = (
+    ("sentences", _value("sentences")),
+    ("tokens, EOS counted", _value("tokens")),
+    ("unknown rate", _value("unknown_rate", 4)),
+    ("distortion  −E log p(x|z)", _value("distortion")),
+    ("rate  KL(q(z|x) ‖ p(z))", _value("rate")),
+    ("−ELBO", lambda s: "—" if s["elbo"] is None else f"{-s['elbo']:.2f} ± {s['elbo_se'] or 0:.2f}"),
+    ("importance-weighted NLL", _value("iwae_nll")),
+    ("    with K samples", _value("iwae_samples")),
+    ("exact NLL of the grammar", _value("exact_nll")),
+    ("    NLL above it, paired", _value("excess_nll")),
+    ("perplexity from −ELBO", _value("perplexity_elbo")),
+    ("perplexity from K samples", _value("perplexity_iwae")),
+    ("active units", _value("active_units")),
+    ("mutual information  I(x; z)", _value("mutual_information")),
+    ("    capped at ln N, N =", _value("mutual_information_reference")),
+    ("listening  G", _value("listening")),
+)
+
+
+class TrainingDisplay:
+    """A live line where stderr is a terminal, plain lines where it is not."""
+
+    def __init__(self, start: int, budget: int) -> None:
+        self.budget = budget
+        self.live = sys.stderr.isatty()
+        self.bar = Progress(
+            TextColumn("training"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[values]}"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            disable=not self.live,
+        )
+        self.task = self.bar.add_task("training", total=budget, completed=start, values="")
+        self.shown = start
+
+    def __enter__(self) -> "TrainingDisplay":
+        self.bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.bar.stop()
+
+    def step(self, step: int, values: dict[str, float]) -> None:
+        """Show a row of training means."""
+        speed = values["tokens_per_second"]
+        line = f"distortion {values['distortion']:.1f}  rate {values['rate']:.2f}  β {values['weight']:.2f}"
+        line += f"  {speed:,.0f} tokens/s"
+        self.bar.update(self.task, completed=step, values=line)
+        if not self.live and (step - self.shown >= self.budget / 20 or step == self.budget):
+            self.shown = step
+            remark(f"step {step}/{self.budget}  {line}")
+
+    def remark(self, sentence: str) -> None:
+        """A line above the live one."""
+        if self.live:
+            self.bar.console.print(sentence, highlight=False)
+        else:
+            remark(sentence)
+
+
+@contextmanager
+def counting(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A progress bar on stderr; call the result with how many more are done."""
+    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda n: bar.advance(task, n)

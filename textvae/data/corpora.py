@@ -1,0 +1,115 @@
+"""Every corpus by its name or path: `open_corpus` knows what there is and says so when a name is wrong."""
+
+import difflib
+from pathlib import Path
+from typing import NamedTuple
+
+from textvae.data.corpus import SPLITS, Corpus, safe_name
+from textvae.data.hub import open_hub
+from textvae.data.ptb import find_ptb, open_ptb, ptb_folders, standard_remark
+from textvae.data.remarks import word_remarks
+from textvae.data.splits import CARVED, carve, files_by_split, find_splits
+from textvae.data.tables import TABLE_SUFFIXES, open_table, open_table_folder
+from textvae.data.text import TEXT_SUFFIXES, blank_remark, read_text
+from textvae.errors import DataError
+
+__all__ = ["SPLITS", "Corpus", "KnownCorpus", "known_corpora", "open_corpus"]
+
+TORCHTEXT = "torchtext:"
+
+
+class KnownCorpus(NamedTuple):
+    """A row of `textvae corpus list`."""
+
+    source: str
+    what: str
+    where: str
+
+
+def known_corpora() -> list[KnownCorpus]:
+    """What `open_corpus` takes, and where each is found or how to get it."""
+    found = next((str(folder) for folder in ptb_folders() if folder.is_dir()), None)
+    ptb = found or "not here: textvae corpus fetch ptb"
+    return [
+        KnownCorpus("grammar", "news-like English with exact log-probabilities", "embedded"),
+        KnownCorpus("ptb", "Penn Treebank, Mikolov's preprocessing", ptb),
+        KnownCorpus("torchtext:PennTreebank", "the same files, read by torchtext", ptb),
+        KnownCorpus("hf:NAME", "a dataset of the Hugging Face hub", "fetched when first used"),
+        KnownCorpus("FOLDER", "train, valid and test as .txt, .txt.gz, .csv, .json, .jsonl or .parquet", "yours"),
+        KnownCorpus("FILE", "one such file, cut 90 / 5 / 5", "yours"),
+    ]
+
+
+def open_corpus(source: str, *, column: str | None = None, config: str | None = None) -> Corpus:
+    """The corpus `source`: a name of `known_corpora`, a folder or a file.
+
+    `column` names the text column of a table or hub dataset, `config` the configuration of the latter.
+    """
+    if source == "grammar":
+        return _open_grammar()
+    if source == "ptb":
+        return open_ptb()
+    if source.startswith(TORCHTEXT):
+        return _open_torchtext(source.removeprefix(TORCHTEXT))
+    if source.startswith("hf:"):
+        return _with_word_remarks(open_hub(source.removeprefix("hf:"), column=column, config=config))
+    path = Path(source).expanduser()
+    if not source or not path.exists():
+        raise DataError(_unknown(source, path))
+    return _with_word_remarks(_open_folder(path, column) if path.is_dir() else _open_file(path, column))
+
+
+def _open_grammar() -> Corpus:
+    from textvae.data.grammar import embedded_grammar, embedded_split
+
+    splits = {split: [sentence.text for sentence in embedded_split(split)] for split in SPLITS}
+    return Corpus("grammar", splits, grammar=embedded_grammar())
+
+
+def _open_torchtext(name: str) -> Corpus:
+    from textvae.data.torchtext_bridge import penn_treebank
+
+    if name != "PennTreebank":
+        raise DataError(f"There is no corpus `{TORCHTEXT}{name}`: the only one is {TORCHTEXT}PennTreebank.")
+    files = find_ptb()
+    return Corpus("ptb-torchtext", penn_treebank(files), (standard_remark(files),))
+
+
+def _open_folder(folder: Path, column: str | None) -> Corpus:
+    tables = any(files_by_split(folder, TABLE_SUFFIXES).values())
+    if tables and not any(files_by_split(folder, TEXT_SUFFIXES).values()):
+        return open_table_folder(folder, column)
+    texts = {split: read_text(paths[0]) for split, paths in find_splits(folder, TEXT_SUFFIXES).items()}
+    remarks = [remark for split, text in texts.items() for remark in blank_remark(text.blank, split)]
+    splits = {split: text.sentences for split, text in texts.items()}
+    return Corpus(safe_name(folder.resolve().name), splits, tuple(remarks))
+
+
+def _open_file(path: Path, column: str | None) -> Corpus:
+    name = path.name.lower()
+    if name.endswith(TABLE_SUFFIXES):
+        return open_table(path, column)
+    if not name.endswith(TEXT_SUFFIXES):
+        choices = ", ".join((*TEXT_SUFFIXES, *TABLE_SUFFIXES))
+        raise DataError(f"{path} is no corpus by its name: it should end in one of {choices}.")
+    text = read_text(path)
+    parts = carve(text.sentences, ("valid", "test"), str(path))
+    splits = {split: [text.sentences[k] for k in positions] for split, positions in parts.items()}
+    remarks = (*blank_remark(text.blank, path.name), CARVED.format(name=path.name, missing="valid or test"))
+    return Corpus(safe_name(path.name.split(".")[0]), splits, remarks)
+
+
+def _with_word_remarks(corpus: Corpus) -> Corpus:
+    remarks = (*corpus.remarks, *word_remarks(corpus["train"]))
+    return Corpus(corpus.name, corpus.splits, remarks)
+
+
+def _unknown(source: str, path: Path) -> str:
+    names = ["grammar", "ptb", f"{TORCHTEXT}PennTreebank"]
+    beside = [str(path.with_name(other.name)) for other in path.parent.glob("*")] if path.name else []
+    close = difflib.get_close_matches(source, [*names, *beside], n=1)
+    meant = f" (did you mean `{close[0]}`?)" if close else ""
+    return (
+        f"There is no corpus `{source}`{meant}: choose {', '.join(names)}, hf:NAME, a folder with train,"
+        f" valid and test files, or one file ({', '.join((*TEXT_SUFFIXES, *TABLE_SUFFIXES))})."
+    )

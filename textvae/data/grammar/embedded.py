@@ -1,0 +1,96 @@
+"""The embedded corpus: its grammar, assembled from rules and lexicon, and its splits.
+
+The splits are independent draws, not de-duplicated. Their seeds are digests, which no seed of a fresh
+stream will meet by chance.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from functools import cache
+from itertools import islice
+
+from textvae.data.grammar.english import AGREEING, AGREEMENT, COUPLINGS, FACTORS, RULES
+from textvae.data.grammar.grammar import Grammar, Sentence
+from textvae.data.grammar.inflection import gerund, indefinite, lemma, past, plural, third_person
+from textvae.data.grammar.lexicon import ANY, BY_POLARITY, BY_TOPIC, LISTS
+from textvae.errors import DataError
+
+__all__ = ["SPLIT_SIZES", "embedded_grammar", "embedded_split"]
+
+SPLIT_SIZES = {"train": 20_000, "valid": 2_000, "test": 2_000}
+
+FORMS: Mapping[str, Callable[[str], str]] = {
+    "": lemma,
+    ".a": indefinite,
+    ".plural": plural,
+    ".third": third_person,
+    ".past": past,
+    ".gerund": gerund,
+}
+"""Made of every list, nouns or verbs: the grammar keeps what some rule asks for."""
+
+
+@cache
+def embedded_grammar() -> Grammar:
+    """The embedded corpus's grammar."""
+    rules = dict(RULES)
+    for name, words in LISTS.items():
+        rules |= _inflected(name, {ANY: words})
+    for name, by_topic in BY_TOPIC.items():
+        rules |= _inflected(name, by_topic)
+    for name, by_polarity in BY_POLARITY.items():
+        rules |= _polar(name, by_polarity)
+    for form in FORMS:
+        rules[f"say{form}"] = _by_value(f"{{say_*{form}}} | certainty=*", "firm", "hedged")
+    for name, text in AGREEING.items():
+        rules |= _agreeing(name, text)
+    return Grammar(FACTORS, rules, COUPLINGS)
+
+
+@cache
+def embedded_split(name: str) -> list[Sentence]:
+    """The sentences of a split: train, valid or test."""
+    if name not in SPLIT_SIZES:
+        raise DataError(f"the embedded corpus has no split {name!r}; choose from {', '.join(SPLIT_SIZES)}")
+    seed = int(hashlib.sha256(f"textvae embedded {name}".encode()).hexdigest(), 16)
+    return list(islice(embedded_grammar().stream(seed), SPLIT_SIZES[name]))
+
+
+def _inflected(name: str, by_topic: Mapping[str, str]) -> dict[str, str]:
+    """A rule for every form of a list."""
+    return {f"{name}{form}": _listed(by_topic, inflect) for form, inflect in FORMS.items()}
+
+
+def _listed(by_topic: Mapping[str, str], inflect: Callable[[str], str]) -> str:
+    """The topic's own words, and one time in five those of all topics, where a list has both."""
+    lines = []
+    for topic, entries in by_topic.items():
+        words = " ".join(map(inflect, entries.split()))
+        lines.append(f"1 ~ {words}" if topic == ANY else f"4 ~ {words} | topic={topic}")
+    return "\n".join(lines)
+
+
+def _polar(name: str, by_polarity: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+    """Lists of either polarity; the sentence's own, nine times in ten; and what contrasts with it."""
+    rules: dict[str, str] = {}
+    for polarity, by_topic in by_polarity.items():
+        rules |= _inflected(f"{name}.{polarity}", by_topic)
+    for form in FORMS:
+        good, bad = f"{{{name}.good{form}}}", f"{{{name}.bad{form}}}"
+        rules[f"{name}{form}"] = f"9/1 {good} | polarity=good\n9/1 {bad} | polarity=bad"
+        rules[f"contrary_{name}{form}"] = f"9/1 {bad} | polarity=good\n9/1 {good} | polarity=bad"
+    return rules
+
+
+def _agreeing(name: str, text: str) -> dict[str, str]:
+    """A rule for subjects of either number, and the one that follows the number factor."""
+    rules = {name: _by_value(f"{{{name}.*}} | number=*", *AGREEMENT)}
+    for number, words in AGREEMENT.items():
+        rules[f"{name}.{number}"] = text
+        for placeholder, word in words.items():
+            rules[f"{name}.{number}"] = rules[f"{name}.{number}"].replace(placeholder, word)
+    return rules
+
+
+def _by_value(line: str, *values: str) -> str:
+    return "\n".join(line.replace("*", value) for value in values)

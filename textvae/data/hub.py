@@ -1,0 +1,83 @@
+"""Datasets of the Hugging Face hub: `hf:NAME`, read lazily from the memory-mapped cache of `datasets`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from textvae.data.corpus import SPLITS, Corpus, safe_name
+from textvae.data.rows import Column, choose_column, first_line, open_column, quiet
+from textvae.data.splits import CARVED, carve
+from textvae.data.text import blank_remark
+from textvae.errors import DataError
+
+__all__ = ["PARQUET", "corpus_of", "open_hub"]
+
+# Where the hub keeps its own conversion of every dataset, also of those that are scripts.
+PARQUET = "refs/convert/parquet"
+
+_NAMES = {"train": ("train",), "valid": ("validation", "valid", "val", "dev"), "test": ("test",)}
+
+
+def open_hub(name: str, *, column: str | None = None, config: str | None = None) -> Corpus:
+    """The dataset `name` of the hub."""
+    if not name:
+        raise DataError("hf: names no dataset; write hf:NAME or hf:OWNER/NAME.")
+    return corpus_of(_load(name, config), name, column)
+
+
+def corpus_of(tables: Mapping[str, Any], name: str, column: str | None = None) -> Corpus:
+    """A corpus from `datasets.Dataset`s by split name; a split they lack is set aside from train."""
+    tables = _by_split(tables, name)
+    splits: dict[str, Column] = {}
+    remarks: list[str] = []
+    for split, rows in tables.items():
+        where = f"{name} ({split})"
+        splits[split], blank = open_column(rows, choose_column(rows, column, where), where)
+        remarks += blank_remark(blank, where)
+    missing = [split for split in SPLITS if split not in splits]
+    if missing:
+        parts = carve(splits["train"], missing, name)
+        splits |= {split: splits["train"].select(positions) for split, positions in parts.items()}
+        remarks.append(CARVED.format(name=name, missing=" or ".join(missing)))
+    return Corpus(safe_name(name.split("/")[-1]), splits, tuple(remarks))
+
+
+def _by_split(tables: Mapping[str, Any], name: str) -> dict[str, Any]:
+    found = {
+        split: tables[alias]
+        for split in SPLITS
+        for alias in [next((alias for alias in _NAMES[split] if alias in tables), None)]
+        if alias is not None
+    }
+    if "train" not in found:
+        raise DataError(f"{name} has no train split: it holds {', '.join(map(str, tables)) or 'none'}.")
+    return found
+
+
+def _load(name: str, config: str | None) -> Mapping[str, Any]:
+    try:
+        return _download(name, config, None)
+    except Exception as error:  # the hub's client raises whatever its many layers do
+        if "scripts are no longer supported" not in str(error):
+            raise _refusal(name, error) from error
+    try:
+        return _download(name, config, PARQUET)
+    except Exception as error:
+        raise _refusal(name, error) from error
+
+
+def _download(name: str, config: str | None, revision: str | None) -> Mapping[str, Any]:
+    from datasets import load_dataset
+
+    with quiet(bars=True):
+        loaded: Mapping[str, Any] = load_dataset(name, config, revision=revision)
+    return loaded
+
+
+def _refusal(name: str, error: Exception) -> DataError:
+    if "Config name is missing" in str(error) or "BuilderConfig" in str(error):
+        listed = " ".join(str(error).split())
+        return DataError(f"hf:{name} needs `config`, one of its configurations: {listed}")
+    return DataError(
+        f"hf:{name} cannot be read ({first_line(error)}): check the name and the connection,"
+        " or give the path of a local copy."
+    )

@@ -1,0 +1,160 @@
+"""What `textvae corpus info` tells: sizes, lengths, unknown words, repeats, and the grammar's exact figures.
+
+The vocabulary comes from train alone. Tokens count one EOS a sentence; lengths and types do not.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+
+from textvae.data.corpus import SPLITS, Corpus
+from textvae.data.grammar import Grammar
+from textvae.data.tokenizers import UNK, Tokenizer, train_tokenizer
+
+__all__ = ["CorpusInfo", "Estimate", "GrammarInfo", "SplitInfo", "corpus_info"]
+
+FRESH = 5000
+FRESH_SEED = 0  # no split's seed
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean and its standard error."""
+
+    mean: float
+    error: float
+
+    def __str__(self) -> str:
+        return f"{self.mean:.3f} ± {self.error:.3f}"
+
+
+@dataclass(frozen=True)
+class SplitInfo:
+    """One split, in the tokenizer's tokens."""
+
+    split: str
+    sentences: int
+    tokens: int
+    types: int
+    longest: int
+    unknown: int
+    seen_in_train: float | None
+
+    @property
+    def mean_length(self) -> float:
+        """Tokens a sentence, without EOS."""
+        return self.tokens / self.sentences - 1
+
+    @property
+    def unknown_rate(self) -> float:
+        """Unknown tokens as a share of all, EOS included: of what a perplexity averages over."""
+        return self.unknown / self.tokens
+
+
+@dataclass(frozen=True)
+class GrammarInfo:
+    """In nats: entropy over `fresh` new sentences, exact NLL over each split, information over valid."""
+
+    fresh: int
+    entropy: Estimate
+    nll: Mapping[str, Estimate]
+    information: Mapping[str, Estimate]
+
+
+@dataclass(frozen=True)
+class CorpusInfo:
+    """Everything at once; `facts` and `rows` are its two tables, as strings."""
+
+    name: str
+    tokenizer: str
+    predicted: int
+    digest: str
+    splits: tuple[SplitInfo, ...]
+    grammar: GrammarInfo | None
+    remarks: tuple[str, ...]
+
+    def facts(self) -> list[tuple[str, str]]:
+        """Label and value of what belongs to the corpus as a whole."""
+        tokens = f"{self.tokenizer}, {self.predicted:,} predicted types"
+        facts = [("corpus", self.name), ("tokens", tokens), ("sha256", self.digest)]
+        return facts + (_grammar_facts(self.grammar) if self.grammar else [])
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """The table of splits, its header first."""
+        return [
+            ("", *(info.split for info in self.splits)),
+            ("sentences", *(f"{info.sentences:,}" for info in self.splits)),
+            ("tokens, with EOS", *(f"{info.tokens:,}" for info in self.splits)),
+            ("types, without EOS", *(f"{info.types:,}" for info in self.splits)),
+            ("mean length, without EOS", *(f"{info.mean_length:.1f}" for info in self.splits)),
+            ("longest, without EOS", *(f"{info.longest:,}" for info in self.splits)),
+            ("unknown tokens", *(f"{info.unknown:,}" for info in self.splits)),
+            ("unknown rate", *(f"{info.unknown_rate:.2%}" for info in self.splits)),
+            ("sentences also in train", *(_share(info.seen_in_train) for info in self.splits)),
+        ]
+
+
+def corpus_info(
+    corpus: Corpus,
+    tokenizer_kind: str = "word",
+    *,
+    min_count: int = 1,
+    max_size: int | None = None,
+    fresh: int = FRESH,
+) -> CorpusInfo:
+    """Measure `corpus` with a tokenizer trained on its train split; `fresh` is for the grammar's entropy."""
+    tokenizer = train_tokenizer(tokenizer_kind, corpus["train"], min_count=min_count, max_size=max_size)
+    # Hashes instead of sentences: a corpus may be larger than memory.
+    known = {hash(sentence) for sentence in corpus["train"]}
+    return CorpusInfo(
+        name=corpus.name,
+        tokenizer=tokenizer.kind,
+        predicted=tokenizer.predicted,
+        digest=corpus.digest(),
+        splits=tuple(_split_info(split, corpus[split], tokenizer, known) for split in SPLITS),
+        grammar=_grammar_info(corpus, corpus.grammar, fresh) if corpus.grammar else None,
+        remarks=corpus.remarks,
+    )
+
+
+def _split_info(split: str, sentences: Sequence[str], tokenizer: Tokenizer, known: AbstractSet[int]) -> SplitInfo:
+    tokens = longest = unknown = seen = 0
+    types: set[int] = set()
+    for sentence in sentences:
+        ids = tokenizer.encode(sentence)
+        tokens += len(ids) + 1
+        longest = max(longest, len(ids))
+        unknown += ids.count(UNK)
+        types.update(ids)
+        seen += hash(sentence) in known
+    share = None if split == "train" else seen / len(sentences)
+    return SplitInfo(split, len(sentences), tokens, len(types), longest, unknown, share)
+
+
+def _grammar_info(corpus: Corpus, grammar: Grammar, fresh: int) -> GrammarInfo:
+    information = grammar.information(corpus["valid"])
+    return GrammarInfo(
+        fresh=fresh,
+        entropy=Estimate(*grammar.entropy(fresh, FRESH_SEED)),
+        nll={split: _mean(-grammar.log_prob(sentence) for sentence in corpus[split]) for split in SPLITS},
+        information={name: Estimate(*value) for name, value in information.items()},
+    )
+
+
+def _mean(values: Iterable[float]) -> Estimate:
+    every = list(values)
+    mean = math.fsum(every) / len(every)
+    squares = math.fsum((value - mean) ** 2 for value in every)
+    return Estimate(mean, math.sqrt(squares / max(1, len(every) - 1) / len(every)))
+
+
+def _grammar_facts(grammar: GrammarInfo) -> list[tuple[str, str]]:
+    facts = [(f"entropy ({grammar.fresh:,} fresh sentences)", f"{grammar.entropy} nats")]
+    facts += [(f"exact NLL, {split}", f"{nll} nats") for split, nll in grammar.nll.items()]
+    facts += [(f"I(x; {name}), valid", f"{value} nats") for name, value in grammar.information.items()]
+    return facts
+
+
+def _share(value: float | None) -> str:
+    return "—" if value is None else f"{value:.2%}"

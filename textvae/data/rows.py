@@ -1,0 +1,100 @@
+"""The text column of a memory-mapped table: a sequence of sentences that is never a list of them all."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from textvae.data.text import clean, refuse_nul
+from textvae.errors import DataError
+
+__all__ = ["Column", "choose_column", "first_line", "open_column", "quiet"]
+
+TEXT_COLUMNS = ("text", "sentence")
+
+
+class Column(Sequence[str]):
+    """One column of a `datasets.Dataset`; rows are read from disk as they are asked for."""
+
+    def __init__(self, rows: Any, name: str) -> None:
+        self._rows = rows.select_columns([name])
+        self._name = name
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[str]: ...
+    def __getitem__(self, index: int | slice) -> str | Sequence[str]:
+        if isinstance(index, slice):
+            return self.select(np.arange(*index.indices(len(self))))
+        return clean(self._rows[index][self._name] or "")
+
+    def __iter__(self) -> Iterator[str]:
+        for batch in self._rows.iter(batch_size=1000):
+            for text in batch[self._name]:
+                yield clean(text or "")
+
+    def select(self, positions: NDArray[np.int64]) -> "Column":
+        """The same column at `positions` only: 8 bytes a row, no text."""
+        return Column(self._rows.select(positions), self._name)
+
+
+def open_column(rows: Any, name: str, where: str) -> tuple[Column, int]:
+    """Column `name` of `rows` without its blank rows, and how many those were."""
+    column = Column(rows, name)
+    texts = (refuse_nul(text, f"{where}, row {k}") for k, text in enumerate(column, start=1))
+    kept = np.fromiter((bool(text) for text in texts), dtype=bool, count=len(column))
+    if not kept.any():
+        raise DataError(f"{where} holds no sentence in column {name}: fill it or choose another column.")
+    blank = len(column) - int(kept.sum())
+    return (column.select(np.flatnonzero(kept)) if blank else column), blank
+
+
+def choose_column(rows: Any, column: str | None, where: str) -> str:
+    """The text column: the one asked for, else `text` or `sentence`."""
+    names = list(rows.column_names)
+    wanted = (column,) if column else TEXT_COLUMNS
+    found = next((name for name in wanted if name in names), None)
+    if found is None:
+        asked = f"`{column}`" if column else "`text` or `sentence`"
+        raise DataError(f"{where} has no column {asked}: set `column` to one of {', '.join(names)}.")
+    kind = getattr(rows.features[found], "dtype", "a nested value")
+    if kind not in ("string", "large_string"):
+        choices = ", ".join(names)
+        raise DataError(f"{where}: column {found} holds {kind}, not text; set `column` to one of {choices}.")
+    return found
+
+
+def first_line(error: BaseException) -> str:
+    """The innermost cause of `error` in one line, for the end of a sentence."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(". ") if lines else type(error).__name__
+
+
+@contextmanager
+def quiet(*, bars: bool = False) -> Iterator[None]:
+    """Keep retries (and, unless `bars`, progress) of datasets and the hub off the user's terminal."""
+    import datasets
+
+    loggers = [logging.getLogger(name) for name in ("datasets", "huggingface_hub")]
+    levels = [logger.level for logger in loggers]
+    silenced = not bars and datasets.are_progress_bars_enabled()
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    if silenced:
+        datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+        if silenced:
+            datasets.enable_progress_bars()

@@ -1,0 +1,108 @@
+"""Where the files of a corpus can be had: web addresses and the hub. Complete files, or none.
+
+Messages are clauses without a full stop: whoever tries several sources joins them into one sentence.
+"""
+
+import http.client
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from textvae.data.hub import PARQUET
+from textvae.data.rows import first_line, quiet
+from textvae.errors import DataError
+
+__all__ = ["HubCopy", "Source", "WebCopy", "download"]
+
+CHUNK = 1 << 16
+
+
+class Source(Protocol):
+    """Somewhere a split can be had from; `download` raises DataError where it cannot."""
+
+    @property
+    def name(self) -> str: ...
+
+    def download(self, split: str, target: Path) -> None: ...
+
+
+@dataclass(frozen=True)
+class WebCopy:
+    """Plain files at web addresses, one a split."""
+
+    name: str
+    urls: Mapping[str, str]
+    timeout: float = 30.0
+
+    def download(self, split: str, target: Path) -> None:
+        download(self.urls[split], target, self.timeout)
+
+
+@dataclass(frozen=True)
+class HubCopy:
+    """A dataset of the hub, whose rows are put into `line` to give the original bytes again."""
+
+    repository: str
+    column: str
+    line: str
+    rows: "Callable[[HubCopy, str, Path], Iterable[str]] | None" = None
+
+    @property
+    def name(self) -> str:
+        return f"the hub's {self.repository}"
+
+    def download(self, split: str, target: Path) -> None:
+        rows = self.rows or _hub_rows
+        try:
+            with target.open("w", encoding="utf-8", newline="") as file:
+                file.writelines(self.line.format(row) for row in rows(self, split, target.parent / "hub"))
+        except Exception as error:  # the hub's client raises whatever its many layers do
+            target.unlink(missing_ok=True)
+            raise DataError(f"it cannot be read ({first_line(error)})") from error
+
+
+def _hub_rows(copy: HubCopy, split: str, cache: Path) -> Iterable[str]:
+    from datasets import load_dataset
+
+    name = "validation" if split == "valid" else split
+    with quiet():
+        rows = load_dataset(copy.repository, revision=PARQUET, split=name, cache_dir=str(cache))
+    return (row[copy.column] for row in rows)
+
+
+def download(url: str, target: Path, timeout: float = 30.0) -> None:
+    """Write what `url` serves to `target`; whatever goes wrong is a DataError, and leaves no file."""
+    try:
+        _copy(url, target, timeout)
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise DataError(f"{url} answered {error.code} {str(error.reason).splitlines()[0]}") from error
+    except urllib.error.URLError as error:
+        raise DataError(f"{url} cannot be reached ({error.reason})") from error
+    except TimeoutError as error:
+        raise DataError(f"{url} fell silent for {timeout:g} s") from error
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise DataError(f"{url} broke off ({error or type(error).__name__})") from error
+
+
+def _copy(url: str, target: Path, timeout: float) -> None:
+    request = urllib.request.Request(url, headers={"User-Agent": "textvae"})
+    complete = False
+    try:
+        with urllib.request.urlopen(request, timeout=timeout) as answer, target.open("wb") as file:
+            while chunk := answer.read(CHUNK):
+                file.write(chunk)
+            _refuse_short(answer.headers.get("Content-Length"), file.tell())
+        complete = True
+    finally:
+        if not complete:
+            target.unlink(missing_ok=True)
+
+
+def _refuse_short(announced: str | None, received: int) -> None:
+    # `read(n)` returns nothing, and raises nothing, when a connection closes too early.
+    if announced is not None and received < int(announced):
+        raise http.client.HTTPException(f"after {received:,} of {int(announced):,} bytes")

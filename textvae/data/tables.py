@@ -1,0 +1,69 @@
+"""Local tables with a text column: csv, json, jsonl and parquet, memory-mapped by `datasets`."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from textvae.data.corpus import Corpus, safe_name
+from textvae.data.rows import Column, choose_column, first_line, open_column, quiet
+from textvae.data.splits import CARVED, carve, find_splits
+from textvae.data.text import blank_remark
+from textvae.errors import DataError
+
+__all__ = ["TABLE_SUFFIXES", "open_table", "open_table_folder"]
+
+_READERS = {".csv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
+TABLE_SUFFIXES = tuple(_READERS)
+
+
+def open_table(path: Path, column: str | None = None) -> Corpus:
+    """One table without splits of its own, cut into three."""
+    rows, blank = _read([path], column)
+    parts = carve(rows, ("valid", "test"), str(path))
+    splits = {split: rows.select(positions) for split, positions in parts.items()}
+    remark = CARVED.format(name=path.name, missing="valid or test")
+    return Corpus(safe_name(path.stem), splits, (*blank_remark(blank, path.name), remark))
+
+
+def open_table_folder(folder: Path, column: str | None = None) -> Corpus:
+    """A folder with one table (or one set of numbered shards) a split."""
+    read = {split: _read(paths, column) for split, paths in find_splits(folder, TABLE_SUFFIXES).items()}
+    remarks = [remark for split, (_, blank) in read.items() for remark in blank_remark(blank, split)]
+    return Corpus(
+        safe_name(folder.resolve().name), {split: rows for split, (rows, _) in read.items()}, tuple(remarks)
+    )
+
+
+def _read(paths: Sequence[Path], column: str | None) -> tuple[Column, int]:
+    where = str(paths[0])
+    rows = _load(paths)
+    return open_column(rows, choose_column(rows, column, where), where)
+
+
+def _load(paths: Sequence[Path]) -> Any:
+    from datasets import load_dataset
+
+    reader = _READERS[paths[0].suffix.lower()]
+    files = [str(path.resolve()) for path in paths]
+    try:
+        # `datasets` fails on an empty file in ways that do not say so.
+        if not any(path.stat().st_size for path in paths):
+            raise DataError(f"{paths[0]} is empty: give it a header and at least one row.")
+        options = _all_text(paths[0]) if reader == "csv" else {}
+        with quiet():
+            return load_dataset(reader, data_files={"train": files}, split="train", **options)
+    except DataError:
+        raise
+    except Exception as error:  # the readers raise whatever their parsers do
+        raise DataError(f"{paths[0]} cannot be read as {reader}: {first_line(error)}.") from error
+
+
+def _all_text(path: Path) -> dict[str, Any]:
+    """Options that keep cells as written: by default "NA" would be nothing and "123" a number."""
+    from datasets import Features, Value
+
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        columns = next(csv.reader(file))
+    text = Features({name: Value("string") for name in columns})
+    return {"features": text, "keep_default_na": False, "na_filter": False}

@@ -1,0 +1,23 @@
+"""From sentences to token ids and back: words, or the subwords and characters of sentencepiece."""
+
+from textvae.data.tokenizers.base import BOS, EOS, PAD, SPECIALS, UNK, Tokenizer
+from textvae.data.tokenizers.subword import BpeTokenizer, CharTokenizer, SubwordTokenizer, UnigramTokenizer
+from textvae.data.tokenizers.train import KINDS, load_tokenizer, train_tokenizer
+from textvae.data.tokenizers.word import WordTokenizer
+
+__all__ = [
+    "BOS",
+    "EOS",
+    "KINDS",
+    "PAD",
+    "SPECIALS",
+    "UNK",
+    "BpeTokenizer",
+    "CharTokenizer",
+    "SubwordTokenizer",
+    "Tokenizer",
+    "UnigramTokenizer",
+    "WordTokenizer",
+    "load_tokenizer",
+    "train_tokenizer",
+]

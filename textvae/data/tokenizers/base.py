@@ -1,0 +1,108 @@
+"""What every tokenizer does, and how it lies on disk.
+
+Ids 0 to 3 are the same everywhere. PAD and BOS are never predicted, so a tokenizer of `size` ids has
+`size - 2` predicted types, <unk> and EOS among them.
+
+A saved tokenizer is `tokenizer.json` (kind, size, sha256 of the content) beside one file of content.
+"""
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from itertools import takewhile
+from pathlib import Path
+from typing import Any, ClassVar
+
+from textvae.errors import DataError
+
+__all__ = ["BOS", "EOS", "HEADER", "PAD", "SPECIALS", "UNK", "UNK_WORD", "Tokenizer", "read_header", "spoken"]
+
+PAD, BOS, UNK, EOS = 0, 1, 2, 3
+UNK_WORD = "<unk>"
+SPECIALS = ("<pad>", "<s>", UNK_WORD, "</s>")
+
+HEADER = "tokenizer.json"
+
+
+class Tokenizer(ABC):
+    """Sentences to ids and back."""
+
+    kind: ClassVar[str]
+    content_file: ClassVar[str]
+
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """How many ids there are: 0 to size - 1, the four special ones included."""
+
+    @property
+    def predicted(self) -> int:
+        """How many types a model can predict: all but PAD and BOS."""
+        return self.size - 2
+
+    @abstractmethod
+    def encode(self, sentence: str) -> list[int]:
+        """The ids of `sentence`, without BOS and EOS."""
+
+    @abstractmethod
+    def decode(self, ids: Iterable[int]) -> str:
+        """The sentence up to the first EOS; PAD and BOS are skipped, UNK reads <unk>."""
+
+    @abstractmethod
+    def content(self) -> bytes:
+        """All that `from_content` needs, the same bytes for the same tokenizer."""
+
+    @classmethod
+    @abstractmethod
+    def from_content(cls, content: bytes) -> "Tokenizer":
+        """The inverse of `content`."""
+
+    def save(self, folder: Path) -> None:
+        """Write the tokenizer to `folder`; the header comes last, so half a tokenizer never loads."""
+        folder.mkdir(parents=True, exist_ok=True)
+        content = self.content()
+        header = {"kind": self.kind, "size": self.size, "sha256": hashlib.sha256(content).hexdigest()}
+        _write(folder / self.content_file, content)
+        _write(folder / HEADER, (json.dumps(header, indent=2) + "\n").encode())
+
+    @classmethod
+    def load(cls, folder: Path, header: dict[str, Any]) -> "Tokenizer":
+        """The tokenizer in `folder`, checked against its `header`."""
+        path = folder / cls.content_file
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise DataError(f"{path} cannot be read: {error.strerror or error}; restore the file.") from error
+        if hashlib.sha256(content).hexdigest() != header.get("sha256"):
+            raise DataError(f"{path} is not what {HEADER} beside it describes: restore both from one copy.")
+        return cls.from_content(content)
+
+
+def read_header(folder: Path) -> dict[str, Any]:
+    """What `tokenizer.json` in `folder` says."""
+    path = folder / HEADER
+    try:
+        header = json.loads(path.read_bytes())
+    except OSError as error:
+        message = f"{path} cannot be read: {error.strerror or error}; name a folder that holds a tokenizer."
+        raise DataError(message) from error
+    except ValueError as error:
+        raise DataError(f"{path} is damaged: it is no JSON; restore the file.") from error
+    if not isinstance(header, dict) or "kind" not in header:
+        raise DataError(f"{path} is damaged: it names no kind of tokenizer; restore the file.")
+    return header
+
+
+def spoken(ids: Iterable[int]) -> Iterator[int]:
+    """Those of `ids` that stand for text: up to the first EOS, without PAD and BOS."""
+    return (i for i in takewhile(lambda i: i != EOS, map(int, ids)) if i not in (PAD, BOS))
+
+
+def _write(path: Path, content: bytes) -> None:
+    partial = path.with_name(path.name + ".part")
+    try:
+        partial.write_bytes(content)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,135 @@
+"""Subwords and characters, by sentencepiece.
+
+The text is taken as it is, but for runs of whitespace, which become one space: no NFKC, because a likelihood
+per word is comparable only if the words are the corpus's own. A literal `<unk>` in the text is one piece of
+its own, `▁<unk>`, which sentencepiece would split otherwise; the unknown id stands for characters never seen
+in training. `N`, Penn Treebank's mark for numbers, needs no such care: it is frequent enough to become
+a piece, whereas declaring it would cut every other word at its N.
+
+References: Kudo & Richardson, SentencePiece, EMNLP 2018 (1808.06226); Kudo, Subword regularization, ACL 2018
+(1804.10959); Sennrich, Haddow & Birch, Neural machine translation of rare words with subword units, ACL 2016
+(1508.07909).
+"""
+
+import io
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar
+
+from textvae.data.tokenizers.base import BOS, EOS, PAD, UNK, UNK_WORD, Tokenizer, spoken
+from textvae.errors import DataError
+
+__all__ = ["BpeTokenizer", "CharTokenizer", "SubwordTokenizer", "UnigramTokenizer"]
+
+SPACE = "▁"
+DEFAULT_SIZE = 8000
+COVERAGE_OF_LARGE_SCRIPTS = 0.9995
+LONGEST_LINE = 1 << 30
+# sentencepiece keeps its training lines in memory: of more than these, every second, third … one is taken.
+MANY = 1_000_000
+
+
+class SubwordTokenizer(Tokenizer):
+    """A trained sentencepiece model; its kinds differ in training alone."""
+
+    content_file = "sentencepiece.model"
+    default_size: ClassVar[int] = DEFAULT_SIZE
+
+    def __init__(self, model: bytes) -> None:
+        self._model = model
+        self._processor = _open(model)
+        count: int = self._processor.get_piece_size()
+        self._pieces: list[str] = [self._processor.id_to_piece(i) for i in range(count)]
+        self._pieces[UNK] = UNK_WORD
+
+    @classmethod
+    def train(cls, sentences: Iterable[str], max_size: int | None = None) -> "SubwordTokenizer":
+        """`max_size` counts predicted types, so UNK and EOS too; a small corpus gives fewer."""
+        every = sentences if isinstance(sentences, Sequence) else list(sentences)
+        lines = every[:: 1 + len(every) // MANY]
+        size = cls.default_size if max_size is None else max_size + 2
+        characters = {character for line in lines for character in line}
+        return cls(_train(cls.kind, lines, size, len(characters)))
+
+    @property
+    def size(self) -> int:
+        return len(self._pieces)
+
+    def encode(self, sentence: str) -> list[int]:
+        ids: list[int] = self._processor.encode(_spaced(sentence))
+        return ids
+
+    def decode(self, ids: Iterable[int]) -> str:
+        return "".join(self._pieces[i] for i in spoken(ids)).replace(SPACE, " ").strip()
+
+    def content(self) -> bytes:
+        return self._model
+
+    @classmethod
+    def from_content(cls, content: bytes) -> "SubwordTokenizer":
+        return cls(content)
+
+
+class UnigramTokenizer(SubwordTokenizer):
+    """Kudo's unigram language model over pieces; right where spaces do not separate words."""
+
+    kind = "unigram"
+
+
+class BpeTokenizer(SubwordTokenizer):
+    """Byte-pair encoding: the most frequent pair is merged, again and again."""
+
+    kind = "bpe"
+
+
+class CharTokenizer(SubwordTokenizer):
+    """Single characters, the space among them."""
+
+    kind = "char"
+    # No alphabet comes near it, so every character of train is kept unless the user says otherwise.
+    default_size = 1 << 20
+
+
+def _open(model: bytes) -> Any:
+    from sentencepiece import SentencePieceProcessor
+
+    try:
+        return SentencePieceProcessor(model_proto=model)
+    except RuntimeError as error:
+        raise DataError("The sentencepiece model is damaged: restore it or train it again.") from error
+
+
+def _train(kind: str, lines: Sequence[str], size: int, characters: int) -> bytes:
+    from sentencepiece import SentencePieceTrainer
+
+    model = io.BytesIO()
+    marked = any(UNK_WORD in line.split() for line in lines)
+    try:
+        SentencePieceTrainer.train(
+            sentence_iterator=map(_spaced, lines),
+            model_writer=model,
+            model_type=kind,
+            vocab_size=size,
+            # Rare characters of a large script go unknown rather than crowd all subwords out.
+            character_coverage=1.0 if 2 * characters < size else COVERAGE_OF_LARGE_SCRIPTS,
+            user_defined_symbols=[SPACE + UNK_WORD] if marked else [],
+            pad_id=PAD,
+            bos_id=BOS,
+            unk_id=UNK,
+            eos_id=EOS,
+            unk_piece="<UNK>",
+            hard_vocab_limit=False,
+            normalization_rule_name="identity",
+            max_sentence_length=LONGEST_LINE,
+            num_threads=1,  # sums in one order: the same model on every machine
+            minloglevel=2,
+        )
+    except RuntimeError as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise DataError(
+            f"sentencepiece cannot train a {kind} tokenizer of {size} ids ({reason}): change max_size or add text."
+        ) from error
+    return model.getvalue()
+
+
+def _spaced(sentence: str) -> str:
+    return " ".join(sentence.split())

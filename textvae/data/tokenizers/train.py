@@ -1,0 +1,44 @@
+"""Which kinds of tokenizer there are: training one, and reading one back."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from textvae.data.tokenizers.base import HEADER, Tokenizer, read_header
+from textvae.data.tokenizers.subword import BpeTokenizer, CharTokenizer, SubwordTokenizer, UnigramTokenizer
+from textvae.data.tokenizers.word import WordTokenizer
+from textvae.errors import DataError
+
+__all__ = ["KINDS", "load_tokenizer", "train_tokenizer"]
+
+_SUBWORDS: dict[str, type[SubwordTokenizer]] = {
+    "unigram": UnigramTokenizer,
+    "bpe": BpeTokenizer,
+    "char": CharTokenizer,
+}
+_ALL: dict[str, type[Tokenizer]] = {"word": WordTokenizer, **_SUBWORDS}
+KINDS = tuple(_ALL)
+
+
+def train_tokenizer(
+    kind: str, sentences: Iterable[str], *, min_count: int = 1, max_size: int | None = None
+) -> Tokenizer:
+    """A tokenizer made from `sentences`, which should be those of train alone.
+
+    `max_size` bounds the predicted types: all ids but PAD and BOS. `min_count` is for words only.
+    """
+    if kind not in _ALL:
+        raise DataError(f"There is no tokenizer `{kind}`: choose one of {', '.join(KINDS)}.")
+    if kind == "word":
+        return WordTokenizer.train(sentences, min_count, max_size)
+    if min_count != 1:
+        raise DataError(f"min_count = {min_count} is for words: with {kind} tokens set max_size instead.")
+    return _SUBWORDS[kind].train(sentences, max_size)
+
+
+def load_tokenizer(folder: Path) -> Tokenizer:
+    """The tokenizer that was saved in `folder`."""
+    header = read_header(folder)
+    if header["kind"] not in KINDS:
+        choices = ", ".join(KINDS)
+        raise DataError(f"{folder / HEADER}: kind `{header['kind']}` is unknown; it should be one of {choices}.")
+    return _ALL[header["kind"]].load(folder, header)

@@ -1,0 +1,64 @@
+"""Words: whatever stands between whitespace, the most frequent first, ties in alphabetical order."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from textvae.data.tokenizers.base import SPECIALS, UNK, UNK_WORD, Tokenizer, spoken
+from textvae.errors import DataError
+
+__all__ = ["WordTokenizer"]
+
+
+class WordTokenizer(Tokenizer):
+    """A word's id is its rank among `words`, after the four special ids.
+
+    A literal `<unk>` in the text is the unknown id. Other words that look like special tokens, `</s>` say,
+    are words like any other: no text can write a special id.
+    """
+
+    kind = "word"
+    content_file = "vocabulary.txt"
+
+    def __init__(self, words: Sequence[str]) -> None:
+        self._vocabulary = (*SPECIALS, *words)
+        self._ids = {word: i for i, word in enumerate(words, start=len(SPECIALS))}
+        if UNK_WORD in self._ids or len(self._ids) != len(words):
+            raise DataError(f"A vocabulary lists every word once, and {UNK_WORD} never: remove the others.")
+        if len(words) < 2:
+            count = "1 word" if words else "no word"
+            raise DataError(
+                f"The vocabulary has {count} beside the special tokens and a model needs two:"
+                " lower min_count, raise max_size or add text."
+            )
+
+    @classmethod
+    def train(cls, sentences: Iterable[str], min_count: int = 1, max_size: int | None = None) -> "WordTokenizer":
+        """Words seen at least `min_count` times; `max_size` counts predicted types, so <unk> and EOS too."""
+        counts = Counter(word for sentence in sentences for word in sentence.split())
+        del counts[UNK_WORD]
+        ranked = sorted(counts, key=lambda word: (-counts[word], word))
+        kept = [word for word in ranked if counts[word] >= min_count]
+        return cls(kept if max_size is None else kept[: max(0, max_size - 2)])
+
+    @property
+    def vocabulary(self) -> tuple[str, ...]:
+        """Tokens by id."""
+        return self._vocabulary
+
+    @property
+    def size(self) -> int:
+        return len(self._vocabulary)
+
+    def encode(self, sentence: str) -> list[int]:
+        return [self._ids.get(word, UNK) for word in sentence.split()]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        return " ".join(self._vocabulary[i] for i in spoken(ids))
+
+    def content(self) -> bytes:
+        # No word holds a line feed: it would have been split there.
+        return "".join(f"{word}\n" for word in self._vocabulary[len(SPECIALS) :]).encode()
+
+    @classmethod
+    def from_content(cls, content: bytes) -> "WordTokenizer":
+        return cls(content.decode().split("\n")[:-1])

@@ -1,0 +1,74 @@
+"""Is z used? Diagnostics of posterior collapse on one split.
+
+    active_units         #{d : Var_x E_q[z_d | x] ≥ 0.01}
+    mutual_information   I_q(x; z) = E log q(z|x) − E log q(z),  q(z) = (1/N) Σₙ q(z|xₙ), capped at ln N
+    listening            G = distortion under another sentence's z − distortion under its own
+
+References
+----------
+Burda et al. 2016, *Importance Weighted Autoencoders*: active units.
+Hoffman & Johnson 2016, *ELBO surgery*: the mutual information inside the rate.
+"""
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from textvae.data.batches import Sequences, in_order
+from textvae.evaluation.estimators import Survey, inert
+from textvae.models.text_vae import TextVAE
+
+__all__ = ["active_units", "listening", "mutual_information", "verdict"]
+
+ACTIVE = 0.01
+COLLAPSED_BELOW, ALIVE_FROM = 0.1, 1.0
+
+
+def active_units(means: Tensor) -> int | None:
+    """How many dimensions of the posterior means (N, D) vary by at least 0.01; None for fewer than two rows."""
+    return int((means.double().var(0) >= ACTIVE).sum()) if len(means) > 1 else None
+
+
+def mutual_information(found: Survey, reference: int | None = None) -> tuple[float, int]:
+    """I_q(x; z) in nats from the first `reference` sentences (default all), and how many they were.
+
+    The aggregate q(z) includes a sentence's own component, so the estimate cannot exceed ln N.
+    """
+    size = min(reference or len(found.z), len(found.z))
+    joint = torch.full((size, size), -math.inf)
+    for indices, posterior in found.posteriors:
+        inside = indices < size
+        z = found.z[:size].to(posterior.mean.device)
+        for start in range(0, size, 128):
+            rows = posterior.log_prob(z[start : start + 128, None]).cpu()
+            joint[start : start + 128, indices[inside]] = rows[:, inside]
+    aggregate = joint.logsumexp(1) - math.log(size)
+    return float((joint.diagonal() - aggregate).double().mean()), size
+
+
+def listening(model: TextVAE, sequences: Sequences, found: Survey, seed: int, batch_size: int = 64) -> Tensor:
+    """G of every sentence (N,): how much worse another sentence's z, from anywhere in the split, decodes it."""
+    order = np.random.Generator(np.random.PCG64(seed)).permutation(len(sequences))
+    other = np.empty_like(order)
+    other[order] = np.roll(order, 1)  # one cycle through all: no sentence keeps its own z
+    device = next(model.parameters()).device
+    result = torch.empty(len(sequences))
+    with inert(model):
+        for indices, batch in in_order(sequences, batch_size):
+            z = found.z[torch.from_numpy(other[indices])].to(device)
+            scores = model.decoder(batch.to(device), z[None]).sum(-1)[0]
+            result[torch.from_numpy(indices)] = -scores.cpu()
+    return result - found.distortion
+
+
+def verdict(gain: float, error: float) -> str:
+    """Collapsed, partly or alive, by whether the decoder listens; the thresholds stand in the sentence."""
+    found = f"another sentence's z costs {gain:.2f} ± {error:.2f} nats per sentence more than its own"
+    surely = gain - 2 * error
+    if surely < COLLAPSED_BELOW:
+        return f"collapsed: {found}, not surely {COLLAPSED_BELOW}; the decoder does not listen to z"
+    if surely < ALIVE_FROM:
+        return f"partly: {found}, surely {COLLAPSED_BELOW} but not {ALIVE_FROM}; the decoder hardly listens to z"
+    return f"alive: {found}, surely at least {ALIVE_FROM}; the decoder listens to z"

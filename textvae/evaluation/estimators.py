@@ -1,0 +1,135 @@
+"""Estimators of one split, sentence by sentence, for a frozen model.
+
+    distortion, rate     one sample of z each; −elbo is their sum
+    iwae_nll             −log (1/K) Σₖ wₖ, in chunks of constant memory
+
+Everything here is inert: no weight, buffer, mode or random stream of the caller moves.
+
+References
+----------
+Burda et al. 2016, *Importance Weighted Autoencoders*.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from textvae.data.batches import Batch, Sequences, in_order
+from textvae.evaluation.noise import SentenceNoise
+from textvae.models.distributions import Reparameterised
+from textvae.models.terms import forward_pass, importance_weighted, log_weight
+from textvae.models.text_vae import TextVAE
+
+__all__ = ["Survey", "importance_weighted_nll", "inert", "perplexity", "standard_error", "survey"]
+
+Tick = Callable[[int], None]
+"""Told how many sentences have just been done."""
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What one pass over N sentences finds, in the order of the split; on the CPU."""
+
+    tokens: Tensor  # (N,)
+    distortion: Tensor  # (N,)
+    rate: Tensor  # (N,)
+    rate_per_dimension: Tensor | None  # (N, D)
+    mean: Tensor  # (N, D), posterior means
+    z: Tensor  # (N, D), one sample each
+    posteriors: tuple[tuple[Tensor, Reparameterised], ...]  # (indices, q) batch by batch
+
+    @property
+    def elbo(self) -> Tensor:
+        return -(self.distortion + self.rate)
+
+
+@contextmanager
+def inert(model: torch.nn.Module) -> Iterator[None]:
+    """Evaluation mode without gradients; every module's own mode is put back."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+def survey(
+    model: TextVAE,
+    sequences: Sequences,
+    noise: SentenceNoise,
+    batch_size: int = 64,
+    tick: Tick = lambda n: None,
+) -> Survey:
+    """Distortion, rate, posterior and one z of every sentence."""
+    device = next(model.parameters()).device
+    parts = []
+    with inert(model):
+        for indices, batch in in_order(sequences, batch_size):
+            batch = batch.to(device)
+            done = forward_pass(model, batch, noise(batch))
+            parts.append((torch.from_numpy(indices), batch, done))
+            tick(batch.sentences)
+    order = torch.cat([indices for indices, _, _ in parts]).argsort()
+
+    def column(values: list[Tensor]) -> Tensor:
+        return torch.cat(values).cpu()[order]
+
+    per_dimension = [done.terms.rate_per_dimension for _, _, done in parts]
+    return Survey(
+        tokens=column([batch.lengths for _, batch, _ in parts]),
+        distortion=column([done.terms.distortion for _, _, done in parts]),
+        rate=column([done.terms.rate for _, _, done in parts]),
+        rate_per_dimension=column([r for r in per_dimension if r is not None])
+        if per_dimension[0] is not None
+        else None,
+        mean=column([done.posterior.mean for _, _, done in parts]),
+        z=column([done.z[0] for _, _, done in parts]),
+        posteriors=tuple((indices, done.posterior) for indices, _, done in parts),
+    )
+
+
+def importance_weighted_nll(
+    model: TextVAE,
+    sequences: Sequences,
+    samples: int,
+    noise: SentenceNoise,
+    batch_size: int = 32,
+    chunk: int = 8,
+    tick: Tick = lambda n: None,
+) -> Tensor:
+    """−log (1/K) Σₖ wₖ of every sentence (N,): an upper bound on −log p(x) in expectation.
+
+    A model whose log-weights do not depend on z (`latent_dim` 0) needs one sample, and takes one.
+    """
+    samples = samples if model.latent_dim else 1
+    device = next(model.parameters()).device
+    result = torch.empty(len(sequences))
+    with inert(model):
+        for indices, batch in in_order(sequences, batch_size):
+            weights = torch.cat(list(_log_weights(model, batch.to(device), samples, noise, chunk)))
+            result[torch.from_numpy(indices)] = -importance_weighted(weights).cpu()
+            tick(batch.sentences)
+    return result
+
+
+def _log_weights(model: TextVAE, batch: Batch, samples: int, noise: SentenceNoise, chunk: int) -> Iterator[Tensor]:
+    """The log-weights (K, B) of a batch, `chunk` samples at a time: only they are kept, never the passes."""
+    for start in range(0, samples, chunk):
+        yield log_weight(forward_pass(model, batch, noise(batch, start, min(start + chunk, samples))))
+
+
+def standard_error(values: Tensor) -> float:
+    """Standard error of the mean over sentences; NaN for fewer than two."""
+    return float(values.double().std() / math.sqrt(len(values))) if len(values) > 1 else math.nan
+
+
+def perplexity(nats: float, tokens: int) -> float:
+    """exp(total nats ÷ total tokens), EOS counted, BOS not; infinite where that overflows."""
+    return math.exp(nats / tokens) if nats / tokens < 700 else math.inf

@@ -1,0 +1,153 @@
+"""Everything that is reported of a run on one split, with the estimator's settings beside each number.
+
+References
+----------
+The definitions are in the README under "What the numbers mean".
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+from textvae.data.batches import Sequences, encode
+from textvae.data.grammar import Grammar
+from textvae.data.tokenizers import EOS, UNK, Tokenizer, WordTokenizer
+from textvae.errors import ConfigError
+from textvae.evaluation.diagnostics import active_units, listening, mutual_information, verdict
+from textvae.evaluation.estimators import (
+    Survey,
+    Tick,
+    importance_weighted_nll,
+    perplexity,
+    standard_error,
+    survey,
+)
+from textvae.evaluation.noise import SentenceNoise
+from textvae.models.text_vae import TextVAE
+
+__all__ = ["evaluate", "exact_nll"]
+
+
+def evaluate(
+    model: TextVAE,
+    tokenizer: Tokenizer,
+    sentences: Sequence[str],
+    *,
+    samples: int,
+    seed: int = 0,
+    max_length: int | None = None,
+    grammar: Grammar | None = None,
+    tick: Tick = lambda n: None,
+) -> dict[str, Any]:
+    """Measure a frozen model on a split; nats per sentence, undefined is NaN or None.
+
+    Raises
+    ------
+    ConfigError
+        If `samples` is not positive.
+    """
+    if samples < 1:
+        raise ConfigError(f"--samples: an importance-weighted estimate needs at least 1 sample, not {samples}")
+    sequences = encode(sentences, tokenizer, max_length)
+    noise = SentenceNoise(seed, model.latent_dim)
+    found = survey(model, sequences, noise, tick=tick)
+    values = {
+        "sentences": len(sequences),
+        "tokens": len(sequences.ids),
+        "cut": sequences.cut,
+        "unknown_rate": unknown_rate(sequences),
+        **terms(found),
+    }
+    words = sum(len(sentence.split()) + 1 for sentence in sentences)
+    nats = -found.elbo.double().sum().item()
+    values |= {
+        "perplexity_elbo": perplexity(nats, len(sequences.ids)),
+        "perplexity_per_word_elbo": perplexity(nats, words),
+    }
+    values |= latent_use(model, sequences, found, seed)
+    if math.isfinite(values["rate"]):
+        nll = importance_weighted_nll(model, sequences, samples, noise, tick=tick)
+        values |= likelihood(nll, samples if model.latent_dim else 1, len(sequences.ids), words)
+        if grammar is not None:
+            values |= against_the_truth(nll, sentences, sequences, tokenizer, grammar)
+    return {**dict.fromkeys(KEYS), **values}
+
+
+KEYS = (
+    "sentences", "tokens", "cut", "unknown_rate",
+    "distortion", "distortion_se", "rate", "rate_se", "rate_per_dimension", "elbo", "elbo_se",
+    "iwae_nll", "iwae_nll_se", "iwae_samples",
+    "perplexity_elbo", "perplexity_iwae", "perplexity_per_word_elbo", "perplexity_per_word_iwae",
+    "active_units", "mutual_information", "mutual_information_reference",
+    "listening", "listening_se", "exact_nll", "excess_nll", "excess_nll_se", "verdict",
+)  # fmt: skip
+"""What stands in every evaluation, null where it is undefined."""
+
+
+def terms(found: Survey) -> dict[str, Any]:
+    """Means over sentences, with their standard errors over sentences."""
+    per_dimension = found.rate_per_dimension
+    return {
+        **_mean("distortion", found.distortion),
+        **_mean("rate", found.rate),
+        "rate_per_dimension": None if per_dimension is None else per_dimension.double().mean(0).tolist(),
+        **_mean("elbo", found.elbo),
+    }
+
+
+def latent_use(model: TextVAE, sequences: Sequences, found: Survey, seed: int) -> dict[str, Any]:
+    """Active units, mutual information and whether the decoder listens; nothing for a model without z."""
+    if model.latent_dim == 0:
+        return {"verdict": "language model: there is no z to listen to"}
+    information, reference = mutual_information(found)
+    values: dict[str, Any] = {
+        "active_units": active_units(found.mean),
+        "mutual_information": information,
+        "mutual_information_reference": reference,
+    }
+    if len(sequences) < 2:
+        return values
+    gain = listening(model, sequences, found, seed)
+    mean, error = float(gain.double().mean()), standard_error(gain)
+    return {**values, "listening": mean, "listening_se": error, "verdict": verdict(mean, error)}
+
+
+def likelihood(nll: Tensor, samples: int, tokens: int, words: int) -> dict[str, Any]:
+    """The importance-weighted estimate and its perplexities."""
+    nats = nll.double().sum().item()
+    return {
+        **_mean("iwae_nll", nll),
+        "iwae_samples": samples,
+        "perplexity_iwae": perplexity(nats, tokens),
+        "perplexity_per_word_iwae": perplexity(nats, words),
+    }
+
+
+def against_the_truth(
+    nll: Tensor, sentences: Sequence[str], sequences: Sequences, tokenizer: Tokenizer, grammar: Grammar
+) -> dict[str, Any]:
+    """The grammar's exact NLL of what was scored, and by how much the model's exceeds it, paired."""
+    if sequences.cut:
+        return {}
+    exact = exact_nll(sentences, tokenizer, grammar)
+    return {"exact_nll": float(exact.mean()), **_mean("excess_nll", nll.double() - exact)}
+
+
+def exact_nll(sentences: Sequence[str], tokenizer: Tokenizer, grammar: Grammar) -> Tensor:
+    """−log p*(x) of each sentence as the tokenizer sees it: unknown words are summed into `<unk>`."""
+    import torch
+
+    known = frozenset(tokenizer.vocabulary) if isinstance(tokenizer, WordTokenizer) else None
+    return -torch.tensor([grammar.log_prob(sentence, known) for sentence in sentences], dtype=torch.float64)
+
+
+def unknown_rate(sequences: Sequences) -> float:
+    """Share of unknown tokens, EOS not counted."""
+    words = int((sequences.ids != EOS).sum())
+    return int((sequences.ids == UNK).sum()) / words if words else math.nan
+
+
+def _mean(name: str, values: Tensor) -> dict[str, float]:
+    return {name: float(values.double().mean()), f"{name}_se": standard_error(values)}

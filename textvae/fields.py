@@ -1,0 +1,19 @@
+"""Types of the values that constructors let a configuration set.
+
+The ranges are plain metadata (annotated-types): constructors stay ordinary Python, and the
+configuration layer reads the ranges from the annotations to refuse a value before work starts.
+"""
+
+from typing import Annotated
+
+from annotated_types import Ge, Gt, Le
+
+__all__ = ["Count", "Natural", "NonNegative", "Positive", "Probability", "Steps"]
+
+Count = Annotated[int, Ge(1)]
+Natural = Annotated[int, Ge(0)]
+Steps = Annotated[int, Ge(0)]
+"""A number of optimiser steps; a configuration may also write `"10 epochs"`."""
+Positive = Annotated[float, Gt(0)]
+NonNegative = Annotated[float, Ge(0)]
+Probability = Annotated[float, Ge(0), Le(1)]

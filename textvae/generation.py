@@ -1,0 +1,116 @@
+"""Sentences from z: greedy, sampling and beam search, for any decoder.
+
+Every routine ends at a hard length limit, so a decoder that never says EOS still ends, and can forbid
+tokens such as the unknown word. Random choices come from a generator of the caller's.
+
+References
+----------
+Holtzman et al. 2020, *The Curious Case of Neural Text Degeneration*: top-p sampling.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Generator, Tensor
+
+from textvae.data.tokenizers import BOS, EOS
+from textvae.evaluation.estimators import inert
+from textvae.models.decoders import Decoder
+
+__all__ = ["Choice", "beam_search", "generate", "greedy", "interpolate", "sampling"]
+
+Choice = Callable[[Tensor], Tensor]
+"""Picks words (N,) from log-probabilities (N, V)."""
+
+
+def greedy(log_probs: Tensor) -> Tensor:
+    """The most likely word."""
+    return log_probs.argmax(-1)
+
+
+def sampling(generator: Generator, temperature: float = 1.0, top_p: float = 1.0) -> Choice:
+    """A draw from softmax(log p / temperature), cut to the fewest words that hold `top_p` of the mass."""
+
+    def choose(log_probs: Tensor) -> Tensor:
+        probs = (log_probs / temperature).softmax(-1)
+        if top_p < 1:
+            ranked, order = probs.sort(-1, descending=True)
+            behind = ranked.cumsum(-1) - ranked >= top_p
+            probs = torch.zeros_like(probs).scatter(-1, order, ranked.masked_fill(behind, 0.0))
+        return torch.multinomial(probs, 1, generator=generator)[:, 0]
+
+    return choose
+
+
+def generate(
+    decoder: Decoder, z: Tensor, choose: Choice, max_length: int, forbidden: Sequence[int] = ()
+) -> list[list[int]]:
+    """Decode every z (N, D) word by word until EOS or `max_length` words; ids without EOS."""
+    words = torch.full((len(z),), BOS, device=z.device)
+    going = torch.ones(len(z), dtype=torch.bool, device=z.device)
+    columns = []
+    with inert(decoder):
+        state = decoder.start(z)
+        for _ in range(max_length):
+            log_probs, state = decoder.step(words, state)
+            words = choose(forbid(log_probs, forbidden)).where(going, EOS)
+            going &= words != EOS
+            if not going.any():
+                break
+            columns.append(words)
+    if not columns:
+        return [[] for _ in range(len(z))]
+    return [[word for word in row if word != EOS] for row in torch.stack(columns, 1).tolist()]
+
+
+def forbid(log_probs: Tensor, words: Sequence[int]) -> Tensor:
+    """Probability 0 for some words; what remains is not renormalised."""
+    return (
+        log_probs.index_fill(-1, torch.tensor(words, device=log_probs.device), -torch.inf) if words else log_probs
+    )
+
+
+def beam_search(
+    decoder: Decoder, z: Tensor, width: int, max_length: int, forbidden: Sequence[int] = ()
+) -> list[list[int]]:
+    """The most likely sentence that a beam of `width` hypotheses finds for every z (N, D); ids without EOS."""
+    with inert(decoder):
+        return [_beam(decoder, row, width, max_length, forbidden) for row in z.split(1)]
+
+
+def _beam(decoder: Decoder, z: Tensor, width: int, max_length: int, forbidden: Sequence[int]) -> list[int]:
+    state = decoder.start(z)
+    words = torch.full((1,), BOS, device=z.device)
+    scores = torch.zeros(1, device=z.device)
+    hypotheses: list[list[int]] = [[]]
+    done: list[tuple[float, list[int]]] = []
+    for _ in range(max_length):
+        log_probs, state = decoder.step(words, state)
+        total = (scores[:, None] + forbid(log_probs, forbidden)).flatten()
+        best, flat = total.topk(min(2 * width, int((total > -torch.inf).sum())))
+        rows, chosen = flat // log_probs.shape[1], flat % log_probs.shape[1]
+        ended = chosen == EOS
+        done += [(s, hypotheses[r]) for s, r in zip(best[ended].tolist(), rows[ended].tolist(), strict=True)]
+        rows, words, scores = rows[~ended][:width], chosen[~ended][:width], best[~ended][:width]
+        hypotheses = [[*hypotheses[r], w] for r, w in zip(rows.tolist(), words.tolist(), strict=True)]
+        # Scores only fall, so no open hypothesis can overtake a finished one that is already ahead.
+        if not hypotheses or (done and max(done)[0] >= scores[0].item()):
+            break
+        state = tuple(part[rows] for part in state)
+    done += [(s, h) for s, h in zip(scores.tolist(), hypotheses, strict=True)] if not done else []
+    return max(done)[1]
+
+
+def interpolate(a: Tensor, b: Tensor, steps: int, spherical: bool = False) -> Tensor:
+    """`steps` points (steps, D) from a (D,) to b (D,), both included: straight, or along the great circle.
+
+    Spherical: (sin((1−t)ω) a + sin(tω) b) / sin ω with ω the angle between a and b; straight where they
+    are parallel.
+    """
+    t = torch.linspace(0, 1, steps, device=a.device)[:, None]
+    cosine = torch.dot(a, b) / (a.norm() * b.norm()).clamp_min(1e-12)
+    if not spherical or cosine.abs() > 1 - 1e-6:
+        return (1 - t) * a + t * b
+    angle = cosine.acos()
+    arc: Tensor = (((1 - t) * angle).sin() * a + (t * angle).sin() * b) / angle.sin()
+    return arc

@@ -1,0 +1,114 @@
+"""Encoders: a batch of sentences to one feature vector each.
+
+Positional constructor parameters come from the model's surroundings; keyword-only ones may be set in
+a configuration. A sentence's features never depend on its batch mates or on padding.
+
+References
+----------
+Bowman et al. 2016, *Generating Sentences from a Continuous Space*: the last state of an LSTM.
+Long et al. 2019, *Preventing Posterior Collapse in Sequence VAEs with Decoder Regularization and Pooling*.
+"""
+
+from abc import ABC, abstractmethod
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from textvae.data.batches import Batch
+from textvae.fields import Count, Probability
+
+__all__ = ["ENCODERS", "Blank", "Encoder", "LSTMEncoder"]
+
+
+class Encoder(nn.Module, ABC):
+    """Sentences to features (B, `features`)."""
+
+    features: int
+
+    @abstractmethod
+    def forward(self, batch: Batch) -> Tensor:
+        """Features (B, `features`) of the sentences in `batch.targets`."""
+
+
+class Blank(Encoder):
+    """No features at all: the encoder of a plain language model, or of an unconditional posterior."""
+
+    def __init__(self, vocabulary: int) -> None:
+        super().__init__()
+        self.features = 0
+
+    def forward(self, batch: Batch) -> Tensor:
+        """An empty (B, 0)."""
+        return batch.targets.new_empty((batch.sentences, 0), dtype=torch.get_default_dtype())
+
+
+class LSTMEncoder(Encoder):
+    """An LSTM over w₁ … wₙ EOS; its features are the last state, or the mean or maximum over positions."""
+
+    def __init__(
+        self,
+        vocabulary: int,
+        *,
+        embedding_dim: Count = 256,
+        hidden_dim: Count = 256,
+        layers: Count = 1,
+        bidirectional: bool = False,
+        pooling: Literal["last", "mean", "max"] = "last",
+        dropout: Probability = 0.0,
+    ) -> None:
+        super().__init__()
+        directions = 2 if bidirectional else 1
+        widths = [embedding_dim, *[directions * hidden_dim] * (layers - 1)]
+        self.embedding = nn.Embedding(vocabulary, embedding_dim)
+        self.forwards = nn.ModuleList(nn.LSTM(w, hidden_dim, batch_first=True) for w in widths)
+        self.backwards = nn.ModuleList(
+            nn.LSTM(w, hidden_dim, batch_first=True) for w in (widths if bidirectional else [])
+        )
+        self.dropout = nn.Dropout(dropout)
+        self.pooling = pooling
+        self.features = directions * hidden_dim
+
+    def forward(self, batch: Batch) -> Tensor:
+        """(B, directions · H)."""
+        states = self.dropout(self.embedding(batch.targets))
+        forward = backward = states
+        for layer, ahead in enumerate(self.forwards):
+            forward, _ = ahead(states)
+            if self.backwards:
+                backward, _ = self.backwards[layer](reverse(states, batch))
+                backward = reverse(backward, batch)
+                states = self.dropout(torch.cat([forward, backward], dim=-1))
+            else:
+                states = self.dropout(forward)
+        if self.pooling == "last":
+            states = last(forward, batch)
+            return torch.cat([states, backward[:, 0]], dim=-1) if self.backwards else states
+        return pool(states, batch, self.pooling)
+
+
+def reverse(states: Tensor, batch: Batch) -> Tensor:
+    """Reverse every sentence of (B, T, H) within its own length; padding stays where it is."""
+    if not batch.padded:
+        return states.flip(1)
+    positions = torch.arange(states.shape[1], device=states.device).expand(states.shape[:2])
+    source = torch.where(batch.mask, batch.lengths[:, None] - 1 - positions, positions)
+    return states.gather(1, source[..., None].expand_as(states))
+
+
+def last(states: Tensor, batch: Batch) -> Tensor:
+    """The state (B, H) at every sentence's own last position."""
+    if not batch.padded:
+        return states[:, -1]
+    return states[torch.arange(len(states), device=states.device), batch.lengths - 1]
+
+
+def pool(states: Tensor, batch: Batch, how: Literal["mean", "max"]) -> Tensor:
+    """Mean or maximum (B, H) over the positions that are not padding."""
+    absent = ~batch.mask[..., None]
+    if how == "max":
+        return states.masked_fill(absent, -torch.inf).amax(1)
+    return states.masked_fill(absent, 0.0).sum(1) / batch.lengths[:, None]
+
+
+ENCODERS = {"lstm": LSTMEncoder, "none": Blank}

@@ -1,0 +1,43 @@
+"""The model: a posterior, a prior and a decoder, modules that return distributions or log-probabilities.
+
+p(x, z) = p(z) Πₜ p(wₜ | w₍<ₜ₎, z), with q(z|x) for the posterior. `latent_dim` 0 makes it a plain
+language model; a Dirac posterior makes it a deterministic autoencoder. Neither is a special case here.
+
+References
+----------
+Bowman et al. 2016, *Generating Sentences from a Continuous Space*.
+"""
+
+from torch import nn
+
+from textvae.models.decoders import Decoder
+from textvae.models.posteriors import Posterior
+from textvae.models.priors import Prior
+
+__all__ = ["TextVAE", "initialise"]
+
+
+class TextVAE(nn.Module):
+    """`posterior(batch)` and `prior()` return distributions; `decoder(batch, z)` token log-probabilities."""
+
+    def __init__(self, posterior: Posterior, prior: Prior, decoder: Decoder) -> None:
+        super().__init__()
+        self.posterior = posterior
+        self.prior = prior
+        self.decoder = decoder
+
+    @property
+    def latent_dim(self) -> int:
+        return self.posterior.latent_dim
+
+
+def initialise(model: nn.Module, width: float | None, embedding_width: float | None) -> None:
+    """Draw every parameter from U(−width, width), embeddings from U(−embedding_width, embedding_width).
+
+    `None` keeps torch's own initialisation.
+    """
+    embeddings = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
+    for parameter in model.parameters():
+        bound = embedding_width if id(parameter) in embeddings else width
+        if bound is not None:
+            nn.init.uniform_(parameter, -bound, bound)

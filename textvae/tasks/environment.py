@@ -1,0 +1,56 @@
+"""What a run was made with: versions, machine, commit, corpus."""
+
+import hashlib
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from textvae import __version__
+
+__all__ = ["describe"]
+
+LIBRARIES = (
+    "torch",
+    "numpy",
+    "sentencepiece",
+    "datasets",
+    "torchtext",
+    "tensorboard",
+    "safetensors",
+    "pydantic",
+)
+
+
+def describe(device: torch.device, corpus_digest: str) -> dict[str, Any]:
+    """The contents of `environment.json`."""
+    return {
+        "textvae": __version__,
+        "python": platform.python_version(),
+        "libraries": {name: metadata.version(name) for name in LIBRARIES},
+        "platform": platform.platform(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
+        "threads": torch.get_num_threads(),
+        "corpus_sha256": corpus_digest,
+        **_commit(),
+    }
+
+
+def _commit() -> dict[str, str | None]:
+    """The commit of the checkout that textvae runs from, and a hash of what was changed since."""
+    root = Path(__file__).parents[2]
+    if not (root / ".git").exists():
+        return {"commit": None, "diff_sha256": None}
+    try:
+        commit = _git(root, "rev-parse", "HEAD").decode().strip()
+        diff = _git(root, "diff", "HEAD")
+    except (OSError, subprocess.CalledProcessError):
+        return {"commit": None, "diff_sha256": None}
+    return {"commit": commit, "diff_sha256": hashlib.sha256(diff).hexdigest() if diff else None}
+
+
+def _git(root: Path, *arguments: str) -> bytes:
+    return subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, check=True).stdout

@@ -1,0 +1,30 @@
+"""`textvae show`: what a run has, read from its directory alone."""
+
+from pathlib import Path
+
+from textvae.console import evaluation_table
+from textvae.runs import Run
+
+__all__ = ["show"]
+
+SAMPLES = RECONSTRUCTIONS = 5
+
+
+def show(directory: Path) -> None:
+    """Print the table of numbers, samples, reconstructions, an interpolation and how to see the curves."""
+    run = Run.open(directory)
+    if run.evaluation:
+        evaluation_table(str(run.path), run.evaluation)
+    else:
+        print(f"{run.path}: not evaluated yet; textvae evaluate {run.path}")
+    _section("samples, z from the prior", run.read_text("samples.txt")[:SAMPLES])
+    pairs = [line.split("\t") for line in run.read_text("reconstructions.txt")[:RECONSTRUCTIONS]]
+    _section("reconstructions", [f"{a}\n  → {b}" for a, b in pairs])
+    _section("interpolation", run.read_text("interpolations.txt"))
+    print(f"\ncurves: tensorboard --logdir {run.path}")
+
+
+def _section(title: str, lines: list[str]) -> None:
+    if lines:
+        print(f"\n{title}")
+        print(*(f"  {line}" for line in lines), sep="\n")

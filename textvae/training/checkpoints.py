@@ -1,0 +1,97 @@
+"""What training needs to go on, in one atomic file, and the weights that evaluation uses in another.
+
+Nothing in either is executed on loading: `last.pt` is read with `weights_only`, `best.safetensors` is data.
+"""
+
+import pickle
+import random
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import nn
+
+from textvae.errors import RunError
+from textvae.runs import Run, write_atomically
+
+__all__ = [
+    "load_best",
+    "load_checkpoint",
+    "random_state",
+    "restore_random_state",
+    "save_best",
+    "save_checkpoint",
+]
+
+
+def random_state(device: torch.device) -> dict[str, Any]:
+    """The state of every global random stream."""
+    name, keys, *rest = np.random.get_state()
+    return {
+        "python": random.getstate(),
+        "numpy": [name, np.asarray(keys).tolist(), *rest],
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
+    }
+
+
+def restore_random_state(state: Mapping[str, Any], device: torch.device) -> None:
+    """Put every global random stream back."""
+    version, internal, gauss = state["python"]
+    random.setstate((version, tuple(internal), gauss))
+    np.random.set_state(tuple(state["numpy"]))
+    torch.set_rng_state(state["torch"].cpu())
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(state["cuda"].cpu(), device)
+
+
+def save_checkpoint(run: Run, state: Mapping[str, Any]) -> None:
+    """Write `last.pt`, whole or not at all."""
+    write_atomically(run.checkpoint, lambda file: torch.save(dict(state), file))
+
+
+def load_checkpoint(run: Run, device: torch.device) -> dict[str, Any]:
+    """Read `last.pt`.
+
+    Raises
+    ------
+    RunError
+        If the file is damaged or holds anything but plain data and tensors.
+    """
+    try:
+        state: dict[str, Any] = torch.load(run.checkpoint, map_location=device, weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError, KeyError):
+        raise RunError(
+            f"{run.checkpoint}: damaged checkpoint; delete it to start over, or train into another --run"
+        ) from None
+    return state
+
+
+def save_best(run: Run, model: nn.Module, selection: str) -> None:
+    """Write `best.safetensors`, with how these weights were selected beside them."""
+    # One entry only: safetensors writes several in no fixed order, and files should compare equal.
+    content = save(model.state_dict(), {"selection": selection})
+    write_atomically(run.best, lambda file: file.write(content))
+
+
+def load_best(run: Run, model: nn.Module) -> None:
+    """Load `best.safetensors` into the model.
+
+    Raises
+    ------
+    RunError
+        If it is missing, damaged, or of a model of another shape.
+    """
+    if not run.best.exists():
+        raise RunError(f"{run.path}: has no trained weights yet (best.safetensors); finish its training first")
+    try:
+        model.load_state_dict(load_file(run.best))
+    except (SafetensorError, OSError):
+        raise RunError(f"{run.best}: damaged checkpoint; train the run again") from None
+    except RuntimeError:
+        raise RunError(
+            f"{run.best}: the weights do not fit config.yaml; made by another version of textvae?"
+        ) from None

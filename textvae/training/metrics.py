@@ -1,0 +1,132 @@
+"""Totals that are divided once, and the two places a run's numbers are written to.
+
+`metrics.jsonl` is the record; TensorBoard shows the same numbers. Clock fields end in `_seconds` or
+`_per_second`; all others are reproducible to the bit.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import Any
+
+from textvae.evaluation.estimators import perplexity
+from textvae.runs import Run, finite
+from textvae.training.updates import Step
+
+__all__ = ["MetricLog", "Totals"]
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Sums over sentences since the last row; added over batches and processes, divided once."""
+
+    steps: int = 0
+    sentences: int = 0
+    tokens: int = 0
+    distortion: float = 0.0
+    rate: float = 0.0
+    loss: float = 0.0
+    penalty: float = 0.0
+    encoder_gradient: float = 0.0
+    decoder_gradient: float = 0.0
+
+    @classmethod
+    def of(cls, done: Step) -> "Totals":
+        """The sums of one optimiser step; losses and gradients are sums over steps."""
+        return cls(
+            steps=1,
+            sentences=done.batch.sentences,
+            tokens=done.batch.tokens,
+            distortion=done.loss.terms.distortion.detach().sum().item(),
+            rate=done.loss.terms.rate.detach().sum().item(),
+            loss=done.loss.value.item(),
+            penalty=done.loss.penalty.item(),
+            encoder_gradient=done.encoder_gradient.item(),
+            decoder_gradient=done.decoder_gradient.item(),
+        )
+
+    def __add__(self, other: "Totals") -> "Totals":
+        return Totals(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+
+    def means(self) -> dict[str, float]:
+        """Per sentence where it is a sum over sentences, per step where it is one over steps."""
+        distortion, rate = self.distortion / self.sentences, self.rate / self.sentences
+        return {
+            "distortion": distortion,
+            "rate": rate,
+            "elbo": -(distortion + rate),
+            "perplexity_elbo": perplexity(self.distortion + self.rate, self.tokens),
+            "loss": self.loss / self.steps,
+            "penalty": self.penalty / self.steps,
+            "encoder_gradient_norm": self.encoder_gradient / self.steps,
+            "decoder_gradient_norm": self.decoder_gradient / self.steps,
+        }
+
+
+class MetricLog:
+    """Appends rows to `metrics.jsonl` and TensorBoard; opening it forgets rows beyond a step."""
+
+    def __init__(self, run: Run, step: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        _truncate(run.metrics, step)
+        self.file = run.metrics.open("a", encoding="utf-8")
+        self.board = SummaryWriter(run.tensorboard, purge_step=step + 1 if step else None)
+        if step == 0:
+            self.board.add_custom_scalars(LAYOUT)
+
+    def row(self, step: int, split: str, values: Mapping[str, Any]) -> None:
+        """One row of scalars for a split at a step; nested lists go to the file alone."""
+        line = json.dumps(finite({"step": step, "split": split, **values}), allow_nan=False)
+        self.file.write(line + "\n")
+        self.file.flush()
+        for name, value in values.items():
+            if isinstance(value, (int, float)) and math.isfinite(value):
+                self.board.add_scalar(f"{split}/{name}", value, step)
+
+    def close(self) -> None:
+        self.file.close()
+        self.board.close()
+
+
+def _truncate(path: Path, step: int) -> None:
+    """Drop rows beyond `step`, and a last line that a kill cut in the middle."""
+    if not path.exists():
+        return
+    with path.open("rb+") as file:
+        keep = 0
+        for line in file:
+            if not line.endswith(b"\n") or json.loads(line)["step"] > step:
+                break
+            keep += len(line)
+        file.truncate(keep)
+
+
+def _chart(*tags: str) -> list[Any]:
+    return ["Multiline", list(tags)]
+
+
+LAYOUT = {
+    "1 rate and distortion": {
+        "valid: rate (KL)": _chart("valid/rate"),
+        "valid: distortion (reconstruction)": _chart("valid/distortion"),
+        "train: rate (KL)": _chart("train/rate"),
+        "train: distortion (reconstruction)": _chart("train/distortion"),
+    },
+    "2 is z used": {
+        "weight β and word dropout": _chart("train/weight", "train/word_dropout"),
+        "mutual information": _chart("valid/mutual_information"),
+        "active units": _chart("valid/active_units"),
+        "gradient norms": _chart("train/encoder_gradient_norm", "train/decoder_gradient_norm"),
+    },
+    "3 likelihood": {
+        "valid: ELBO": _chart("valid/elbo"),
+        "valid: perplexity (ELBO)": _chart("valid/perplexity_elbo"),
+        "learning rate": _chart("train/learning_rate"),
+        "tokens per second": _chart("train/tokens_per_second"),
+    },
+}
+"""The custom-scalars page, which opens with what collapse shows in: rate and distortion. Train and valid
+never share a chart: training terms carry dropout and word dropout."""

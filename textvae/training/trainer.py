@@ -1,0 +1,315 @@
+"""The training loop: one, straight, resumable to the bit.
+
+Selection of the best weights, decay of the learning rate and early stopping all go by valid −ELBO at
+weight 1 with fixed noise (by the distortion where there is no rate), and none of them acts before the
+weight has reached its final value.
+"""
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from types import FrameType
+from typing import Any, Protocol
+
+import torch
+
+from textvae.data.batches import BatchStream, Sequences
+from textvae.errors import RunError
+from textvae.evaluation.diagnostics import active_units, mutual_information
+from textvae.evaluation.estimators import perplexity, standard_error, survey
+from textvae.evaluation.noise import SentenceNoise
+from textvae.objectives.objective import Objective
+from textvae.runs import Run
+from textvae.training.checkpoints import (
+    load_best,
+    load_checkpoint,
+    random_state,
+    restore_random_state,
+    save_best,
+    save_checkpoint,
+)
+from textvae.training.metrics import MetricLog, Totals
+from textvae.training.updates import NonFiniteLossError, Step, Update
+
+__all__ = ["Decay", "InterruptedTrainingError", "Plan", "Trainer", "Watcher"]
+
+CHECKPOINT_SECONDS = 45.0
+REFERENCE = 1000
+"""Sentences behind the mutual information shown while training; `evaluate` takes the whole split."""
+
+
+class InterruptedTrainingError(RunError):
+    """Training was asked to stop; its state is saved."""
+
+
+class Watcher(Protocol):
+    """Whoever shows progress."""
+
+    def step(self, step: int, values: dict[str, float]) -> None:
+        """A row of training means."""
+
+    def remark(self, sentence: str) -> None:
+        """Something worth a line."""
+
+
+@dataclass(frozen=True)
+class Decay:
+    """Multiply the learning rate by `factor` and go back to the best weights after `patience` validations
+    without a better one, not before step `after`, at most `times`; one more ends the run."""
+
+    factor: float
+    patience: int
+    after: int
+    times: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """When things happen, in optimiser steps."""
+
+    budget: int
+    validate_every: int
+    log_every: int
+    checkpoint_every: int | None
+    decay: Decay | None
+    stop_after: int | None
+
+
+@dataclass
+class Progress:
+    """Where training stands; all of it is in the checkpoint."""
+
+    step: int = 0
+    seconds: float = 0.0
+    best: float = math.inf
+    best_step: int | None = None
+    waited: int = 0
+    waited_since_decay: int = 0
+    decays: int = 0
+    stopped: bool = False
+
+
+class Trainer:
+    """Moves a run from its checkpoint to its budget."""
+
+    def __init__(
+        self,
+        run: Run,
+        objective: Objective,
+        update: Update,
+        stream: BatchStream,
+        valid: Sequences,
+        plan: Plan,
+        seed: int,
+        device: torch.device,
+        show: Callable[[MetricLog, int], None] = lambda log, step: None,
+    ) -> None:
+        self.run = run
+        self.objective = objective
+        self.update = update
+        self.stream = stream
+        self.valid = valid
+        self.plan = plan
+        self.device = device
+        self.show = show
+        self.noise = SentenceNoise(seed, objective.model.latent_dim)
+        self.generator = torch.Generator(device).manual_seed(seed)
+        self.progress = Progress()
+        self.totals = Totals()
+        if run.checkpoint.exists():
+            self.restore()
+
+    def fit(self, watcher: Watcher) -> Progress:
+        """Train until the budget is spent or valid has stopped improving.
+
+        Raises
+        ------
+        InterruptedTrainingError
+            On Ctrl-C or SIGTERM, after saving.
+        NonFiniteLossError
+            With the last checkpoint kept.
+        """
+        self.watcher = watcher
+        log = MetricLog(self.run, self.progress.step)
+        self.run.status = "running"
+        try:
+            with stopping() as stop:
+                self._loop(log, stop)
+            self._finish()
+        except InterruptedTrainingError:
+            self.run.status = "interrupted"
+            raise
+        except BaseException:
+            self.run.status = "failed"
+            raise
+        finally:
+            log.close()
+        return self.progress
+
+    def _loop(self, log: MetricLog, stop: threading.Event) -> None:
+        progress, plan = self.progress, self.plan
+        self.saved_at = self.logged_at = time.monotonic()
+        while progress.step < plan.budget and not progress.stopped:
+            self.totals = self.totals + Totals.of(self._step())
+            progress.step += 1
+            if progress.step % plan.log_every == 0 or progress.step == plan.budget:
+                self._log(log)
+            if progress.step % plan.validate_every == 0 or progress.step == plan.budget:
+                self._validate(log)
+                self.save()
+            elif self._checkpoint_due():
+                self.save()
+            if stop.is_set():
+                self.save()
+                raise InterruptedTrainingError(
+                    f"{self.run.path}: stopped at step {progress.step} and saved; the same command continues"
+                )
+
+    def _step(self) -> Step:
+        step = self.progress.step
+        try:
+            return self.update(self.stream, step, self.generator)
+        except NonFiniteLossError as error:
+            kept = "the last checkpoint is kept" if self.run.checkpoint.exists() else "nothing was saved yet"
+            raise NonFiniteLossError(
+                f"{self.run.path}: {error}; no weight was changed and {kept}; try a smaller learning rate"
+            ) from None
+
+    def _log(self, log: MetricLog) -> None:
+        now = time.monotonic()
+        seconds = now - self.logged_at
+        self.progress.seconds += seconds
+        step = self.progress.step
+        values = {
+            **self.totals.means(),
+            "weight": self.objective.weight(step - 1),
+            "word_dropout": self.objective.word_dropout(step - 1),
+            "learning_rate": self.update.learning_rate,
+            "epoch": self.stream.epoch + self.stream.position / self.stream.batches_per_epoch,
+            "tokens_per_second": self.totals.tokens / seconds,
+            "elapsed_seconds": self.progress.seconds,
+        }
+        log.row(step, "train", values)
+        self.watcher.step(step, values)
+        self.totals = Totals()
+        self.logged_at = now
+
+    def _validate(self, log: MetricLog) -> None:
+        began = time.monotonic()
+        found = survey(self.objective.model, self.valid, self.noise)
+        information, reference = mutual_information(found, REFERENCE)
+        nats, tokens = -float(found.elbo.double().sum()), int(found.tokens.sum())
+        per_dimension = found.rate_per_dimension
+        values: dict[str, Any] = {
+            "distortion": float(found.distortion.double().mean()),
+            "rate": float(found.rate.double().mean()),
+            "elbo": float(found.elbo.double().mean()),
+            "elbo_se": standard_error(found.elbo),
+            "perplexity_elbo": perplexity(nats, tokens),
+            "active_units": active_units(found.mean),
+            "mutual_information": information,
+            "mutual_information_reference": reference,
+            "rate_per_dimension": [] if per_dimension is None else per_dimension.double().mean(0).tolist(),
+            "validation_seconds": time.monotonic() - began,
+        }
+        step = self.progress.step
+        log.row(step, "valid", values)
+        if per_dimension is not None and per_dimension.numel():
+            log.board.add_histogram("valid/rate_per_dimension", per_dimension.mean(0), step)
+        self.show(log, step)
+        cost = -values["elbo"] if math.isfinite(values["elbo"]) else values["distortion"]
+        self.watcher.remark(
+            f"step {step}: valid distortion {values['distortion']:.2f}, rate {values['rate']:.2f}, "
+            f"−ELBO {-values['elbo']:.2f}, active units {values['active_units']}"
+        )
+        if step >= self.objective.weight.settles_at:
+            self._select(cost)
+        self.logged_at += time.monotonic() - began
+
+    def _select(self, cost: float) -> None:
+        progress, decay = self.progress, self.plan.decay
+        if cost < progress.best:
+            progress.best, progress.best_step = cost, progress.step
+            progress.waited = progress.waited_since_decay = 0
+            self._save_best(f"best on valid, at step {progress.step}")
+            return
+        progress.waited += 1
+        progress.waited_since_decay += 1
+        if decay and progress.step >= decay.after and progress.waited_since_decay >= decay.patience:
+            progress.waited_since_decay = 0
+            progress.stopped = progress.decays == decay.times
+            if not progress.stopped:
+                progress.decays += 1
+                load_best(self.run, self.objective.model)
+                self.update.scale_learning_rate(decay.factor)
+                self.watcher.remark(f"step {progress.step}: learning rate now {self.update.learning_rate:g}")
+        if self.plan.stop_after and progress.waited >= self.plan.stop_after:
+            progress.stopped = True
+
+    def _checkpoint_due(self) -> bool:
+        every = self.plan.checkpoint_every
+        due = every is not None and self.progress.step % every == 0
+        return due or time.monotonic() - self.saved_at > CHECKPOINT_SECONDS
+
+    def _finish(self) -> None:
+        """A run whose weight never settled has no selected weights: its last ones stand in, and say so."""
+        if self.progress.best_step is None:
+            self._save_best(f"none, since the weight had not settled: the last, at step {self.progress.step}")
+        self.run.status = "done"
+
+    def _save_best(self, selection: str) -> None:
+        save_best(self.run, self.objective.model, selection)
+
+    def save(self) -> None:
+        """Write `last.pt`."""
+        state = {
+            "progress": asdict(self.progress),
+            "totals": asdict(self.totals),
+            "model": self.objective.model.state_dict(),
+            "update": self.update.state_dict(),
+            "stream": self.stream.state_dict(),
+            "noise": self.generator.get_state(),
+            "random": random_state(self.device),
+        }
+        save_checkpoint(self.run, state)
+        self.saved_at = time.monotonic()
+
+    def restore(self) -> None:
+        """Read `last.pt` and stand where it stood."""
+        state = load_checkpoint(self.run, self.device)
+        try:
+            self.progress = Progress(**state["progress"])
+            self.totals = Totals(**state["totals"])
+            self.objective.model.load_state_dict(state["model"])
+            self.update.load_state_dict(state["update"])
+            self.stream.load_state_dict(state["stream"])
+            self.generator.set_state(state["noise"].cpu())
+            restore_random_state(state["random"], self.device)
+        except (KeyError, TypeError, ValueError, RuntimeError):
+            raise RunError(
+                f"{self.run.checkpoint}: does not fit this run; made by another version of textvae?"
+            ) from None
+
+
+@contextmanager
+def stopping() -> Iterator[threading.Event]:
+    """An event that Ctrl-C and SIGTERM set; a second one has its usual effect."""
+    stop = threading.Event()
+    signals = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+    before = {number: signal.getsignal(number) for number in signals}
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        stop.set()
+        signal.signal(number, before[signal.Signals(number)])
+
+    for number in signals:
+        signal.signal(number, ask)
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -93,19 +93,19 @@ class Run:
 
     @property
     def environment(self) -> dict[str, Any]:
-        return self._read_json("environment.json")
+        return self.read_json("environment.json")
 
     @environment.setter
     def environment(self, values: Mapping[str, Any]) -> None:
-        self._write_json("environment.json", values)
+        self.write_json("environment.json", values)
 
     @property
     def evaluation(self) -> dict[str, Any]:
-        return self._read_json("evaluation.json")
+        return self.read_json("evaluation.json")
 
     @evaluation.setter
     def evaluation(self, values: Mapping[str, Any]) -> None:
-        self._write_json("evaluation.json", values)
+        self.write_json("evaluation.json", values)
 
     @property
     def status(self) -> Status | None:
@@ -135,7 +135,8 @@ class Run:
                 raise RunError(f"{self.path}: another process is training in this run directory") from None
             yield
 
-    def _read_json(self, name: str) -> dict[str, Any]:
+    def read_json(self, name: str) -> dict[str, Any]:
+        """A JSON file in the run; empty if it is not there yet."""
         path = self.path / name
         if not path.exists():
             return {}
@@ -144,7 +145,8 @@ class Run:
         except (OSError, ValueError) as error:
             raise RunError(f"{path}: damaged: {error}; delete it to have it made again") from None
 
-    def _write_json(self, name: str, values: Mapping[str, Any]) -> None:
+    def write_json(self, name: str, values: Mapping[str, Any]) -> None:
+        """A JSON file in the run, strict: undefined is null."""
         text = json.dumps(finite(dict(values)), indent=1, ensure_ascii=False, allow_nan=False)
         write_atomically(self.path / name, text + "\n")
 

@@ -53,9 +53,7 @@ def test_the_embedded_corpus() -> None:
 )
 def test_a_folder_of_text_files(tmp_path: Path, names: tuple[str, str, str]) -> None:
     texts = ("a b\n\nc d\n", "e f\n", "g h\n")
-    folder = folder_of(
-        tmp_path / "my news", dict(zip(names, texts, strict=True)) | {"README.md": "no corpus"}
-    )
+    folder = folder_of(tmp_path / "my news", dict(zip(names, texts, strict=True)) | {"README.md": "no corpus"})
     corpus = open_corpus(str(folder))
     assert corpus.name == "my-news"
     assert [list(corpus[split]) for split in SPLITS] == [["a b", "c d"], ["e f"], ["g h"]]

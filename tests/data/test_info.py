@@ -77,6 +77,13 @@ def test_every_factor_is_informative(grammar: CorpusInfo) -> None:
     assert all(f"I(x; {name}), valid" in labels for name in exact.information)
 
 
+def test_the_readme_has_the_embedded_corpus_right() -> None:
+    readme = (Path(__file__).parents[2] / "data" / "README.md").read_text(encoding="utf-8")
+    corpus = open_corpus("grammar")
+    assert corpus.digest() in readme
+    assert " / ".join(f"{len(corpus[split]):,}" for split in corpus.splits) in readme
+
+
 def test_an_estimate_reads_with_its_error() -> None:
     assert str(Estimate(1.23456, 0.01)) == "1.235 ± 0.010"
 

@@ -178,9 +178,7 @@ def test_a_hub_that_fails_is_one_source_among_others(tmp_path: Path, server: str
 
     hub = HubCopy("a/b", "sentence", " {} \n", broken)
     assert "the hub's a/b: it cannot be read (no route)" in refusal(tmp_path / "bad", hub)
-    assert fetch("ptb", tmp_path, sources=[hub, web(server, "good")], md5=DIGESTS).sources == (
-        "the good one",
-    )
+    assert fetch("ptb", tmp_path, sources=[hub, web(server, "good")], md5=DIGESTS).sources == ("the good one",)
 
 
 def test_only_ptb_is_fetched_and_its_sources_are_known(tmp_path: Path) -> None:

@@ -77,9 +77,7 @@ def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.txt", "a.txt.gz"])
-def test_random_bytes_give_sentences_or_a_refusal(
-    tmp_path_factory: pytest.TempPathFactory, name: str
-) -> None:
+def test_random_bytes_give_sentences_or_a_refusal(tmp_path_factory: pytest.TempPathFactory, name: str) -> None:
     folder = tmp_path_factory.mktemp("fuzz")
 
     @given(st.binary(max_size=60), st.booleans())

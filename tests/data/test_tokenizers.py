@@ -131,11 +131,20 @@ def test_a_line_of_100_000_words(tokenizer: Tokenizer) -> None:
     assert len(trained.encode(line)) >= 100_000
 
 
-def test_max_size_counts_predicted_types(tokenizer: Tokenizer) -> None:
-    # Characters cannot go below their alphabet, hence a bound near the size already there.
-    bound = tokenizer.predicted - 3
-    smaller = train_tokenizer(tokenizer.kind, TRAIN, max_size=bound)
-    assert smaller.predicted <= bound if tokenizer.kind in ("word", "bpe") else smaller.size <= tokenizer.size
+@pytest.mark.parametrize(("kind", "bound"), [("word", 20), ("bpe", 80), ("unigram", 58), ("char", 60)])
+def test_max_size_bounds_the_predicted_types(kind: str, bound: int) -> None:
+    assert train_tokenizer(kind, TRAIN, max_size=bound).predicted <= bound
+
+
+def test_a_bound_below_the_alphabet_is_refused() -> None:
+    with pytest.raises(DataError, match=r"its characters alone are more.*: change max_size or add text"):
+        train_tokenizer("unigram", TRAIN, max_size=20)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_repeats_without_end_take_no_time(kind: str) -> None:
+    tokenizer = train_tokenizer(kind, ["哈" * 20_000, "a b " * 20_000, "ab" * 10_000])
+    assert tokenizer.decode(tokenizer.encode("哈哈哈哈 b")) in ("哈哈哈哈 b", "<unk> b")
 
 
 @pytest.mark.parametrize("sentences", [["a"], ["a a a"], [""], []])
@@ -203,12 +212,14 @@ def test_text_without_spaces(kind: str) -> None:
     assert tokenizer.decode(tokenizer.encode(line)) == line
 
 
-def test_a_large_alphabet_leaves_room_for_subwords() -> None:
-    letters = [chr(0x4E00 + k) for k in range(3000)]
-    lines = ["".join(letters[k : k + 20]) for k in range(0, 3000, 20)] + ["今天 天气 很好"] * 2000
-    tokenizer = train_tokenizer("unigram", lines, max_size=500)
+@pytest.mark.parametrize("kind", ["unigram", "bpe"])
+def test_a_large_alphabet_leaves_room_for_subwords(kind: str) -> None:
+    letters = [chr(0x4E00 + k) for k in range(1000)]
+    lines = ["".join(letters[k : k + 20]) for k in range(0, 1000, 20)] + ["今天 天气 很好 我们 去 公园"] * 8000
+    tokenizer = train_tokenizer(kind, lines, max_size=500)
     assert tokenizer.predicted <= 500
-    assert UNK not in tokenizer.encode("今天")
+    assert UNK not in tokenizer.encode("今天 天气")
+    assert UNK in tokenizer.encode(letters[-1])
 
 
 def test_training_is_silent(capfd: pytest.CaptureFixture[str]) -> None:

@@ -54,11 +54,7 @@ def test_a_vocabulary_goes_out_and_comes_back() -> None:
     assert isinstance(tokenizer, WordTokenizer)
     vocabulary = to_torchtext(tokenizer)
     assert vocabulary.itos == [*SPECIALS, "a", "b", "c"]
-    assert (
-        [vocabulary.stoi[word] for word in ["a", "b", "never"]]
-        == tokenizer.encode("a b never")
-        == [4, 5, UNK]
-    )
+    assert [vocabulary.stoi[word] for word in ["a", "b", "never"]] == tokenizer.encode("a b never") == [4, 5, UNK]
     assert from_torchtext(vocabulary).vocabulary == tokenizer.vocabulary
 
 

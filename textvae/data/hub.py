@@ -1,5 +1,6 @@
 """Datasets of the Hugging Face hub: `hf:NAME`, read lazily from the memory-mapped cache of `datasets`."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -75,8 +76,9 @@ def _download(name: str, config: str | None, revision: str | None) -> Mapping[st
 
 def _refusal(name: str, error: Exception) -> DataError:
     if "Config name is missing" in str(error) or "BuilderConfig" in str(error):
-        listed = " ".join(str(error).split())
-        return DataError(f"hf:{name} needs `config`, one of its configurations: {listed}")
+        listed = re.search(r"\[[^]]*\]", str(error))
+        choices = listed[0] if listed else "those on its page"
+        return DataError(f"hf:{name} has several configurations: set `config` to one of {choices}.")
     return DataError(
         f"hf:{name} cannot be read ({first_line(error)}): check the name and the connection,"
         " or give the path of a local copy."

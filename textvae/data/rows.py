@@ -83,10 +83,11 @@ def first_line(error: BaseException) -> str:
 def quiet(*, bars: bool = False) -> Iterator[None]:
     """Keep retries (and, unless `bars`, progress) of datasets and the hub off the user's terminal."""
     import datasets
+    from datasets.utils import are_progress_bars_disabled
 
     loggers = [logging.getLogger(name) for name in ("datasets", "huggingface_hub")]
     levels = [logger.level for logger in loggers]
-    silenced = not bars and datasets.are_progress_bars_enabled()
+    silenced = not bars and not are_progress_bars_disabled()
     for logger in loggers:
         logger.setLevel(logging.CRITICAL)
     if silenced:

@@ -79,7 +79,8 @@ def download(url: str, target: Path, timeout: float = 30.0) -> None:
         _copy(url, target, timeout)
     except urllib.error.HTTPError as error:
         error.close()
-        raise DataError(f"{url} answered {error.code} {str(error.reason).splitlines()[0]}") from error
+        reason = str(error.reason).split("\n")[0].rstrip(".")
+        raise DataError(f"{url} answered {error.code} {reason}".rstrip()) from error
     except urllib.error.URLError as error:
         raise DataError(f"{url} cannot be reached ({error.reason})") from error
     except TimeoutError as error:

@@ -9,11 +9,12 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from textvae.data.batches import Sequences, encode
 from textvae.data.grammar import Grammar
-from textvae.data.tokenizers import EOS, UNK, Tokenizer, WordTokenizer
+from textvae.data.tokenizers import UNK, Tokenizer, WordTokenizer
 from textvae.errors import ConfigError
 from textvae.evaluation.diagnostics import active_units, listening, mutual_information, verdict
 from textvae.evaluation.estimators import (
@@ -137,16 +138,13 @@ def against_the_truth(
 
 def exact_nll(sentences: Sequence[str], tokenizer: Tokenizer, grammar: Grammar) -> Tensor:
     """−log p*(x) of each sentence as the tokenizer sees it: unknown words are summed into `<unk>`."""
-    import torch
-
     known = frozenset(tokenizer.vocabulary) if isinstance(tokenizer, WordTokenizer) else None
     return -torch.tensor([grammar.log_prob(sentence, known) for sentence in sentences], dtype=torch.float64)
 
 
 def unknown_rate(sequences: Sequences) -> float:
-    """Share of unknown tokens, EOS not counted."""
-    words = int((sequences.ids != EOS).sum())
-    return int((sequences.ids == UNK).sum()) / words if words else math.nan
+    """Unknown tokens as a share of all, EOS included: of what a perplexity averages over."""
+    return float((sequences.ids == UNK).mean())
 
 
 def _mean(name: str, values: Tensor) -> dict[str, float]:

@@ -104,7 +104,7 @@ class LSTMDecoder(Decoder):
         # Only what is not padding is projected onto the vocabulary.
         mask = batch.mask.expand(samples, -1, -1)
         scores = self._score(hidden[mask], batch.targets.expand(samples, -1, -1)[mask])
-        return torch.zeros(mask.shape, device=z.device).masked_scatter(mask, scores)
+        return scores.new_zeros(mask.shape).masked_scatter(mask, scores)
 
     def start(self, z: Tensor) -> State:
         h, c = self._first(z)

@@ -34,13 +34,16 @@ class Encoder(nn.Module, ABC):
 class Blank(Encoder):
     """No features at all: the encoder of a plain language model, or of an unconditional posterior."""
 
+    nothing: Tensor
+
     def __init__(self, vocabulary: int) -> None:
         super().__init__()
+        self.register_buffer("nothing", torch.empty(0), persistent=False)
         self.features = 0
 
     def forward(self, batch: Batch) -> Tensor:
         """An empty (B, 0)."""
-        return batch.targets.new_empty((batch.sentences, 0), dtype=torch.get_default_dtype())
+        return self.nothing.expand(batch.sentences, 0)
 
 
 class LSTMEncoder(Encoder):

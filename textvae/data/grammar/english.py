@@ -14,7 +14,7 @@ polarity the sentence's own, with `contrary_` its opposite), and the predicates 
 
 from collections.abc import Mapping, Sequence
 
-__all__ = ["AGREEING", "AGREEMENT", "COUPLINGS", "FACTORS", "PREDICATE", "RULES"]
+__all__ = ["AGREEING", "AGREEMENT", "COUPLINGS", "FACTORS", "RULES"]
 
 FACTORS: Mapping[str, Mapping[str, float]] = {
     "topic": {

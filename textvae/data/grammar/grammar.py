@@ -117,7 +117,8 @@ class Grammar:
 
     def joint_prior(self) -> Array:
         """p(f) with one axis per factor, in the order of `factors`."""
-        return self._prior.reshape(self._shape).copy()
+        prior: Array = self._prior.reshape(self._shape).copy()
+        return prior
 
     def factor_prior(self) -> Mapping[str, Array]:
         """p(fᵢ) of every single factor."""

@@ -12,18 +12,22 @@ References: Kudo & Richardson, SentencePiece, EMNLP 2018 (1808.06226); Kudo, Sub
 """
 
 import io
+import textwrap
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
-from textvae.data.tokenizers.base import BOS, EOS, PAD, UNK, UNK_WORD, Tokenizer, spoken
+from textvae.data.tokenizers.base import BOS, EOS, PAD, SPECIALS, UNK, UNK_WORD, Tokenizer, spoken
 from textvae.errors import DataError
 
 __all__ = ["BpeTokenizer", "CharTokenizer", "SubwordTokenizer", "UnigramTokenizer"]
 
 SPACE = "▁"
 DEFAULT_SIZE = 8000
-COVERAGE_OF_LARGE_SCRIPTS = 0.9995
-LONGEST_LINE = 1 << 30
+# Pieces never span a space, so lines may be cut there; uncut, the search for pieces takes minutes on a long one.
+LINE = 1000
+# sentencepiece refuses to go lower.
+LEAST_COVERAGE = 0.98
 # sentencepiece keeps its training lines in memory: of more than these, every second, third … one is taken.
 MANY = 1_000_000
 
@@ -39,7 +43,7 @@ class SubwordTokenizer(Tokenizer):
         self._processor = _open(model)
         count: int = self._processor.get_piece_size()
         self._pieces: list[str] = [self._processor.id_to_piece(i) for i in range(count)]
-        self._pieces[UNK] = UNK_WORD
+        self._pieces[: len(SPECIALS)] = SPECIALS
 
     @classmethod
     def train(cls, sentences: Iterable[str], max_size: int | None = None) -> "SubwordTokenizer":
@@ -47,8 +51,7 @@ class SubwordTokenizer(Tokenizer):
         every = sentences if isinstance(sentences, Sequence) else list(sentences)
         lines = every[:: 1 + len(every) // MANY]
         size = cls.default_size if max_size is None else max_size + 2
-        characters = {character for line in lines for character in line}
-        return cls(_train(cls.kind, lines, size, len(characters)))
+        return cls(_train(cls.kind, lines, size))
 
     @property
     def size(self) -> int:
@@ -98,37 +101,55 @@ def _open(model: bytes) -> Any:
         raise DataError("The sentencepiece model is damaged: restore it or train it again.") from error
 
 
-def _train(kind: str, lines: Sequence[str], size: int, characters: int) -> bytes:
+def _train(kind: str, lines: Sequence[str], size: int) -> bytes:
     from sentencepiece import SentencePieceTrainer
 
     model = io.BytesIO()
     marked = any(UNK_WORD in line.split() for line in lines)
     try:
         SentencePieceTrainer.train(
-            sentence_iterator=map(_spaced, lines),
+            sentence_iterator=(piece for line in lines for piece in _short(line)),
             model_writer=model,
             model_type=kind,
             vocab_size=size,
-            # Rare characters of a large script go unknown rather than crowd all subwords out.
-            character_coverage=1.0 if 2 * characters < size else COVERAGE_OF_LARGE_SCRIPTS,
+            character_coverage=_coverage(lines, size if kind == "char" else size // 2),
             user_defined_symbols=[SPACE + UNK_WORD] if marked else [],
             pad_id=PAD,
             bos_id=BOS,
             unk_id=UNK,
             eos_id=EOS,
-            unk_piece="<UNK>",
+            # No text holds these: sentencepiece leaves out of training whatever looks like them.
+            pad_piece="< pad >",
+            bos_piece="< s >",
+            unk_piece="< unk >",
+            eos_piece="< /s >",
             hard_vocab_limit=False,
             normalization_rule_name="identity",
-            max_sentence_length=LONGEST_LINE,
+            max_sentence_length=8 * LINE,
             num_threads=1,  # sums in one order: the same model on every machine
             minloglevel=2,
         )
     except RuntimeError as error:
-        reason = " ".join(str(error).split()).rstrip(".")
+        short = "required_chars" in str(error)
+        reason = "its characters alone are more" if short else " ".join(str(error).split()).rstrip(".")
         raise DataError(
             f"sentencepiece cannot train a {kind} tokenizer of {size} ids ({reason}): change max_size or add text."
         ) from error
     return model.getvalue()
+
+
+def _short(line: str) -> list[str]:
+    line = _spaced(line)
+    return [line] if len(line) <= LINE else textwrap.wrap(line, LINE, break_on_hyphens=False)
+
+
+def _coverage(lines: Iterable[str], most: int) -> float:
+    """The share of text in the `most` frequent characters: rarer ones would crowd all subwords out."""
+    counts = Counter(character for line in lines for character in line)
+    if len(counts) <= most:
+        return 1.0
+    kept = sum(count for _, count in counts.most_common(most))
+    return max(LEAST_COVERAGE, kept / counts.total())
 
 
 def _spaced(sentence: str) -> str:

@@ -5,6 +5,7 @@ z = vae.encode(["the company said profits rose"])
 vae.decode(z)
 """
 
+import math
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from textvae import build
 from textvae.config import Config
-from textvae.data.batches import encode, in_order
+from textvae.data.batches import Sequences, encode, in_order
 from textvae.data.tokenizers import UNK, Tokenizer, load_tokenizer
 from textvae.errors import ConfigError, RunError
 from textvae.evaluation.estimators import importance_weighted_nll, inert
@@ -59,8 +60,7 @@ class Vae:
             For a language model, which has no z.
         """
         self._require_latent("encode")
-        self._require_sentences(sentences)
-        sequences = encode(sentences, self.tokenizer, self.config.data.max_length)
+        sequences = self._read(sentences)
         means = torch.empty(len(sequences), self.latent_dim)
         with inert(self.model):
             for indices, batch in in_order(sequences, 64):
@@ -145,34 +145,43 @@ class Vae:
         RunError
             For a deterministic autoencoder, which has no likelihood.
         """
-        self._require_sentences(sentences)
         if samples < 1:
             raise ConfigError(f"score: at least 1 sample is needed, not {samples}")
-        sequences = encode(sentences, self.tokenizer, self.config.data.max_length)
+        sequences = self._read(sentences)
         with inert(self.model):
             if isinstance(self.model.posterior(next(in_order(sequences, 1))[1].to(self.device)), Dirac):
                 raise RunError("a deterministic autoencoder has no likelihood to score with")
         noise = SentenceNoise(seed, self.latent_dim)
         return -importance_weighted_nll(self.model, sequences, samples, noise)
 
+    def lengths(self, sentences: Sequence[str]) -> list[int]:
+        """Tokens of each sentence as they are scored: the end counted, what is cut off not."""
+        lengths: list[int] = self._read(sentences).lengths.tolist()
+        return lengths
+
     def _require_latent(self, what: str) -> None:
         if self.latent_dim == 0:
             raise RunError(f"{what}: this run is a language model (latent_dim 0), it has no z")
 
-    @staticmethod
-    def _require_sentences(sentences: Sequence[str]) -> None:
+    def _read(self, sentences: Sequence[str]) -> Sequences:
         if isinstance(sentences, str):
             raise ConfigError("give a list of sentences, not one string")
-        if not sentences:
+        limit = self.config.data.max_length
+        sequences = encode(sentences, self.tokenizer, limit)
+        if not len(sequences):
             raise ConfigError("there are no sentences to read")
+        if sequences.cut:
+            count = "1 sentence was" if sequences.cut == 1 else f"{sequences.cut} sentences were"
+            warnings.warn(f"{count} cut to {limit} tokens (data.max_length of this run)", stacklevel=3)
+        return sequences
 
     def _check_decoding(
         self, z: Tensor, temperature: float | None, top_p: float, beam: int, max_length: int
     ) -> None:
         if z.ndim != 2 or z.shape[1] != self.latent_dim:
             raise ConfigError(f"decode: z must have the shape (B, {self.latent_dim}), not {tuple(z.shape)}")
-        if temperature is not None and not temperature > 0:
-            raise ConfigError(f"temperature must be positive, not {temperature}; greedy decoding is its limit 0")
+        if temperature is not None and not 0 < temperature < math.inf:
+            raise ConfigError(f"temperature must be positive, not {temperature}; its limit 0 is greedy decoding")
         if not 0 < top_p <= 1:
             raise ConfigError(f"top-p must lie in (0, 1], not {top_p}")
         if beam < 1 or max_length < 1:
@@ -198,10 +207,14 @@ def load(run: str | Path, device: str | torch.device = "cpu") -> Vae:
         If there is no such run, it has not been trained, or a file of it is damaged.
     """
     directory = Run.open(run)
-    config = directory.config
-    tokenizer = load_tokenizer(directory.tokenizer)
-    with torch.random.fork_rng(devices=[]):
-        model = build.model(config, tokenizer.size).to(device)
+    place = build.device(str(device), "device")
+    try:
+        config = build.checked(directory.config, str(directory.path / "config.yaml"))
+        tokenizer = load_tokenizer(directory.tokenizer)
+        with torch.random.fork_rng(devices=[]):
+            model = build.model(config, tokenizer.size).to(place)
+    except ConfigError as error:
+        raise RunError(f"{error}; this run was made by other code") from None
     load_best(directory, model)
     verdict = str(directory.evaluation.get("valid", {}).get("verdict", ""))
     return Vae(model.eval(), tokenizer, config, collapsed=verdict.startswith("collapsed"))

@@ -10,7 +10,7 @@ import inspect
 import math
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
 import torch
@@ -20,18 +20,19 @@ from textvae.config import Config, Draft, Member, epochs
 from textvae.data.batches import collate
 from textvae.data.tokenizers import EOS
 from textvae.errors import ConfigError
-from textvae.models.decoders import DECODERS
-from textvae.models.encoders import ENCODERS
-from textvae.models.posteriors import POSTERIORS
-from textvae.models.priors import PRIORS
+from textvae.fields import Steps
+from textvae.models.decoders import DECODERS, Decoder
+from textvae.models.encoders import ENCODERS, Encoder
+from textvae.models.posteriors import POSTERIORS, Posterior
+from textvae.models.priors import PRIORS, Prior
 from textvae.models.text_vae import TextVAE, initialise
 from textvae.objectives.objective import Objective
-from textvae.objectives.penalties import PENALTIES
-from textvae.objectives.schedules import SCHEDULES
+from textvae.objectives.penalties import PENALTIES, Penalty
+from textvae.objectives.schedules import SCHEDULES, Schedule
 from textvae.training.optimisers import OPTIMISERS
 from textvae.training.updates import UPDATES, Update
 
-__all__ = ["complete", "in_steps", "model", "objective", "update"]
+__all__ = ["SLOTS", "checked", "complete", "device", "in_steps", "model", "objective", "update"]
 
 SLOTS: Mapping[str, Mapping[str, Callable[..., Any]]] = {
     "model.encoder": ENCODERS,
@@ -46,6 +47,19 @@ SLOTS: Mapping[str, Mapping[str, Callable[..., Any]]] = {
 }
 """Every slot and its members, by name."""
 
+FAMILIES: Mapping[str, type] = {
+    "model.encoder": Encoder,
+    "model.posterior": Posterior,
+    "model.prior": Prior,
+    "model.decoder": Decoder,
+    "objective.weight": Schedule,
+    "objective.penalty": Penalty,
+    "objective.word_dropout": Schedule,
+    "training.optimiser": torch.optim.Optimizer,
+    "training.update": Update,
+}
+"""What a member from outside must be, so that a configuration cannot name just any function to be called."""
+
 TINY = 16
 """Tokens of the throw-away model that is built to find impossible combinations before work starts."""
 
@@ -58,14 +72,38 @@ def complete(draft: Draft) -> Config:
     ConfigError
         Naming the file or option, the key and the valid choices.
     """
-    config = draft.config()
-    values = config.plain()
-    for slot in SLOTS:
-        section, name = slot.split(".")
-        values[section][name] = _checked(slot, _member(config, slot), draft)
-    config = Config.model_validate(values)
+    config = _typed(draft)
     _try(config, draft)
     return config
+
+
+def checked(config: Config, whose: str) -> Config:
+    """Settings from elsewhere with each member's arguments checked; nothing is built.
+
+    Raises
+    ------
+    ConfigError
+        As `complete` does, blaming `whose`.
+    """
+    draft = Draft()
+    draft.merge(config.plain(), whose)
+    return _typed(draft)
+
+
+def device(name: str, whose: str = "--device") -> torch.device:
+    """The device of this name.
+
+    Raises
+    ------
+    ConfigError
+        If torch does not know it or it is not there.
+    """
+    try:
+        found = torch.device(name)
+        torch.zeros(1, device=found)
+    except (RuntimeError, AssertionError, NotImplementedError):
+        raise ConfigError(f"{whose}: {name} is not here; choose cpu, or a device that torch sees") from None
+    return found
 
 
 def in_steps(value: Any, steps_per_epoch: int) -> Any:
@@ -121,10 +159,28 @@ def _member(config: Config, slot: str) -> Member:
 
 
 def _make(config: Config, slot: str, *context: Any, steps_per_epoch: int = 1) -> Any:
+    """A member of a slot.
+
+    Raises
+    ------
+    ConfigError
+        If its constructor refuses the combination of arguments.
+    """
     member = _member(config, slot)
-    return _constructor(slot, member.kind, "the configuration")(
-        *context, **in_steps(member.arguments, steps_per_epoch)
-    )
+    constructor = _constructor(slot, member.kind, slot)
+    try:
+        return constructor(*context, **in_steps(member.arguments, steps_per_epoch))
+    except ValueError as error:
+        raise ConfigError(f"{slot}: {error}") from error
+
+
+def _typed(draft: Draft) -> Config:
+    config = draft.config()
+    values = config.plain()
+    for slot in SLOTS:
+        section, name = slot.split(".")
+        values[section][name] = _arguments(slot, _member(config, slot), draft)
+    return Config.model_validate(values)
 
 
 def _constructor(slot: str, kind: str, whose: str) -> Callable[..., Any]:
@@ -132,61 +188,87 @@ def _constructor(slot: str, kind: str, whose: str) -> Callable[..., Any]:
     members = SLOTS[slot]
     if kind in members:
         return members[kind]
-    if ":" not in kind:
-        close = difflib.get_close_matches(kind, members, n=1)
-        guess = f" (did you mean {close[0]}?)" if close else ""
-        raise ConfigError(
-            f"{whose}: {slot}.kind: unknown kind {kind}{guess}; choose from {', '.join(members)}, "
-            "or write package.module:Class"
-        )
+    if ":" in kind:
+        return _imported(slot, kind, whose)
+    close = difflib.get_close_matches(kind, members, n=1)
+    guess = f" (did you mean {close[0]}?)" if close else ""
+    raise ConfigError(
+        f"{whose}: unknown kind {kind!r}{guess}; choose from {', '.join(members)}, or write package.module:Class"
+    )
+
+
+def _imported(slot: str, kind: str, whose: str) -> Callable[..., Any]:
     module, _, name = kind.partition(":")
     try:
-        found: Callable[..., Any] = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"{whose}: {slot}.kind: {kind} cannot be imported: {error}") from None
-    return found
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError, TypeError, SyntaxError) as error:
+        raise ConfigError(f"{whose}: {kind!r} cannot be imported: {_line(error)}") from None
+    family = FAMILIES[slot]
+    if not (isinstance(found, type) and issubclass(found, family)):
+        raise ConfigError(f"{whose}: {kind!r} is not a subclass of {family.__module__}.{family.__qualname__}")
+    constructor: Callable[..., Any] = found
+    return constructor
 
 
-def _schema(constructor: Callable[..., Any]) -> type[BaseModel]:
-    """A typed schema of the keyword-only parameters of a constructor."""
+def _schema(constructor: Callable[..., Any]) -> tuple[type[BaseModel], set[str]]:
+    """A typed schema of the keyword-only parameters of a constructor, and which of them count steps."""
     function = constructor.__init__ if isinstance(constructor, type) else constructor  # type: ignore[misc]
     hints = get_type_hints(function, include_extras=True)
     fields: dict[str, Any] = {
-        name: (hints[name], ... if parameter.default is parameter.empty else parameter.default)
+        name: (hints.get(name, Any), ... if parameter.default is parameter.empty else parameter.default)
         for name, parameter in inspect.signature(function).parameters.items()
         if parameter.kind is parameter.KEYWORD_ONLY
     }
-    schema: type[BaseModel] = create_model(
-        "Arguments", __config__=ConfigDict(extra="forbid", validate_default=False), **fields
-    )
-    return schema
+    rules = ConfigDict(extra="forbid", validate_default=False, allow_inf_nan=False)
+    schema: type[BaseModel] = create_model("Arguments", __config__=rules, **fields)
+    return schema, {name for name, (hint, _) in fields.items() if _counts_steps(hint)}
 
 
-def _checked(slot: str, member: Member, draft: Draft) -> dict[str, Any]:
+def _counts_steps(hint: Any) -> bool:
+    unit = get_args(Steps)[-1]
+    return any(inner == unit or _counts_steps(inner) for inner in get_args(hint))
+
+
+def _arguments(slot: str, member: Member, draft: Draft) -> dict[str, Any]:
     """The member as a plain mapping, its arguments checked and complete."""
     place = tuple(slot.split("."))
-    constructor = _constructor(slot, member.kind, draft.whose((*place, "kind")))
-    schema = _schema(constructor)
+    constructor = _constructor(slot, member.kind, draft.blame((*place, "kind")))
+    schema, timed = _schema(constructor)
     given = member.arguments
+    written = {key: given[key] for key in timed & given.keys() if epochs(given[key]) is not None}
     try:
-        typed = schema.model_validate(in_steps(given, steps_per_epoch=1)).model_dump(mode="json")
+        typed = schema.model_validate({**given, **in_steps(written, steps_per_epoch=1)}).model_dump(mode="json")
     except ValidationError as error:
         raise ConfigError(draft.explain(error, place, schema)) from None
-    written = {key: value for key, value in given.items() if epochs(value) is not None}
     return {"kind": member.kind, **typed, **written}
 
 
 def _try(config: Config, draft: Draft) -> None:
     """Take one loss at a tiny vocabulary, so that an impossible combination is refused before work starts."""
     batch = collate([np.array([4, 5, EOS]), np.array([6, EOS])])
+    penalty = draft.blame(("objective", "penalty", "kind"))
     try:
         with torch.random.fork_rng(devices=[]):
             tiny = objective(config, model(config, TINY), steps_per_epoch=1)
             loss = tiny(batch, 0, torch.Generator().manual_seed(0))
+    except ConfigError as error:
+        slot, _, _ = str(error).partition(":")
+        raise ConfigError(f"{draft.whose(tuple(slot.split('.')))}: {error}") from None
     except ValueError as error:
-        raise ConfigError(f"{draft.whose(('model',))}: {error}") from None
+        raise ConfigError(f"{penalty}: {error}") from None
+    except (RuntimeError, MemoryError, OverflowError) as error:
+        raise ConfigError(
+            f"{draft.whose(('model', 'latent_dim'))}: no such model can be built: {_line(error)}"
+        ) from None
+    if not torch.isfinite(loss.terms.distortion).all():
+        raise ConfigError(f"{draft.whose(('model', 'init_range'))}: the untrained model has no finite loss")
     if not torch.isfinite(loss.value):
         raise ConfigError(
-            f"{draft.whose(('model', 'posterior', 'kind'))}: a posterior without a density (dirac) has no rate to "
-            "penalise; give it objective.penalty.kind none"
+            f"{penalty}: {config.objective.penalty.kind} needs a rate, and a posterior without a density "
+            f"({config.model.posterior.kind}) has none; choose none"
         )
+
+
+def _line(error: BaseException) -> str:
+    """An error of someone else's as part of one sentence."""
+    return " ".join(str(error).split("\n")[0].split()).rstrip(".")

@@ -3,17 +3,33 @@
 Results go to stdout, progress and remarks to stderr; the exit code is 0, 1 for a failure, 2 for usage.
 """
 
+import contextlib
 import json
+import os
 import sys
 import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated
 
 from cyclopts import App, Parameter
 from cyclopts.exceptions import CycloptsError
 
 from textvae import __version__
 from textvae.errors import ConfigError, TextvaeError
+from textvae.tasks.options import (
+    Count,
+    Flag,
+    Lines,
+    RunPath,
+    Seed,
+    Sentence,
+    Setting,
+    Split,
+    TokenizerKind,
+    Whole,
+    take_settings,
+)
 
 __all__ = ["main"]
 
@@ -25,8 +41,8 @@ app = App(
 corpus_app = App(name="corpus", help="What a corpus holds, and how to get one.")
 app.command(corpus_app)
 
-RunPath = Annotated[Path, Parameter(help="A run directory.")]
-Split = Literal["valid", "test", "train"]
+_settings: list[Setting] = []
+"""`--section.key VALUE` options of this call, taken out before the rest is parsed."""
 
 
 @app.command
@@ -34,11 +50,11 @@ def train(
     *names: str,
     corpus: str | None = None,
     run: Path | None = None,
-    steps: int | None = None,
-    seed: int | None = None,
-    tokenizer: Literal["word", "unigram", "bpe", "char"] | None = None,
+    steps: Whole | None = None,
+    seed: Whole | None = None,
+    tokenizer: TokenizerKind | None = None,
     device: str | None = None,
-    threads: int | None = None,
+    threads: Whole | None = None,
 ) -> None:
     """Train a model, or continue a run that was interrupted.
 
@@ -52,7 +68,7 @@ def train(
     corpus
         grammar, ptb, a directory with train/valid/test, a file, torchtext:PennTreebank or hf:NAME.
     run
-        Where the run lives; default runs/<corpus>-<hash of the settings>.
+        Where the run lives; `runs/<corpus>-<hash of the settings>` if it is not given.
     steps
         Optimiser steps in all, in place of any other budget.
     seed
@@ -67,14 +83,14 @@ def train(
     from textvae.tasks.train import train
 
     given = {
-        "data.corpus": corpus,
-        "training.budget": steps,
+        "corpus": corpus,
+        "steps": steps,
         "seed": seed,
-        "data.tokenizer": tokenizer,
+        "tokenizer": tokenizer,
         "device": device,
         "threads": threads,
     }
-    options = [*_settings, *((key, value) for key, value in given.items() if value is not None)]
+    options = [*_settings, *((name, value) for name, value in given.items() if value is not None)]
     made = train(names, options, run)
     print(f"tensorboard --logdir {made.path}", file=sys.stderr)
 
@@ -82,12 +98,13 @@ def train(
 @app.command
 def evaluate(
     run: RunPath,
+    /,
     *,
     split: Split = "valid",
-    samples: int = 100,
+    samples: Count = 100,
     corpus: str | None = None,
     device: str = "cpu",
-    json_: Annotated[bool, Parameter(name="--json", negative="")] = False,
+    json_: Annotated[Flag, Parameter(name="--json")] = False,
 ) -> None:
     """Measure a run: ELBO, importance-weighted NLL, use of z, verdict; kept in evaluation.json.
 
@@ -116,7 +133,7 @@ def evaluate(
 
 
 @app.command
-def show(run: RunPath) -> None:
+def show(run: RunPath, /) -> None:
     """What a run has: its numbers, samples, reconstructions and an interpolation."""
     from textvae.tasks.show import show
 
@@ -124,13 +141,13 @@ def show(run: RunPath) -> None:
 
 
 @app.command
-def score(run: RunPath, file: str, *, samples: int = 100, seed: int = 0) -> None:
-    """Estimate log p of every line: log p, tokens, sentence, separated by tabs.
+def score(run: RunPath, file: Lines, /, *, samples: Count = 100, seed: Seed = 0) -> None:
+    """Estimate log p of every line: log p, tokens with the end counted, sentence, separated by tabs.
 
     Parameters
     ----------
     file
-        One sentence a line; - is standard input.
+        One sentence a line, a blank one is the empty sentence; - is standard input.
     samples
         K of the importance-weighted estimate.
     seed
@@ -141,22 +158,24 @@ def score(run: RunPath, file: str, *, samples: int = 100, seed: int = 0) -> None
 
     sentences = read_lines(file)
     vae = load(run)
-    for sentence, value in zip(sentences, vae.score(sentences, samples, seed=seed).tolist(), strict=True):
-        print(f"{value:.4f}\t{len(vae.tokenizer.encode(sentence)) + 1}\t{sentence}")
+    scores, tokens = vae.score(sentences, samples, seed=seed).tolist(), vae.lengths(sentences)
+    for value, count, sentence in zip(scores, tokens, sentences, strict=True):
+        print(f"{value:.4f}\t{count}\t{sentence}")
 
 
 @app.command
 def sample(
     run: RunPath,
+    /,
     *,
-    n: Annotated[int, Parameter(name=["-n", "--n"])] = 10,
-    temperature: float = 1.0,
-    top_p: float = 1.0,
-    greedy: Annotated[bool, Parameter(negative="")] = False,
-    beam: int | None = None,
-    seed: int = 0,
-    forbid_unknown: Annotated[bool, Parameter(negative="")] = False,
-    max_length: int = 100,
+    n: Annotated[Count, Parameter(name=["-n", "--n"])] = 10,
+    temperature: float | None = None,
+    top_p: float | None = None,
+    greedy: Flag = False,
+    beam: Count | None = None,
+    seed: Seed = 0,
+    forbid_unknown: Flag = False,
+    max_length: Count = 100,
 ) -> None:
     """Draw sentences: z from the prior, then words at a temperature, greedily or by beam search.
 
@@ -165,7 +184,7 @@ def sample(
     n
         How many.
     temperature
-        Below 1 the words are safer, above 1 wilder.
+        Below 1 the words are safer, above 1 wilder; 1 if it is not given.
     top_p
         Draw from the fewest words that hold this share of the probability.
     greedy
@@ -175,18 +194,22 @@ def sample(
     seed
         Seed of z and of the words.
     forbid_unknown
-        Never say <unk>.
+        Never say the unknown word.
     max_length
         Words after which a sentence is cut off.
     """
     from textvae.api import load
 
-    deterministic = greedy or beam is not None
+    drawn = not greedy and beam is None
+    if not drawn and (temperature, top_p) != (None, None):
+        raise ConfigError(
+            "--temperature and --top-p are for drawn words; leave them out with --greedy or --beam"
+        )
     sentences = load(run).sample(
         n,
         seed=seed,
-        temperature=None if deterministic else temperature,
-        top_p=top_p,
+        temperature=(1.0 if temperature is None else temperature) if drawn else None,
+        top_p=1.0 if top_p is None else top_p,
         beam=beam or 1,
         forbid_unknown=forbid_unknown,
         max_length=max_length,
@@ -195,7 +218,7 @@ def sample(
 
 
 @app.command
-def reconstruct(run: RunPath, file: str, *, beam: int = 1) -> None:
+def reconstruct(run: RunPath, file: Lines, /, *, beam: Count = 1) -> None:
     """Encode and decode every line; exactly one row comes out for each that goes in.
 
     Parameters
@@ -208,18 +231,12 @@ def reconstruct(run: RunPath, file: str, *, beam: int = 1) -> None:
     from textvae.api import load
     from textvae.tasks.lines import read_lines
 
-    print(*load(run).reconstruct(read_lines(file), beam=beam), sep="\n")
+    sentences = read_lines(file)
+    print(*load(run).reconstruct(sentences, beam=beam), sep="\n")
 
 
 @app.command
-def interpolate(
-    run: RunPath,
-    a: str,
-    b: str,
-    *,
-    steps: int = 7,
-    slerp: Annotated[bool, Parameter(negative="")] = False,
-) -> None:
+def interpolate(run: RunPath, a: Sentence, b: Sentence, /, *, steps: Whole = 7, slerp: Flag = False) -> None:
     """Decode along the way from one sentence's z to another's.
 
     Parameters
@@ -239,27 +256,19 @@ def interpolate(
 
 
 @app.command
-def encode(run: RunPath, file: str, *, out: Path) -> None:
+def encode(run: RunPath, file: Lines, /, *, out: Path) -> None:
     """Posterior means of every line, a row each, as a NumPy file.
 
     Parameters
     ----------
     file
-        One sentence a line; - is standard input.
+        One sentence a line, a blank one is the empty sentence; - is standard input.
     out
         The .npy file to write.
     """
-    import io
+    from textvae.tasks.lines import encode_lines
 
-    import numpy as np
-
-    from textvae.api import load
-    from textvae.runs import write_atomically
-    from textvae.tasks.lines import read_lines
-
-    content = io.BytesIO()
-    np.save(content, load(run).encode(read_lines(file)).numpy())
-    write_atomically(out, lambda target: target.write(content.getvalue()))
+    encode_lines(run, file, out)
 
 
 @corpus_app.command(name="list")
@@ -272,9 +281,7 @@ def corpus_list() -> None:
 
 
 @corpus_app.command
-def info(
-    source: str, *, tokenizer: Literal["word", "unigram", "bpe", "char"] = "word", column: str | None = None
-) -> None:
+def info(source: str, /, *, tokenizer: TokenizerKind = "word", column: str | None = None) -> None:
     """Count a corpus: sentences, tokens, types, lengths, unknown rate, overlap.
 
     Parameters
@@ -292,7 +299,7 @@ def info(
 
 
 @corpus_app.command
-def fetch(name: str, *, root: Path = Path("data")) -> None:
+def fetch(name: str, /, *, root: Path | None = None) -> None:
     """Download a corpus and verify its checksums.
 
     Parameters
@@ -300,7 +307,7 @@ def fetch(name: str, *, root: Path = Path("data")) -> None:
     name
         ptb.
     root
-        The directory that will hold it.
+        The directory that will hold it; `$TEXTVAE_DATA`, else `data`, if it is not given.
     """
     from textvae.tasks.corpus import fetch_corpus
 
@@ -317,40 +324,11 @@ def remedies() -> None:
     table("Corpora", ["name", "setting"], described("corpora"))
 
 
-_settings: list[tuple[str, Any]] = []
-"""`--section.key VALUE` options of this call, taken out before the rest is parsed."""
-
-
-def take_settings(arguments: list[str]) -> tuple[list[str], list[tuple[str, Any]]]:
-    """Split off `--section.key VALUE` and `--section.key=VALUE`, reading values as YAML."""
-    import yaml
-
-    rest: list[str] = []
-    settings: list[tuple[str, Any]] = []
-    queue = iter(arguments)
-    for argument in queue:
-        name, equals, value = argument.partition("=")
-        if not (name.startswith("--") and "." in name and arguments[0] == "train"):
-            rest.append(argument)
-            continue
-        given = value if equals else next(queue, None)
-        if given is None:
-            raise ConfigError(f"{name}: a value must follow")
-        try:
-            settings.append((name[2:], yaml.safe_load(given)))
-        except yaml.YAMLError:
-            raise ConfigError(f"{name}: {given!r} is not a value; quote it") from None
-    return rest, settings
-
-
-def main(arguments: list[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and exit."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        rest, settings = take_settings(list(sys.argv[1:] if arguments is None else arguments))
-        _settings[:] = settings
-        with warnings.catch_warnings():
-            warnings.showwarning = lambda message, *rest: print(f"note: {message}", file=sys.stderr)
-            app(rest, exit_on_error=False, print_error=False)
+        _run(given)
     except CycloptsError as error:
         _fail(" ".join(str(error).split()), 2)
     except ConfigError as error:
@@ -358,12 +336,49 @@ def main(arguments: list[str] | None = None) -> None:
     except TextvaeError as error:
         _fail(str(error), 1)
     except BrokenPipeError:
-        sys.stderr.close()
+        _discard_output()
         sys.exit(1)
     except KeyboardInterrupt:
         _fail("stopped", 1)
+    except MemoryError:
+        _fail("not enough memory", 1)
     except OSError as error:
+        _discard_output()
         _fail(f"{error.filename or 'the operating system'}: {error.strerror or error}", 1)
+
+
+def _run(arguments: list[str]) -> None:
+    _settings.clear()
+    if arguments[:1] == ["train"]:
+        arguments, _settings[:] = take_settings(arguments)
+    # A member of a slot from outside, `kind: module:Class`, may lie where the command is given.
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))
+    with warnings.catch_warnings():
+        warnings.showwarning = _note()
+        try:
+            app(arguments, exit_on_error=False, print_error=False)
+        finally:
+            sys.stdout.flush()
+
+
+def _note() -> Callable[..., None]:
+    """Show every warning once, as a remark."""
+    shown: set[str] = set()
+
+    def note(message: Warning | str, *rest: object) -> None:
+        sentence = " ".join(str(message).split())
+        if sentence not in shown:
+            shown.add(sentence)
+            print(f"note: {sentence}", file=sys.stderr)
+
+    return note
+
+
+def _discard_output() -> None:
+    """Nobody reads what is still to be written, so the interpreter's last flush must not fail."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(sentence: str, code: int) -> None:

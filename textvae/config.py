@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 
 import yaml
 from annotated_types import Ge, Gt, Lt
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, PlainValidator, ValidationError
 from pydantic_core import ErrorDetails
 
 from textvae.errors import ConfigError
@@ -29,12 +29,13 @@ __all__ = [
     "Member",
     "changed_keys",
     "epochs",
-    "one_sentence",
     "recipe_files",
     "signature",
 ]
 
-EPOCHS = re.compile(r"(\d+(?:\.\d+)?) epochs?")
+EPOCHS = re.compile(r"(\d{1,9}(?:\.\d{1,9})?) epochs?", re.ASCII)
+OPTIONS = {"steps": "training.budget", "corpus": "data.corpus", "tokenizer": "data.tokenizer"}
+"""Options of the command line that are shorter than the key they set."""
 RUNTIME = ("device", "threads", "training.budget", "training.checkpoint_every")
 """Keys that may change between two calls on one run: they do not alter what its steps compute."""
 
@@ -45,20 +46,23 @@ def epochs(value: object) -> float | None:
     return float(match[1]) if match else None
 
 
-def _duration(value: int | str) -> int | str:
-    if isinstance(value, str) and epochs(value) is None:
-        raise ValueError('write a number of steps, or "10 epochs"')
-    return value
+def _duration(value: object) -> int | str:
+    if isinstance(value, str) and epochs(value) is not None:
+        return value
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    raise ValueError('must be a number of steps, at least 0, or such as "10 epochs"')
 
 
-Duration = Annotated[Annotated[int, Ge(0)] | str, AfterValidator(_duration)]
+Duration = Annotated[int | str, PlainValidator(_duration)]
 """A number of optimiser steps, or text such as `"10 epochs"`."""
+Seed = Annotated[int, Ge(0), Lt(2**32)]
 
 
 class Section(BaseModel):
     """A mapping with known keys only."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Member(BaseModel):
@@ -130,7 +134,7 @@ class Training(Section):
 class Config(Section):
     """Everything that determines a run."""
 
-    seed: Natural = 0
+    seed: Seed = 0
     device: str = "cpu"
     threads: Count | None = None
     data: Data = Data()
@@ -154,25 +158,20 @@ class Draft:
         """Merge a YAML file, or a recipe that ships with textvae, by name."""
         path = _resolve(name)
         try:
-            loaded = yaml.safe_load(path.read_text("utf-8"))
-        except yaml.YAMLError as error:
-            raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path}: cannot be read: {error}") from None
-        if not isinstance(loaded or {}, dict):
-            raise ConfigError(f"{path}: a configuration is a mapping of sections such as model and training")
-        self.merge(loaded or {}, str(path))
+            self.merge(_mapping(path), str(path))
+        except RecursionError:
+            raise ConfigError(f"{path}: a mapping holds itself") from None
 
     def merge(self, values: Mapping[str, Any], origin: str) -> None:
         """Merge a nested mapping; later values win."""
         _merge(self.values, values, (), origin, self.origin)
 
-    def set(self, key: str, value: Any) -> None:
-        """Merge one option such as `training.optimiser.lr` = 0.5."""
+    def set(self, option: str, value: Any) -> None:
+        """Merge one option such as `training.optimiser.lr` = 0.5 or `steps` = 100."""
         nested: Any = value
-        for part in reversed(key.split(".")):
+        for part in reversed(OPTIONS.get(option, option).split(".")):
             nested = {part: nested}
-        self.merge(nested, f"--{key}")
+        self.merge(nested, f"--{option}")
 
     def config(self) -> Config:
         """The typed settings; members' arguments are still to be checked by `textvae.build`."""
@@ -184,30 +183,64 @@ class Draft:
     def explain(self, error: ValidationError, at: tuple[str, ...], schema: type[BaseModel]) -> str:
         """One sentence for the first error: who set the key, which key, what is valid."""
         first = error.errors()[0]
-        place = (*at, *(str(part) for part in first["loc"]))
-        return one_sentence(first, place, self.whose(place), schema)
+        place = self._place((*at, *(str(part) for part in first["loc"])))
+        return f"{self.blame(place)}: {_complaint(first, place[len(at) :], schema)}"
+
+    def blame(self, place: tuple[str, ...]) -> str:
+        """Who set a key, and the key, unless the option says that already."""
+        key, whose = _dotted(place), self.whose(place)
+        option = whose.removeprefix("--")
+        return whose if option != whose and OPTIONS.get(option, option) == key else f"{whose}: {key}"
 
     def whose(self, place: tuple[str, ...]) -> str:
-        """The file or option that set this key, or the nearest one above or below it."""
-        for end in range(len(place), 0, -1):
-            prefix = ".".join(place[:end])
-            for key, origin in self.origin.items():
-                if key == prefix or key.startswith(prefix + "."):
-                    return origin
+        """The file or option that set this key, or what lies around it in its section."""
+        for end in range(len(place), min(1, len(place) - 1), -1):
+            origin = self.origin.get(".".join(place[:end]))
+            if origin:
+                return origin
         return "the configuration"
 
+    def _place(self, location: tuple[str, ...]) -> tuple[str, ...]:
+        """The part of an error's location that is a key, without pydantic's names of types."""
+        node: Any = self.values
+        for depth, part in enumerate(location):
+            if not isinstance(node, Mapping):
+                return location[:depth]
+            node = node.get(part)
+        return location
 
-def one_sentence(error: ErrorDetails, place: tuple[str, ...], whose: str, schema: type[BaseModel]) -> str:
-    """A validation error in one sentence that names the key and the valid choices."""
-    location = tuple(str(part) for part in error["loc"])
-    shown = [part for part in place if part not in {"int", "float", "str", "Decay"} and "[" not in part]
-    key = ".".join(shown)
-    if error["type"] == "extra_forbidden":
-        return f"{whose}: unknown key {key}{_suggest(location, schema)}"
-    if error["type"] == "missing":
-        return f"{whose}: {key} must be given"
-    message = error["msg"].removeprefix("Value error, ")
-    return f"{whose}: {key}: {message[0].lower()}{message[1:]}, not {error['input']!r}"
+
+SENTENCES = {
+    "extra_forbidden": "unknown key",
+    "missing": "must be given",
+    "greater_than_equal": "must be at least {ge}",
+    "greater_than": "must be more than {gt}",
+    "less_than_equal": "must be at most {le}",
+    "less_than": "must be less than {lt}",
+    "literal_error": "must be {expected}",
+    "value_error": "{error}",
+    "finite_number": "must be a finite number",
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float", "int_parsing_size"), "must be a whole number"),
+    **dict.fromkeys(("float_type", "float_parsing"), "must be a number"),
+    **dict.fromkeys(("bool_type", "bool_parsing"), "must be true or false"),
+    **dict.fromkeys(("model_type", "model_attributes_type", "dict_type"), "must be a mapping of keys to values"),
+    "string_type": "must be text",
+}
+"""What pydantic's kinds of error are called here."""
+
+
+def _complaint(error: ErrorDetails, place: tuple[str, ...], schema: type[BaseModel]) -> str:
+    """What is wrong with the value at `place`, and the valid choices."""
+    kind = error["type"]
+    sentence = SENTENCES.get(kind, "{0}").format(error["msg"], **error.get("ctx", {}))
+    if kind == "extra_forbidden":
+        return sentence + _suggest(place, schema)
+    return sentence if kind == "missing" else f"{sentence}, not {_short(error['input'])}"
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"
 
 
 def _suggest(location: tuple[str, ...], schema: type[BaseModel]) -> str:
@@ -218,7 +251,22 @@ def _suggest(location: tuple[str, ...], schema: type[BaseModel]) -> str:
     choices = list(schema.model_fields)
     close = difflib.get_close_matches(location[-1], choices, n=1)
     guess = f" (did you mean {close[0]}?)" if close else ""
-    return f"{guess}; valid keys are {', '.join(choices)}" if choices else "; it takes no arguments"
+    return f"{guess}; valid keys are {', '.join(choices)}" if choices else "; there are no keys to set here"
+
+
+def _mapping(path: Path) -> dict[str, Any]:
+    """The nested mapping in a YAML file; empty if the file is."""
+    try:
+        loaded = yaml.safe_load(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if loaded is None:
+        return {}
+    if not isinstance(loaded, dict):
+        raise ConfigError(f"{path}: must be a mapping of sections such as model and training, not {_short(loaded)}")
+    return loaded
 
 
 def _merge(
@@ -230,14 +278,29 @@ def _merge(
 ) -> None:
     for name, value in values.items():
         place = (*at, str(name))
+        if not isinstance(name, str):
+            raise ConfigError(f"{origin}: {_dotted(place)}: a key must be text, not {_short(name)}")
         old = into.get(name)
         if isinstance(value, Mapping):
             other = "kind" in value and isinstance(old, Mapping) and old.get("kind") != value["kind"]
+            if other:
+                _forget(origins, ".".join(place))
             into[name] = {} if other or not isinstance(old, dict) else old
             _merge(into[name], value, place, origin, origins)
         else:
             into[name] = value
         origins[".".join(place)] = origin
+
+
+def _forget(origins: dict[str, str], key: str) -> None:
+    """What lay under `key` was replaced whole, so nobody set it."""
+    for old in [old for old in origins if old.startswith(f"{key}.")]:
+        del origins[old]
+
+
+def _dotted(place: tuple[str, ...]) -> str:
+    key = ".".join(place)
+    return key if key.isprintable() else repr(key)
 
 
 def _recipes() -> Path:
@@ -260,9 +323,10 @@ def _resolve(name: str) -> Path:
     if name not in known:
         close = difflib.get_close_matches(name, known, n=1)
         guess = f" (did you mean {close[0]}?)" if close else ""
+        there = f"; to train on its sentences, write --corpus {name}" if Path(name).exists() else ""
         raise ConfigError(
             f"{name}: no corpus or remedy of this name{guess}; choose from {', '.join(sorted(known))}, "
-            "or give a file that ends in .yaml"
+            f"or give a file that ends in .yaml{there}"
         )
     return known[name]
 

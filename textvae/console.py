@@ -17,22 +17,23 @@ def remark(sentence: str) -> None:
     print(sentence, file=sys.stderr, flush=True)
 
 
-def table(title: str, headings: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
-    """A table on stdout; the first column to the left, the others to the right."""
+def table(title: str, headings: Iterable[str], rows: Iterable[Iterable[object]], numbers: bool = False) -> None:
+    """A table on stdout; the columns behind the first stand to the right if they hold numbers."""
     made = Table(title=title, title_justify="left", title_style="bold", show_edge=False)
     for place, heading in enumerate(headings):
-        made.add_column(heading, justify="right" if place else "left", overflow="fold")
+        made.add_column(heading, justify="right" if place and numbers else "left", overflow="fold")
     for row in rows:
         made.add_row(*(str(cell) for cell in row))
-    Console(width=None if sys.stdout.isatty() else 110, highlight=False).print(made)
+    width = None if sys.stdout.isatty() else 110
+    Console(width=width, highlight=False, markup=False, emoji=False).print(made)
 
 
 def evaluation_table(title: str, splits: Mapping[str, Mapping[str, Any]]) -> None:
     """The numbers of an evaluation, a column for each split, the estimator's settings beside them."""
     rows = [(label, *(show(split) for split in splits.values())) for label, show in ROWS]
-    table(title, ["nats per sentence unless said", *splits], rows)
+    table(title, ["nats per sentence unless said", *splits], rows, numbers=True)
     for name, split in splits.items():
-        print(f"{name}: {split['verdict']}")
+        print(f"{name}: {split.get('verdict') or '—'}")
 
 
 def number(value: Any, digits: int = 2) -> str:
@@ -43,9 +44,14 @@ def number(value: Any, digits: int = 2) -> str:
 def _value(key: str, digits: int = 2) -> Callable[[Mapping[str, Any]], str]:
     def show(split: Mapping[str, Any]) -> str:
         error = split.get(f"{key}_se")
-        return number(split[key], digits) + ("" if error is None else f" ± {error:.{digits}f}")
+        return number(split.get(key), digits) + ("" if error is None else f" ± {error:.{digits}f}")
 
     return show
+
+
+def _negated(key: str) -> Callable[[Mapping[str, Any]], str]:
+    shown = _value(key)
+    return lambda split: shown({**split, key: -split[key]} if split.get(key) is not None else {})
 
 
 ROWS: tuple[tuple[str, Callable[[Mapping[str, Any]], str]], ...] = (
@@ -54,7 +60,7 @@ ROWS: tuple[tuple[str, Callable[[Mapping[str, Any]], str]], ...] = (
     ("unknown rate", _value("unknown_rate", 4)),
     ("distortion  −E log p(x|z)", _value("distortion")),
     ("rate  KL(q(z|x) ‖ p(z))", _value("rate")),
-    ("−ELBO", lambda s: "—" if s["elbo"] is None else f"{-s['elbo']:.2f} ± {s['elbo_se'] or 0:.2f}"),
+    ("−ELBO", _negated("elbo")),
     ("importance-weighted NLL", _value("iwae_nll")),
     ("    with K samples", _value("iwae_samples")),
     ("exact NLL of the grammar", _value("exact_nll")),
@@ -106,7 +112,7 @@ class TrainingDisplay:
     def remark(self, sentence: str) -> None:
         """A line above the live one."""
         if self.live:
-            self.bar.console.print(sentence, highlight=False)
+            self.bar.console.print(sentence, highlight=False, markup=False)
         else:
             remark(sentence)
 

@@ -12,8 +12,8 @@ __all__ = ["Count", "Natural", "NonNegative", "Positive", "Probability", "Steps"
 
 Count = Annotated[int, Ge(1)]
 Natural = Annotated[int, Ge(0)]
-Steps = Annotated[int, Ge(0)]
-"""A number of optimiser steps; a configuration may also write `"10 epochs"`."""
+Steps = Annotated[int, Ge(0), "optimiser steps"]
+"""A number of optimiser steps; a configuration may also write `"10 epochs"`, where the unit says so."""
 Positive = Annotated[float, Gt(0)]
 NonNegative = Annotated[float, Ge(0)]
 Probability = Annotated[float, Ge(0), Le(1)]

@@ -14,6 +14,7 @@ status             running | interrupted | failed | done
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import math
 import os
@@ -23,14 +24,14 @@ from pathlib import Path
 from typing import IO, Any, Literal, cast
 
 import yaml
-from pydantic import ValidationError
 
-from textvae.config import Config
-from textvae.errors import RunError
+from textvae.config import Config, Draft
+from textvae.errors import ConfigError, RunError
 
 __all__ = ["Run", "Status", "finite", "write_atomically"]
 
 Status = Literal["running", "interrupted", "failed", "done"]
+LOCK = "lock"
 
 
 class Run:
@@ -64,27 +65,35 @@ class Run:
         return (self.path / "config.yaml").is_file()
 
     def create(self) -> None:
-        """Make the directory, or say in one sentence why it cannot be made or written to."""
+        """Make the directory.
+
+        Raises
+        ------
+        RunError
+            If it cannot be made or written to, or holds what is not a run's.
+        """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.path):
                 pass
         except OSError as error:
             raise RunError(f"{self.path}: cannot be written to: {error.strerror or error}") from None
+        others = [path.name for path in sorted(self.path.iterdir()) if path.name[0] != "." and path.name != LOCK]
+        if others and not self.exists():
+            raise RunError(f"{self.path}: holds other files ({others[0]}) and no run; choose a new directory")
 
     @property
     def config(self) -> Config:
         path = self.path / "config.yaml"
+        draft = Draft()
         try:
-            return Config.model_validate(yaml.safe_load(path.read_text("utf-8")))
-        except ValidationError as error:
-            first = error.errors()[0]
-            key = ".".join(str(part) for part in first["loc"])
-            raise RunError(
-                f"{path}: {key}: {first['msg'].lower()}; this run was made by another version of textvae"
-            ) from None
-        except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-            raise RunError(f"{path}: damaged: {' '.join(str(error).split())}") from None
+            draft.merge_file(str(path))
+            config = draft.config()
+        except ConfigError as error:
+            raise RunError(f"{error}; this run was made by other code, or the file is damaged") from None
+        if not draft.origin:
+            raise RunError(f"{path}: is empty, so damaged")
+        return config
 
     @config.setter
     def config(self, config: Config) -> None:
@@ -100,8 +109,18 @@ class Run:
         self.write_json("environment.json", values)
 
     @property
+    def weights_sha256(self) -> str | None:
+        """A short digest of the weights that evaluation uses; None before there are any."""
+        return hashlib.sha256(self.best.read_bytes()).hexdigest()[:16] if self.best.exists() else None
+
+    @property
     def evaluation(self) -> dict[str, Any]:
-        return self.read_json("evaluation.json")
+        """The numbers of each split; those of weights that further training has replaced are left out."""
+        splits = self.read_json("evaluation.json")
+        if not all(isinstance(split, dict) for split in splits.values()):
+            raise RunError(f"{self.path / 'evaluation.json'}: damaged; delete it to have it made again")
+        weights = self.weights_sha256
+        return {name: split for name, split in splits.items() if split.get("weights_sha256", weights) == weights}
 
     @evaluation.setter
     def evaluation(self, values: Mapping[str, Any]) -> None:
@@ -123,12 +142,12 @@ class Run:
     def read_text(self, name: str) -> list[str]:
         """The lines of a text file in the run; none if it is not there yet."""
         path = self.path / name
-        return path.read_text("utf-8").split("\n")[:-1] if path.exists() else []
+        return path.read_text("utf-8", "replace").split("\n")[:-1] if path.exists() else []
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the directory; the operating system lets go of it when the process dies, however it dies."""
-        with (self.path / "lock").open("w") as file:
+        with (self.path / LOCK).open("w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -141,9 +160,12 @@ class Run:
         if not path.exists():
             return {}
         try:
-            return cast(dict[str, Any], json.loads(path.read_text("utf-8")))
+            values = json.loads(path.read_text("utf-8"))
         except (OSError, ValueError) as error:
             raise RunError(f"{path}: damaged: {error}; delete it to have it made again") from None
+        if not isinstance(values, dict):
+            raise RunError(f"{path}: damaged: no JSON object; delete it to have it made again")
+        return values
 
     def write_json(self, name: str, values: Mapping[str, Any]) -> None:
         """A JSON file in the run, strict: undefined is null."""
@@ -181,6 +203,8 @@ def write_atomically(path: Path, content: str | Callable[[IO[bytes]], object]) -
             os.fsync(file.fileno())
         scratch.replace(path)
     except (OSError, RuntimeError) as error:
-        raise RunError(f"{path}: cannot be written: {error}") from None
+        reason = getattr(error, "strerror", None) or str(error).split("\n")[0]
+        raise RunError(f"{path}: cannot be written: {reason}") from None
     finally:
-        scratch.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            scratch.unlink(missing_ok=True)

@@ -155,3 +155,25 @@ def test_in_order_covers_every_index_once_by_length(size):
         widths += batch.lengths.tolist()
     assert sorted(seen) == list(range(100))
     assert widths == sorted(widths)
+
+
+def test_a_stream_of_fresh_sentences_asks_for_those_of_each_epoch_and_resumes():
+    """Training that never sees a sentence twice: epoch e holds exactly the sentences of fresh(e)."""
+
+    def fresh(number: int) -> Sequences:
+        return numbered(30, longest=5, seed=100 + number)
+
+    def stream() -> BatchStream:
+        return BatchStream(fresh(0), 8, seed=2, fresh=fresh)
+
+    running, epochs = stream(), []
+    for _ in range(3):
+        epochs.append([next(running) for _ in range(running.batches_per_epoch)])
+    for number, batches in enumerate(epochs):
+        assert sum(batch.tokens for batch in batches) == len(fresh(number).ids)
+        lengths = sorted(n for batch in batches for n in batch.lengths.tolist())
+        assert lengths == sorted(fresh(number).lengths.tolist())
+    resumed = stream()
+    resumed.load_state_dict({"epoch": 1, "position": 2})
+    for batch in [*epochs[1][2:], *epochs[2]]:
+        assert torch.equal(next(resumed).targets, batch.targets)

@@ -4,7 +4,7 @@ Batches are cut from a length-sorted shuffle, so hardly any position is padding 
 The order of an epoch is a pure function of (seed, epoch): a stream's whole state is two integers.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -111,11 +111,19 @@ def in_order(sequences: Sequences, batch_size: int) -> Iterator[tuple[np.ndarray
 class BatchStream:
     """An endless stream of shuffled batches, whose composition changes each epoch.
 
-    Each epoch shuffles, sorts by length (stably), cuts into batches and shuffles those.
+    Each epoch shuffles, sorts by length (stably), cuts into batches and shuffles those. Where training
+    never sees a sentence twice, `fresh` gives the sequences of each epoch, as many as `sequences`.
     """
 
-    def __init__(self, sequences: Sequences, batch_size: int, seed: int) -> None:
+    def __init__(
+        self,
+        sequences: Sequences,
+        batch_size: int,
+        seed: int,
+        fresh: Callable[[int], Sequences] | None = None,
+    ) -> None:
         self.sequences = sequences
+        self.fresh = fresh
         self.batch_size = batch_size
         self.seed = seed
         self.epoch = 0
@@ -127,6 +135,8 @@ class BatchStream:
         return -(-len(self.sequences) // self.batch_size)
 
     def _shuffled(self) -> list[np.ndarray]:
+        if self.fresh is not None:
+            self.sequences = self.fresh(self.epoch)
         random = np.random.Generator(np.random.PCG64([self.seed, self.epoch]))
         order = random.permutation(len(self.sequences))
         order = order[np.argsort(self.sequences.lengths[order], kind="stable")]

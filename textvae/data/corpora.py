@@ -16,6 +16,8 @@ from textvae.errors import DataError
 __all__ = ["SPLITS", "Corpus", "KnownCorpus", "known_corpora", "open_corpus"]
 
 TORCHTEXT = "torchtext:"
+ENDLESS = "grammar-stream"
+GRAMMARS = ("grammar", ENDLESS)
 
 
 class KnownCorpus(NamedTuple):
@@ -32,6 +34,7 @@ def known_corpora() -> list[KnownCorpus]:
     ptb = found or "not here: textvae corpus fetch ptb"
     return [
         KnownCorpus("grammar", "news-like English with exact log-probabilities", "embedded"),
+        KnownCorpus(ENDLESS, "the same, with fresh sentences to train on in every epoch", "embedded"),
         KnownCorpus("ptb", "Penn Treebank, Mikolov's preprocessing", ptb),
         KnownCorpus("torchtext:PennTreebank", "the same files, read by torchtext", ptb),
         KnownCorpus("hf:NAME", "a dataset of the Hugging Face hub", "fetched when first used"),
@@ -45,8 +48,8 @@ def open_corpus(source: str, *, column: str | None = None, config: str | None = 
 
     `column` names the text column of a table or hub dataset, `config` the configuration of the latter.
     """
-    if source == "grammar":
-        return _open_grammar()
+    if source in GRAMMARS:
+        return _open_grammar(source)
     if source == "ptb":
         return open_ptb()
     if source.startswith(TORCHTEXT):
@@ -59,11 +62,12 @@ def open_corpus(source: str, *, column: str | None = None, config: str | None = 
     return _with_word_remarks(_open_folder(path, column) if path.is_dir() else _open_file(path, column))
 
 
-def _open_grammar() -> Corpus:
-    from textvae.data.grammar import embedded_grammar, embedded_split
+def _open_grammar(name: str) -> Corpus:
+    from textvae.data.grammar import embedded_epoch, embedded_grammar, embedded_split
 
     splits = {split: [sentence.text for sentence in embedded_split(split)] for split in SPLITS}
-    return Corpus("grammar", splits, grammar=embedded_grammar())
+    fresh = embedded_epoch if name == ENDLESS else None
+    return Corpus(name, splits, grammar=embedded_grammar(), fresh=fresh)
 
 
 def _open_torchtext(name: str) -> Corpus:
@@ -105,7 +109,7 @@ def _with_word_remarks(corpus: Corpus) -> Corpus:
 
 
 def _unknown(source: str, path: Path) -> str:
-    names = ["grammar", "ptb", f"{TORCHTEXT}PennTreebank"]
+    names = [*GRAMMARS, "ptb", f"{TORCHTEXT}PennTreebank"]
     beside = [str(path.with_name(other.name)) for other in path.parent.glob("*")] if path.name else []
     close = difflib.get_close_matches(source, [*names, *beside], n=1)
     meant = f" (did you mean `{close[0]}`?)" if close else ""

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,13 +21,15 @@ class Corpus:
     """Sentences by split: stripped, never blank, without line breaks.
 
     `remarks` are sentences the user should read once; `grammar`, which only the embedded corpus has,
-    gives the exact log-probability of a sentence.
+    gives the exact log-probability of a sentence. `fresh`, where training never sees a sentence twice,
+    gives the sentences of each epoch; epoch 0 is the train split, and each is as large.
     """
 
     name: str
     splits: Mapping[str, Sequence[str]]
     remarks: tuple[str, ...] = ()
     grammar: "Grammar | None" = None
+    fresh: Callable[[int], Sequence[str]] | None = None
 
     def __post_init__(self) -> None:
         for split in SPLITS:

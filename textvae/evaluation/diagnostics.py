@@ -27,8 +27,10 @@ COLLAPSED_BELOW, ALIVE_FROM = 0.1, 1.0
 
 
 def active_units(means: Tensor) -> int | None:
-    """How many dimensions of the posterior means (N, D) vary by at least 0.01; None for fewer than two rows."""
-    return int((means.double().var(0) >= ACTIVE).sum()) if len(means) > 1 else None
+    """How many dimensions of the posterior means (N, D) vary by at least 0.01; None where none could."""
+    if len(means) < 2 or not means.shape[1]:
+        return None
+    return int((means.double().var(0) >= ACTIVE).sum())
 
 
 def mutual_information(found: Survey, reference: int | None = None) -> tuple[float, int]:

@@ -1,11 +1,13 @@
 """`textvae evaluate`: measure a run on a split, and keep the numbers with the settings behind them."""
 
-import hashlib
+from collections.abc import Sequence
 from typing import Any
 
-from textvae.api import load
+from textvae.api import Vae, load
 from textvae.console import counting, remark
-from textvae.data.corpora import open_corpus
+from textvae.data.corpora import Corpus, open_corpus
+from textvae.data.grammar import Grammar
+from textvae.errors import RunError
 from textvae.evaluation.evaluate import evaluate
 from textvae.runs import Run, finite
 
@@ -25,14 +27,40 @@ def evaluate_run(
     Sentences from elsewhere (`corpus_source`) are measured but not kept: the file speaks of the run's own.
     """
     vae = load(run.path, device)
-    data = vae.config.data
-    settings = {"iwae_samples_asked": samples, "seed": seed, "weights_sha256": _digest(run)}
+    settings = {"iwae_samples_asked": samples, "seed": seed, "weights_sha256": run.weights_sha256}
     kept = run.evaluation.get(split, {})
     if corpus_source is None and all(kept.get(key) == value for key, value in settings.items()):
         remark(f"{run.path}: {split} was evaluated already with these settings")
         return dict(kept)
-    corpus = open_corpus(corpus_source or data.corpus, column=data.column)
-    sentences = corpus[split]
+    corpus = _own_corpus(run, vae) if corpus_source is None else open_corpus(corpus_source)
+    values = {**_measure(vae, corpus[split], corpus.grammar, split, samples, seed), **settings}
+    if corpus_source is None:
+        run.evaluation = {**run.evaluation, split: values}
+    return values
+
+
+def _own_corpus(run: Run, vae: Vae) -> Corpus:
+    """The corpus that the run was trained on.
+
+    Raises
+    ------
+    RunError
+        If it now holds other sentences.
+    """
+    data = vae.config.data
+    corpus = open_corpus(data.corpus, column=data.column)
+    digest = corpus.digest()
+    if run.environment.get("corpus_sha256", digest) != digest:
+        raise RunError(
+            f"{run.path}: {data.corpus} now holds other sentences than it was trained on; "
+            f"to measure it on those, write --corpus {data.corpus}"
+        )
+    return corpus
+
+
+def _measure(
+    vae: Vae, sentences: Sequence[str], grammar: Grammar | None, split: str, samples: int, seed: int
+) -> dict[str, Any]:
     passes = 1 if vae.latent_dim == 0 else 2
     with counting(f"evaluating {split}", passes * len(sentences)) as tick:
         values = evaluate(
@@ -41,15 +69,11 @@ def evaluate_run(
             sentences,
             samples=samples,
             seed=seed,
-            max_length=data.max_length,
-            grammar=corpus.grammar,
+            max_length=vae.config.data.max_length,
+            grammar=grammar,
             tick=tick,
         )
-    values = finite({**values, **settings})
-    if corpus_source is None:
-        run.evaluation = {**run.evaluation, split: values}
-    return dict(values)
-
-
-def _digest(run: Run) -> str:
-    return hashlib.sha256(run.best.read_bytes()).hexdigest()[:16]
+    if values["cut"]:
+        limit = vae.config.data.max_length
+        remark(f"{split}: {values['cut']} sentences cut to {limit} tokens (data.max_length of this run)")
+    return dict(finite(values))

@@ -1,11 +1,15 @@
 """Sentences that a command reads from a file or standard input: one output row for every input line."""
 
+import io
 import sys
+import zlib
 from pathlib import Path
 
+from textvae.console import remark
+from textvae.data.text import clean, open_bytes, refuse_nul
 from textvae.errors import DataError
 
-__all__ = ["read_lines"]
+__all__ = ["encode_lines", "read_lines"]
 
 
 def read_lines(source: str) -> list[str]:
@@ -17,22 +21,41 @@ def read_lines(source: str) -> list[str]:
         Naming file and line, if it is missing, empty, not UTF-8, or has NUL bytes.
     """
     name = "standard input" if source == "-" else source
-    try:
-        content = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
-    except OSError as error:
-        raise DataError(f"{name}: cannot be read: {error.strerror}") from None
-    lines = content.removeprefix(b"\xef\xbb\xbf").split(b"\n")
+    lines = _content(source, name).removeprefix(b"\xef\xbb\xbf").split(b"\n")
     if not lines[-1]:
         lines.pop()
     if not lines:
         raise DataError(f"{name}: has no lines")
-    return [_text(line, f"{name}, line {number}") for number, line in enumerate(lines, 1)]
+    return [_sentence(line, f"{name}, line {number}") for number, line in enumerate(lines, 1)]
 
 
-def _text(line: bytes, place: str) -> str:
-    if b"\0" in line:
-        raise DataError(f"{place}: holds a NUL byte; give plain text, one sentence a line")
+def encode_lines(run: Path, source: str, out: Path) -> None:
+    """Posterior means of every line, written to the file `out` as an array (N, D)."""
+    import numpy as np
+
+    from textvae.api import load
+    from textvae.runs import write_atomically
+
+    sentences = read_lines(source)
+    z = load(run).encode(sentences).numpy()
+    content = io.BytesIO()
+    np.save(content, z)
+    write_atomically(out, lambda target: target.write(content.getvalue()))
+    remark(f"{out}: {z.shape[0]} posterior means of {z.shape[1]} dimensions")
+
+
+def _content(source: str, name: str) -> bytes:
     try:
-        return " ".join(line.decode("utf-8").split())
+        if source == "-":
+            return sys.stdin.buffer.read()
+        with open_bytes(Path(source)) as file:
+            return file.read()
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{name}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+
+
+def _sentence(line: bytes, place: str) -> str:
+    try:
+        return clean(refuse_nul(line.decode("utf-8"), place))
     except UnicodeDecodeError:
         raise DataError(f"{place}: is not valid UTF-8; convert the file first") from None

@@ -35,7 +35,7 @@ def probe(run: Run, split: str = "valid", seed: int = 0) -> list[dict[str, Any]]
         If the run has no z, or was not trained on the grammar corpus.
     """
     vae = load(run.path)
-    if vae.config.data.corpus != "grammar":
+    if not vae.config.data.corpus.startswith("grammar"):
         raise RunError(f"{run.path}: was trained on {vae.config.data.corpus}; only the grammar corpus knows its factors")
     if vae.latent_dim == 0:
         raise RunError(f"{run.path}: is a language model, it has no z to probe")

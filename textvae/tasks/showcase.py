@@ -1,8 +1,9 @@
 """What a trained run says for itself: samples, reconstructions and an interpolation, as text files in it."""
 
+import warnings
 from collections.abc import Iterable, Sequence
 
-from textvae.api import load
+from textvae.api import CollapsedWarning, Vae, load
 from textvae.runs import Run
 
 __all__ = ["as_list", "pick", "showcase"]
@@ -24,7 +25,12 @@ def as_list(lines: Iterable[str]) -> str:
 def showcase(run: Run, sentences: Sequence[str]) -> None:
     """Write `samples.txt`, and where there is a z `reconstructions.txt` (sentence, tab, reconstruction) and
     `interpolations.txt`, from sentences of valid."""
-    vae = load(run.path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CollapsedWarning)  # the verdict is `evaluate`'s to give
+        _write(run, load(run.path), sentences)
+
+
+def _write(run: Run, vae: Vae, sentences: Sequence[str]) -> None:
     run.write_text("samples.txt", vae.sample(SAMPLES, seed=0))
     if vae.latent_dim == 0 or len(sentences) < 2:
         return

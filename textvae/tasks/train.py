@@ -2,7 +2,7 @@
 
 import random
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -146,7 +146,7 @@ def assemble(
     random.seed(config.seed)
     np.random.seed(config.seed)
     torch.manual_seed(config.seed)
-    stream = BatchStream(sequences["train"], config.data.batch_size, config.seed)
+    stream = BatchStream(sequences["train"], config.data.batch_size, config.seed, fresh(corpus, tokenizer, config))
     epoch = stream.batches_per_epoch
     model = build.model(config, tokenizer.size).to(device)
     objective = build.objective(config, model, epoch)
@@ -170,6 +170,14 @@ def assemble(
         device,
         show,
     )
+
+
+def fresh(corpus: Corpus, tokenizer: Tokenizer, config: Config) -> Callable[[int], Sequences] | None:
+    """The encoded sentences of each epoch, for a corpus that has fresh ones in each."""
+    sentences = corpus.fresh
+    if sentences is None:
+        return None
+    return lambda epoch: encode(sentences(epoch), tokenizer, config.data.max_length)
 
 
 def plan(config: Config, steps_per_epoch: int) -> Plan:

@@ -222,10 +222,9 @@ class Trainer:
             log.board.add_histogram("valid/rate_per_dimension", per_dimension.mean(0), step)
         self.show(log, step)
         cost = -values["elbo"] if math.isfinite(values["elbo"]) else values["distortion"]
-        self.watcher.remark(
-            f"step {step}: valid distortion {values['distortion']:.2f}, rate {values['rate']:.2f}, "
-            f"−ELBO {-values['elbo']:.2f}, active units {values['active_units']}"
-        )
+        shown = ("distortion", "rate", "elbo", "active_units", "mutual_information")
+        said = (f"{name.replace('_', ' ')} {values[name]:.4g}" for name in shown if values[name] is not None)
+        self.watcher.remark(f"step {step}: valid {', '.join(said)}")
         if step >= self.objective.weight.settles_at:
             self._select(cost)
         self.logged_at += time.monotonic() - began

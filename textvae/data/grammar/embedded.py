@@ -15,7 +15,7 @@ from textvae.data.grammar.inflection import gerund, indefinite, lemma, past, plu
 from textvae.data.grammar.lexicon import ANY, BY_POLARITY, BY_TOPIC, LISTS
 from textvae.errors import DataError
 
-__all__ = ["SPLIT_SIZES", "embedded_grammar", "embedded_split"]
+__all__ = ["SPLIT_SIZES", "embedded_epoch", "embedded_grammar", "embedded_split"]
 
 SPLIT_SIZES = {"train": 20_000, "valid": 2_000, "test": 2_000}
 
@@ -52,8 +52,18 @@ def embedded_split(name: str) -> list[Sentence]:
     """The sentences of a split: train, valid or test."""
     if name not in SPLIT_SIZES:
         raise DataError(f"the embedded corpus has no split {name!r}; choose from {', '.join(SPLIT_SIZES)}")
+    return _draw(name, SPLIT_SIZES[name])
+
+
+def embedded_epoch(epoch: int) -> list[str]:
+    """As many fresh sentences as train has, others in every epoch from 1; epoch 0 is train itself."""
+    name = f"epoch {epoch}" if epoch else "train"
+    return [sentence.text for sentence in _draw(name, SPLIT_SIZES["train"])]
+
+
+def _draw(name: str, count: int) -> list[Sentence]:
     seed = int(hashlib.sha256(f"textvae embedded {name}".encode()).hexdigest(), 16)
-    return list(islice(embedded_grammar().stream(seed), SPLIT_SIZES[name]))
+    return list(islice(embedded_grammar().stream(seed), count))
 
 
 def _inflected(name: str, by_topic: Mapping[str, str]) -> dict[str, str]:

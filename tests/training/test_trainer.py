@@ -1,0 +1,140 @@
+"""What the loop does when: selection, decay, stopping, refusal of a loss that is no number, records."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from textvae.runs import Run
+from textvae.tasks.train import train
+from textvae.training.checkpoints import load_checkpoint
+from textvae.training.updates import Joint, NonFiniteLossError
+
+TINY = [
+    ("model.latent_dim", 2),
+    ("model.encoder", {"kind": "lstm", "embedding_dim": 4, "hidden_dim": 5}),
+    ("model.decoder", {"kind": "lstm", "embedding_dim": 4, "hidden_dim": 5}),
+    ("data.min_count", 20),
+    ("training.validate_every", 5),
+    ("training.log_every", 5),
+]
+
+
+def rows(run: Run, split: str) -> list[dict[str, Any]]:
+    return [row for row in map(json.loads, run.metrics.read_text().splitlines()) if row["split"] == split]
+
+
+def progress(run: Run) -> dict[str, Any]:
+    return dict(load_checkpoint(run, torch.device("cpu"))["progress"])
+
+
+def test_nothing_is_selected_before_the_weight_has_settled(tmp_path: Path) -> None:
+    weight = ("objective.weight", {"kind": "linear", "steps": 12})
+    run = train([], [*TINY, weight, ("training.budget", 10)], tmp_path / "run")
+    assert progress(run)["best_step"] is None
+    assert b"none, since the weight had not settled" in run.best.read_bytes()[:400]
+    run = train([], [*TINY, weight, ("training.budget", 20)], run.path)
+    assert progress(run)["best_step"] in (15, 20)
+    assert b"best on valid" in run.best.read_bytes()[:400]
+
+
+def test_best_is_the_lowest_valid_negative_elbo(tmp_path: Path) -> None:
+    run = train([], [*TINY, ("training.budget", 40)], tmp_path / "run")
+    best = min(rows(run, "valid"), key=lambda row: -row["elbo"])
+    assert progress(run)["best_step"] == best["step"]
+    assert progress(run)["best"] == -best["elbo"]
+
+
+def test_decay_halves_the_rate_restores_the_best_and_ends_the_run(tmp_path: Path) -> None:
+    # A rate far too high makes validations worse.
+    settings = [
+        *TINY,
+        ("training.optimiser", {"kind": "sgd", "lr": 8.0}),
+        ("training.decay", {"factor": 0.5, "patience": 1, "times": 2}),
+        ("training.budget", 1000),
+    ]
+    run = train([], settings, tmp_path / "run")
+    state = progress(run)
+    assert state["stopped"]
+    assert state["decays"] == 2
+    assert state["step"] < 1000
+    rates = [row["learning_rate"] for row in rows(run, "train")]
+    assert rates[0] == 8.0
+    assert rates[-1] == 2.0
+    assert rates == sorted(rates, reverse=True)
+
+
+def test_early_stopping(tmp_path: Path) -> None:
+    settings = [*TINY, ("training.optimiser", {"kind": "sgd", "lr": 8.0}), ("training.stop_after", 3)]
+    run = train([], [*settings, ("training.budget", 1000)], tmp_path / "run")
+    assert progress(run)["waited"] == 3
+    assert progress(run)["step"] == progress(run)["best_step"] + 15
+
+
+def test_a_loss_that_is_no_number_changes_no_weight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    step = Joint.__call__
+    before: dict[str, torch.Tensor] = {}
+
+    def poisoned(self: Joint, stream: Any, number: int, generator: Any) -> Any:
+        if number == 7:
+            before.update({k: v.clone() for k, v in self.objective.state_dict().items()})
+            monkeypatch.setattr(self.objective, "penalty", lambda done: done.terms.rate.mean() * math.nan)
+        try:
+            return step(self, stream, number, generator)
+        except NonFiniteLossError:
+            assert all(torch.equal(v, before[k]) for k, v in self.objective.state_dict().items())
+            raise
+
+    monkeypatch.setattr(Joint, "__call__", poisoned)
+    with pytest.raises(NonFiniteLossError, match=r"step 7: the loss is nan.*last checkpoint is kept"):
+        train([], [*TINY, ("training.budget", 20)], tmp_path / "run")
+    run = Run(tmp_path / "run")
+    assert run.status == "failed"
+    assert progress(run)["step"] == 5
+    assert before
+
+
+def test_the_record_and_tensorboard_hold_the_same_numbers(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run = train([], [*TINY, ("training.budget", 20)], tmp_path / "run")
+    board = EventAccumulator(str(run.tensorboard))
+    board.Reload()
+    for split in ("train", "valid"):
+        for name, value in rows(run, split)[-1].items():
+            if isinstance(value, (int, float)) and name != "step":
+                events = board.Scalars(f"{split}/{name}")
+                assert [event.step for event in events] == [row["step"] for row in rows(run, split)]
+                assert events[-1].value == pytest.approx(value, rel=1e-6)
+    tags = board.Tags()
+    assert "valid/rate_per_dimension" in tags["histograms"]
+    assert {"samples/text_summary", "reconstructions/text_summary"} <= set(tags["tensors"])
+    wanted = {
+        "distortion", "rate", "elbo", "perplexity_elbo", "weight", "word_dropout", "learning_rate",
+        "tokens_per_second", "encoder_gradient_norm", "decoder_gradient_norm",
+    }  # fmt: skip
+    assert wanted <= rows(run, "train")[0].keys()
+
+
+def test_a_longer_budget_extends_a_finished_run(tmp_path: Path) -> None:
+    once = train([], [*TINY, ("training.budget", 20)], tmp_path / "once")
+    twice = train([], [*TINY, ("training.budget", 10)], tmp_path / "twice")
+    twice = train([], [*TINY, ("training.budget", 20)], twice.path)
+    assert once.best.read_bytes() == twice.best.read_bytes()
+
+
+GOLDEN: dict[str, list[float]] = {
+    "vanilla": [73.0751343, 79.9539490, 94.1509323, 108.4369812, 82.2721481],
+    "lm": [72.9014664, 79.8483124, 94.0384674, 108.0857315, 82.0080643],
+}
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_golden_losses(name: str, tmp_path: Path) -> None:
+    """Guards refactors: the same losses as ever, to 1e-4 across machines."""
+    run = train(["grammar", name], [("training.budget", 5), ("training.log_every", 1)], tmp_path / "run")
+    losses = [row["loss"] for row in rows(run, "train")]
+    assert losses == pytest.approx(GOLDEN[name], rel=1e-4)

@@ -1,0 +1,27 @@
+"""`textvae corpus`: what a corpus holds, as tables, and how one is brought here."""
+
+from pathlib import Path
+
+from textvae.console import remark, table
+from textvae.data.corpora import open_corpus
+from textvae.data.info import corpus_info
+from textvae.data.ptb import fetch
+
+__all__ = ["fetch_corpus", "print_info"]
+
+
+def print_info(source: str, tokenizer: str = "word", column: str | None = None) -> None:
+    """Print the facts of a corpus and the table of its splits."""
+    info = corpus_info(open_corpus(source, column=column), tokenizer)
+    table(source, ["", ""], info.facts())
+    print()
+    head, *rows = info.rows()
+    table("Splits", head, rows, numbers=True)
+    for sentence in info.remarks:
+        print(sentence)
+
+
+def fetch_corpus(name: str, root: Path | None = None) -> None:
+    """Bring a corpus to `root`, and say where it lies."""
+    remark(f"fetching {name} …")
+    print(fetch(name, root))

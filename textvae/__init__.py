@@ -1,19 +1,28 @@
 """textvae: variational autoencoders for text, and whether, where and why they collapse."""
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from textvae.api import Vae, load
+    from textvae.tasks.evaluate import evaluate_run as evaluate
+    from textvae.tasks.train import train
 
-__all__ = ["Vae", "__version__", "load"]
+__all__ = ["Vae", "__version__", "evaluate", "load", "train"]
 
 __version__ = "0.1.0"
 
+_HOMES = {
+    "Vae": ("textvae.api", "Vae"),
+    "load": ("textvae.api", "load"),
+    "evaluate": ("textvae.tasks.evaluate", "evaluate_run"),
+    "train": ("textvae.tasks.train", "train"),
+}
+
 
 def __getattr__(name: str) -> Any:
-    """`load` and `Vae` are imported on first use: `import textvae` does not import torch."""
-    if name in {"load", "Vae"}:
-        from textvae import api
-
-        return getattr(api, name)
+    """What is offered is imported on first use: `import textvae` does not import torch."""
+    if name in _HOMES:
+        module, attribute = _HOMES[name]
+        return getattr(importlib.import_module(module), attribute)
     raise AttributeError(f"module 'textvae' has no attribute {name!r}")

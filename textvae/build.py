@@ -180,7 +180,16 @@ def _typed(draft: Draft) -> Config:
     for slot in SLOTS:
         section, name = slot.split(".")
         values[section][name] = _arguments(slot, _member(config, slot), draft)
+    _refuse_rates_above_1(values["objective"]["word_dropout"], draft)
     return Config.model_validate(values)
+
+
+def _refuse_rates_above_1(word_dropout: Mapping[str, Any], draft: Draft) -> None:
+    # A schedule may serve a weight too, so its own types set no upper limit.
+    for name in word_dropout.keys() & {"value", "start", "end"}:
+        if word_dropout[name] > 1:
+            place = draft.blame(("objective", "word_dropout", name))
+            raise ConfigError(f"{place}: must be at most 1, not {word_dropout[name]}")
 
 
 def _constructor(slot: str, kind: str, whose: str) -> Callable[..., Any]:

@@ -7,8 +7,9 @@ import contextlib
 import json
 import os
 import sys
+import threading
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -90,7 +91,7 @@ def train(
         "device": device,
         "threads": threads,
     }
-    options = [*_settings, *((name, value) for name, value in given.items() if value is not None)]
+    options = dict(_settings) | {name: value for name, value in given.items() if value is not None}
     made = train(names, options, run)
     print(f"tensorboard --logdir {made.path}", file=sys.stderr)
 
@@ -202,9 +203,7 @@ def sample(
 
     drawn = not greedy and beam is None
     if not drawn and (temperature, top_p) != (None, None):
-        raise ConfigError(
-            "--temperature and --top-p are for drawn words; leave them out with --greedy or --beam"
-        )
+        raise ConfigError("--temperature and --top-p are for drawn words; leave them out with --greedy or --beam")
     sentences = load(run).sample(
         n,
         seed=seed,
@@ -354,7 +353,8 @@ def _run(arguments: list[str]) -> None:
     # A member of a slot from outside, `kind: module:Class`, may lie where the command is given.
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _failures_in_threads():
+        warnings.simplefilter("default", UserWarning)
         warnings.showwarning = _note()
         try:
             app(arguments, exit_on_error=False, print_error=False)
@@ -373,6 +373,24 @@ def _note() -> Callable[..., None]:
             print(f"note: {sentence}", file=sys.stderr)
 
     return note
+
+
+@contextlib.contextmanager
+def _failures_in_threads() -> Iterator[None]:
+    """TensorBoard writes in a thread of its own; a full disk is a remark there, and no traceback."""
+    before = threading.excepthook
+
+    def report(failure: threading.ExceptHookArgs) -> None:
+        if isinstance(failure.exc_value, OSError):
+            print(f"note: {failure.exc_value}", file=sys.stderr)
+        else:
+            before(failure)
+
+    threading.excepthook = report
+    try:
+        yield
+    finally:
+        threading.excepthook = before
 
 
 def _discard_output() -> None:

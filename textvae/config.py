@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from annotated_types import Ge, Gt, Lt
+from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel, ConfigDict, PlainValidator, ValidationError
 from pydantic_core import ErrorDetails
 
@@ -136,7 +136,7 @@ class Config(Section):
 
     seed: Seed = 0
     device: str = "cpu"
-    threads: Count | None = None
+    threads: Annotated[int, Ge(1), Le(1024)] | None = None
     data: Data = Data()
     model: Model = Model()
     objective: Objective = Objective()

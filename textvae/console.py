@@ -1,5 +1,6 @@
 """What a person sees: progress and remarks on stderr, tables on stdout."""
 
+import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -38,7 +39,9 @@ def evaluation_table(title: str, splits: Mapping[str, Mapping[str, Any]]) -> Non
 
 def number(value: Any, digits: int = 2) -> str:
     """A number, or — where it is undefined."""
-    return "—" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:,.{digits}f}"
+    if value is None or math.isnan(value):
+        return "—"
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.{digits}f}"
 
 
 def _value(key: str, digits: int = 2) -> Callable[[Mapping[str, Any]], str]:
@@ -102,7 +105,8 @@ class TrainingDisplay:
     def step(self, step: int, values: dict[str, float]) -> None:
         """Show a row of training means."""
         speed = values["tokens_per_second"]
-        line = f"distortion {values['distortion']:.1f}  rate {values['rate']:.2f}  β {values['weight']:.2f}"
+        distortion, rate = number(values["distortion"], 1), number(values["rate"])
+        line = f"distortion {distortion}  rate {rate}  β {values['weight']:.2f}"
         line += f"  {speed:,.0f} tokens/s"
         self.bar.update(self.task, completed=step, values=line)
         if not self.live and (step - self.shown >= self.budget / 20 or step == self.budget):

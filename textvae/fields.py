@@ -6,13 +6,13 @@ configuration layer reads the ranges from the annotations to refuse a value befo
 
 from typing import Annotated
 
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge, Gt, Le, Lt
 
 __all__ = ["Count", "Natural", "NonNegative", "Positive", "Probability", "Steps"]
 
-Count = Annotated[int, Ge(1)]
-Natural = Annotated[int, Ge(0)]
-Steps = Annotated[int, Ge(0), "optimiser steps"]
+Count = Annotated[int, Ge(1), Lt(2**31)]
+Natural = Annotated[int, Ge(0), Lt(2**31)]
+Steps = Annotated[int, Ge(0), Lt(2**31), "optimiser steps"]
 """A number of optimiser steps; a configuration may also write `"10 epochs"`, where the unit says so."""
 Positive = Annotated[float, Gt(0)]
 NonNegative = Annotated[float, Ge(0)]

@@ -47,9 +47,8 @@ class Killed(BaseException):
     """What no code of ours catches."""
 
 
-def options(name: str, steps: int) -> list[tuple[str, Any]]:
-    own = SETTINGS[name]
-    return [*((k, v) for k, v in SMALL.items() if k not in own), *own.items(), ("training.budget", steps)]
+def options(name: str, steps: int) -> dict[str, Any]:
+    return {**SMALL, **SETTINGS[name], "training.budget": steps}
 
 
 def same(a: Run, b: Run) -> None:
@@ -87,7 +86,7 @@ def test_killed_between_any_two_steps(
 
 
 def command(name: str, directory: Path, steps: int) -> list[str]:
-    settings = [f"--{key}={json.dumps(value)}" for key, value in options(name, steps)]
+    settings = [f"--{key}={json.dumps(value)}" for key, value in options(name, steps).items()]
     return [sys.executable, "-m", "textvae.cli", "train", "--run", str(directory), *settings]
 
 

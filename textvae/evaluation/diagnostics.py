@@ -39,15 +39,16 @@ def mutual_information(found: Survey, reference: int | None = None) -> tuple[flo
     The aggregate q(z) includes a sentence's own component, so the estimate cannot exceed ln N.
     """
     size = min(reference or len(found.z), len(found.z))
-    joint = torch.full((size, size), -math.inf)
+    own = torch.empty(size, dtype=found.z.dtype)
+    aggregate = torch.full_like(own, -math.inf)
     for indices, posterior in found.posteriors:
         inside = indices < size
-        z = found.z[:size].to(posterior.mean.device)
-        for start in range(0, size, 128):
-            rows = posterior.log_prob(z[start : start + 128, None]).cpu()
-            joint[start : start + 128, indices[inside]] = rows[:, inside]
-    aggregate = joint.logsumexp(1) - math.log(size)
-    return float((joint.diagonal() - aggregate).double().mean()), size
+        z = found.z.to(posterior.mean.device)
+        own[indices[inside]] = posterior.log_prob(z[indices]).cpu()[inside]
+        for rows in torch.arange(size).split(128) if inside.any() else ():
+            scores = posterior.log_prob(z[rows, None]).cpu()[:, inside]
+            aggregate[rows] = torch.logaddexp(aggregate[rows], scores.logsumexp(1))
+    return float((own - aggregate).double().mean()) + math.log(size), size
 
 
 def listening(model: TextVAE, sequences: Sequences, found: Survey, seed: int, batch_size: int = 64) -> Tensor:
@@ -56,7 +57,7 @@ def listening(model: TextVAE, sequences: Sequences, found: Survey, seed: int, ba
     other = np.empty_like(order)
     other[order] = np.roll(order, 1)  # one cycle through all: no sentence keeps its own z
     device = next(model.parameters()).device
-    result = torch.empty(len(sequences))
+    result = torch.empty_like(found.distortion)
     with inert(model):
         for indices, batch in in_order(sequences, batch_size):
             z = found.z[torch.from_numpy(other[indices])].to(device)
@@ -69,6 +70,8 @@ def verdict(gain: float, error: float) -> str:
     """Collapsed, partly or alive, by whether the decoder listens; the thresholds stand in the sentence."""
     found = f"another sentence's z costs {gain:.2f} ± {error:.2f} nats per sentence more than its own"
     surely = gain - 2 * error
+    if math.isnan(surely):
+        return f"undefined: {found}"
     if surely < COLLAPSED_BELOW:
         return f"collapsed: {found}, not surely {COLLAPSED_BELOW}; the decoder does not listen to z"
     if surely < ALIVE_FROM:

@@ -109,8 +109,8 @@ def importance_weighted_nll(
     A model whose log-weights do not depend on z (`latent_dim` 0) needs one sample, and takes one.
     """
     samples = samples if model.latent_dim else 1
-    device = next(model.parameters()).device
-    result = torch.empty(len(sequences))
+    device, dtype = next((p.device, p.dtype) for p in model.parameters())
+    result = torch.empty(len(sequences), dtype=dtype)
     with inert(model):
         for indices, batch in in_order(sequences, batch_size):
             weights = torch.cat(list(_log_weights(model, batch.to(device), samples, noise, chunk)))
@@ -132,4 +132,6 @@ def standard_error(values: Tensor) -> float:
 
 def perplexity(nats: float, tokens: int) -> float:
     """exp(total nats ÷ total tokens), EOS counted, BOS not; infinite where that overflows."""
-    return math.exp(nats / tokens) if nats / tokens < 700 else math.inf
+    if tokens == 0:
+        return math.nan
+    return math.inf if nats / tokens > 700 else math.exp(nats / tokens)

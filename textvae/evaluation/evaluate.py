@@ -61,7 +61,8 @@ def evaluate(
         "unknown_rate": unknown_rate(sequences),
         **terms(found),
     }
-    words = sum(len(sentence.split()) + 1 for sentence in sentences)
+    # Words that were cut off were not scored: a perplexity per word would be flattered by them.
+    words = 0 if sequences.cut else sum(len(sentence.split()) + 1 for sentence in sentences)
     nats = -found.elbo.double().sum().item()
     values |= {
         "perplexity_elbo": perplexity(nats, len(sequences.ids)),

@@ -86,7 +86,7 @@ class Cyclical(Schedule):
     ) -> None:
         self.length, self.cycles, self.ratio = length, cycles, ratio
         self.start, self.end = start, end
-        self.settles_at = (cycles - 1) * length + math.ceil(ratio * length)
+        self.settles_at = (cycles - 1) * length + math.ceil(round(ratio * length, 9))
 
     def __call__(self, step: int) -> float:
         if step >= self.settles_at:

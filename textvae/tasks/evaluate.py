@@ -1,6 +1,7 @@
 """`textvae evaluate`: measure a run on a split, and keep the numbers with the settings behind them."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from textvae.api import Vae, load
@@ -15,7 +16,7 @@ __all__ = ["evaluate_run"]
 
 
 def evaluate_run(
-    run: Run,
+    run: Run | str | Path,
     split: str = "valid",
     samples: int = 100,
     corpus_source: str | None = None,
@@ -26,6 +27,7 @@ def evaluate_run(
 
     Sentences from elsewhere (`corpus_source`) are measured but not kept: the file speaks of the run's own.
     """
+    run = run if isinstance(run, Run) else Run.open(run)
     vae = load(run.path, device)
     settings = {"iwae_samples_asked": samples, "seed": seed, "weights_sha256": run.weights_sha256}
     kept = run.evaluation.get(split, {})

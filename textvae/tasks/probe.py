@@ -36,7 +36,9 @@ def probe(run: Run, split: str = "valid", seed: int = 0) -> list[dict[str, Any]]
     """
     vae = load(run.path)
     if not vae.config.data.corpus.startswith("grammar"):
-        raise RunError(f"{run.path}: was trained on {vae.config.data.corpus}; only the grammar corpus knows its factors")
+        raise RunError(
+            f"{run.path}: was trained on {vae.config.data.corpus}; only the grammar corpus knows its factors"
+        )
     if vae.latent_dim == 0:
         raise RunError(f"{run.path}: is a language model, it has no z to probe")
     grammar = embedded_grammar()

@@ -2,7 +2,7 @@
 
 import random
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from textvae.console import TrainingDisplay, remark
 from textvae.data.batches import BatchStream, Sequences, encode
 from textvae.data.corpora import Corpus, open_corpus
 from textvae.data.tokenizers import Tokenizer, load_tokenizer, train_tokenizer
-from textvae.errors import ConfigError, DataError, RunError
+from textvae.errors import DataError, RunError
 from textvae.runs import Run
 from textvae.tasks.environment import describe
 from textvae.tasks.showcase import as_list, pick, showcase
@@ -26,8 +26,13 @@ from textvae.training.trainer import Decay, Plan, Progress, Trainer
 __all__ = ["train"]
 
 
-def train(names: Sequence[str], options: Sequence[tuple[str, Any]], directory: Path | None = None) -> Run:
-    """Train with the named recipes and files merged left to right, options last; continue what is there.
+def train(
+    names: Sequence[str] = (), options: Mapping[str, Any] | None = None, directory: str | Path | None = None
+) -> Run:
+    """Train with recipes and files merged left to right, options last; continue what is in the directory.
+
+    `options` maps dotted keys such as `training.optimiser.lr` to values; the directory is by default
+    `runs/<corpus>-<hash of the settings>`.
 
     Raises
     ------
@@ -37,64 +42,43 @@ def train(names: Sequence[str], options: Sequence[tuple[str, Any]], directory: P
     draft = Draft()
     for name in names:
         draft.merge_file(name)
-    for key, value in options:
+    for key, value in (options or {}).items():
         draft.set(key, value)
     config = build.complete(draft)
-    device = prepare_device(config)
+    device = build.device(config.device, draft.blame(("device",)))
+    if config.threads:
+        torch.set_num_threads(config.threads)
     corpus = open_corpus(config.data.corpus, column=config.data.column)
     for sentence in corpus.remarks:
         remark(sentence)
     run = Run(directory or Path("runs") / f"{corpus.name}-{signature(config)}")
     refuse_other_settings(run, config)
     run.create()
-    with run.lock():
-        return _train(run, config, corpus, device)
+    try:
+        with run.lock():
+            return _train(run, config, corpus, device)
+    except OSError as error:
+        raise RunError(f"{error.filename or run.path}: cannot be written: {error.strerror or error}") from None
 
 
 def _train(run: Run, config: Config, corpus: Corpus, device: torch.device) -> Run:
-    fresh = not run.exists()
-    digest = corpus.digest()
-    if fresh:
-        run.config = config
-        run.environment = describe(device, digest)
-    elif run.environment.get("corpus_sha256", digest) != digest:
-        raise RunError(
-            f"{run.path}: {config.data.corpus} now holds other sentences than it was trained on; use another --run"
-        )
+    refuse_other_sentences(run, config, corpus)
     tokenizer = own_tokenizer(run, config, corpus)
     sequences = {split: encoded(corpus, split, tokenizer, config) for split in ("train", "valid")}
+    run.config = config
+    if not run.environment:
+        run.environment = describe(device, corpus.digest())
+    save_once(tokenizer, run)
     trainer = assemble(run, config, corpus, tokenizer, sequences, device)
     start, budget = trainer.progress.step, trainer.plan.budget
     if run.status == "done" and (start >= budget or trainer.progress.stopped):
         remark(f"{run.path}: trained already, {start} steps; --steps N with a larger N goes on")
-        return run
-    run.config = config
-    remark(f"{run.path}: continuing from step {start}" if start else f"{run.path}: {budget} steps")
-    with TrainingDisplay(start, budget) as display:
-        progress = trainer.fit(display)
-    remark(closing(run, progress))
+    else:
+        remark(f"{run.path}: continuing from step {start}" if start else f"{run.path}: {budget} steps")
+        with TrainingDisplay(start, budget) as display:
+            remark(closing(run, trainer.fit(display)))
     showcase(run, corpus["valid"])
     return run
-
-
-def prepare_device(config: Config) -> torch.device:
-    """The device, its threads set.
-
-    Raises
-    ------
-    ConfigError
-        If torch does not know it or it is not there.
-    """
-    if config.threads:
-        torch.set_num_threads(config.threads)
-    try:
-        device = torch.device(config.device)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError):
-        raise ConfigError(
-            f"--device {config.device}: not available here; choose cpu or a device that torch sees"
-        ) from None
-    return device
 
 
 def refuse_other_settings(run: Run, config: Config) -> None:
@@ -103,22 +87,37 @@ def refuse_other_settings(run: Run, config: Config) -> None:
         return
     changed = changed_keys(run.config, config)
     if changed:
-        raise RunError(f"{run.path}: made with other settings of {', '.join(changed)}; use another --run")
+        raise RunError(
+            f"{run.path}: made with other settings of {', '.join(changed)}; use another --run, or go on with "
+            f"its own: textvae train {run.path / 'config.yaml'} --run {run.path} --steps N"
+        )
+
+
+def refuse_other_sentences(run: Run, config: Config, corpus: Corpus) -> None:
+    """An existing run goes on only with the sentences it was trained on."""
+    digest = corpus.digest()
+    if run.environment.get("corpus_sha256", digest) != digest:
+        raise RunError(
+            f"{run.path}: {config.data.corpus} now holds other sentences than it was trained on; use another --run"
+        )
 
 
 def own_tokenizer(run: Run, config: Config, corpus: Corpus) -> Tokenizer:
-    """The run's tokenizer, trained on the train split and saved on the first call."""
+    """The run's tokenizer, trained on the train split where it has none yet."""
     if run.tokenizer.is_dir():
         return load_tokenizer(run.tokenizer)
     data = config.data
-    tokenizer = train_tokenizer(
-        data.tokenizer, corpus["train"], min_count=data.min_count, max_size=data.vocabulary_size
-    )
+    return train_tokenizer(data.tokenizer, corpus["train"], min_count=data.min_count, max_size=data.vocabulary_size)
+
+
+def save_once(tokenizer: Tokenizer, run: Run) -> None:
+    """Save the tokenizer in the run, whole or not at all, where none is."""
+    if run.tokenizer.is_dir():
+        return
     scratch = run.path / ".tokenizer"
     shutil.rmtree(scratch, ignore_errors=True)
     tokenizer.save(scratch)
     scratch.rename(run.tokenizer)
-    return tokenizer
 
 
 def encoded(corpus: Corpus, split: str, tokenizer: Tokenizer, config: Config) -> Sequences:
@@ -199,6 +198,6 @@ def closing(run: Run, progress: Progress) -> str:
     best = (
         f"the best weights are those of step {progress.best_step}"
         if progress.best_step is not None
-        else "no weights were selected, since the weight of the penalty had not settled"
+        else "no weights were selected, for valid was never looked at with the weight settled; the last stand in"
     )
     return f"{run.path}: done at step {progress.step}, {why}; {best}"

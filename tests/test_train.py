@@ -1,0 +1,362 @@
+"""`textvae train`: what a run directory holds, how a run goes on, and when it is refused."""
+
+import json
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+
+import pytest
+import torch
+from command_line import TINY, refused, textvae, worked
+
+from textvae.config import Draft, signature
+from textvae.runs import Run
+
+FILES = {
+    "config.yaml", "environment.json", "tokenizer", "metrics.jsonl", "tensorboard", "last.pt", "best.safetensors",
+    "samples.txt", "reconstructions.txt", "interpolations.txt", "status",
+}  # fmt: skip
+
+
+def rows(run):
+    """The rows of `metrics.jsonl` without their clock fields."""
+    lines = (run / "metrics.jsonl").read_text("utf-8").splitlines()
+    return [
+        {key: value for key, value in json.loads(line).items() if not key.endswith(("_seconds", "_per_second"))}
+        for line in lines
+    ]
+
+
+def weights(run):
+    return (run / "best.safetensors").read_bytes()
+
+
+def state(run):
+    """Everything in `last.pt` but the clock."""
+    found = torch.load(run / "last.pt", weights_only=True)
+    found["progress"].pop("seconds")
+    return found
+
+
+def same(a, b):
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
+    return a == b or a != a
+
+
+# What is there
+
+
+def test_a_run_directory_holds_all_of_itself(vae_run):
+    assert {path.name for path in vae_run.iterdir()} - {"lock", "evaluation.json"} == FILES
+    assert (vae_run / "status").read_text() == "done\n"
+    environment = json.loads((vae_run / "environment.json").read_text("utf-8"))
+    assert environment["libraries"]["torch"] == torch.__version__
+    assert len(environment["corpus_sha256"]) == 64
+    assert len((vae_run / "samples.txt").read_text("utf-8").splitlines()) == 20
+    pairs = [line.split("\t") for line in (vae_run / "reconstructions.txt").read_text("utf-8").splitlines()]
+    assert len(pairs) == 20
+    assert all(len(pair) == 2 for pair in pairs)
+    assert len((vae_run / "interpolations.txt").read_text("utf-8").splitlines()) == 7
+    assert list((vae_run / "tensorboard").glob("events*"))
+
+
+def test_a_run_without_z_has_no_reconstructions(lm_run):
+    assert {path.name for path in lm_run.iterdir()} - {"lock"} == FILES - {
+        "reconstructions.txt",
+        "interpolations.txt",
+    }
+
+
+def test_rows_of_training_come_at_least_every_50_steps(vae_run):
+    lines = [json.loads(line) for line in (vae_run / "metrics.jsonl").read_text("utf-8").splitlines()]
+    steps = [line["step"] for line in lines if line["split"] == "train"]
+    assert steps == [50, 100, 150, 200, 250]
+    assert all(line["tokens_per_second"] > 0 for line in lines if line["split"] == "train")
+    assert [line["step"] for line in lines if line["split"] == "valid"] == steps
+
+
+def test_training_says_nothing_on_stdout(corpus, tmp_path):
+    done = worked("train", *TINY, "--corpus", corpus, "--run", tmp_path / "run", "--steps", 2)
+    assert done.out == ""
+    assert f"{tmp_path}/run: done at step 2" in done.err
+
+
+def test_the_default_directory_is_named_after_corpus_and_settings(corpus, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(corpus, "words")
+    for seed in (0, 1, 1):
+        worked("train", *TINY, "--corpus", "words", "--steps", 1, "--seed", seed)
+    runs = sorted(path.name for path in (tmp_path / "runs").iterdir())
+    assert len(runs) == 2
+    assert {name.rpartition("-")[0] for name in runs} == {"words"}
+    assert all(name == f"words-{signature(Run(tmp_path / 'runs' / name).config)}" for name in runs)
+
+
+def test_config_yaml_reproduces_the_run(vae_run, corpus, tmp_path):
+    again = tmp_path / "again"
+    worked("train", vae_run / "config.yaml", "--run", again)
+    assert rows(again) == rows(vae_run)
+    assert weights(again) == weights(vae_run)
+    assert (again / "config.yaml").read_bytes() == (vae_run / "config.yaml").read_bytes()
+    for name in ("samples.txt", "reconstructions.txt", "interpolations.txt"):
+        assert (again / name).read_bytes() == (vae_run / name).read_bytes()
+
+
+def test_another_seed_is_another_run(vae_run, tmp_path):
+    worked("train", vae_run / "config.yaml", "--run", tmp_path / "other", "--seed", 1, "--steps", 50)
+    assert rows(tmp_path / "other")[0] != rows(vae_run)[0]
+
+
+def test_threads_and_checkpoints_change_nothing(corpus, tmp_path):
+    short = ("--corpus", corpus, "--steps", 12)
+    worked("train", *TINY, *short, "--run", tmp_path / "a")
+    worked("train", *TINY, *short, "--run", tmp_path / "b", "--training.checkpoint_every", 5)
+    assert rows(tmp_path / "a") == rows(tmp_path / "b")
+    assert weights(tmp_path / "a") == weights(tmp_path / "b")
+
+
+# Going on
+
+
+def test_a_finished_run_is_left_as_it_is(own_vae_run):
+    before = {path.name: path.read_bytes() for path in own_vae_run.iterdir() if path.is_file()}
+    done = worked("train", own_vae_run / "config.yaml", "--run", own_vae_run)
+    assert "trained already, 250 steps" in done.err
+    assert {path.name: path.read_bytes() for path in own_vae_run.iterdir() if path.is_file()} == before
+
+
+def test_a_finished_run_is_extended_by_more_steps(corpus, tmp_path):
+    both = ("train", *TINY, "--corpus", corpus, "--training.validate_every", 10, "--training.log_every", 10)
+    worked(*both, "--run", tmp_path / "long", "--steps", 40)
+    worked(*both, "--run", tmp_path / "short", "--steps", 20)
+    done = worked(*both, "--run", tmp_path / "short", "--steps", 40)
+    assert "continuing from step 20" in done.err
+    assert rows(tmp_path / "short") == rows(tmp_path / "long")
+    assert same(state(tmp_path / "short"), state(tmp_path / "long"))
+    assert Run(tmp_path / "short").config.training.budget == 40
+
+
+def test_other_settings_are_refused_by_name(own_vae_run):
+    before = (own_vae_run / "config.yaml").read_bytes()
+    sentence = refused(
+        "train",
+        own_vae_run / "config.yaml",
+        "--run",
+        own_vae_run,
+        "--seed",
+        1,
+        "--training.optimiser.lr",
+        1,
+        code=1,
+    )
+    assert "other settings of seed, training.optimiser.lr;" in sentence
+    assert "latent_dim" not in sentence
+    assert (own_vae_run / "config.yaml").read_bytes() == before
+
+
+def test_a_run_that_could_not_start_leaves_no_settings_behind(corpus, tmp_path):
+    run = tmp_path / "run"
+    common = ("train", *TINY, "--corpus", corpus, "--run", run, "--steps", 1)
+    assert "vocabulary" in refused(*common, "--data.min_count", 10_000, code=1)
+    worked(*common)
+
+
+def test_a_second_process_is_refused(own_vae_run):
+    run = Run(own_vae_run)
+    again = ("train", own_vae_run / "config.yaml", "--run", own_vae_run, "--steps", 300)
+    with run.lock():
+        assert "another process is training" in refused(*again, code=1)
+        worked("evaluate", own_vae_run, "--samples", 1)
+    assert run.config.training.budget == 250
+    assert "continuing from step 250" in worked(*again).err
+
+
+def test_a_process_that_died_holds_no_lock(own_vae_run):
+    code = f"import os, textvae.runs as r\nwith r.Run({str(own_vae_run)!r}).lock(): os._exit(9)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 9
+    with Run(own_vae_run).lock():
+        pass
+
+
+# Signals
+
+
+def training(run, corpus, *more):
+    """A process that trains until it is told to stop, and has saved once."""
+    command = [sys.executable, "-m", "textvae.cli", "train", *TINY, "--corpus", corpus, "--run", run,
+               "--training.validate_every", 100_000, "--training.log_every", 10, *more]  # fmt: skip
+    started = subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not (run / "last.pt").exists():
+        assert started.poll() is None, started.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return started
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+def test_a_stop_signal_saves_and_says_how_to_go_on(number, corpus, tmp_path):
+    run = tmp_path / "run"
+    started = training(run, corpus, "--steps", 1_000_000, "--training.checkpoint_every", 20)
+    started.send_signal(number)
+    out, err = started.communicate(timeout=60)
+    assert (started.returncode, out) == (1, "")
+    assert "Traceback" not in err
+    last = err.splitlines()[-1]
+    step = state(run)["progress"]["step"]
+    assert last == f"textvae: {run}: stopped at step {step} and saved; the same command continues"
+    assert (run / "status").read_text() == "interrupted\n"
+    assert "has no trained weights yet" in refused("evaluate", run, code=1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_an_interrupted_run_ends_as_an_uninterrupted_one(number, corpus, tmp_path):
+    budget = ("--steps", 600, "--training.checkpoint_every", 20)
+    started = training(tmp_path / "a", corpus, *budget)
+    started.send_signal(number)
+    started.communicate(timeout=60)
+    again = ("train", *TINY, "--corpus", corpus, "--training.validate_every", 100_000, "--training.log_every", 10)
+    assert "continuing from step " in worked(*again, *budget, "--run", tmp_path / "a").err
+    worked(*again, *budget, "--run", tmp_path / "b")
+    assert rows(tmp_path / "a") == rows(tmp_path / "b")
+    assert same(state(tmp_path / "a"), state(tmp_path / "b"))
+    assert weights(tmp_path / "a") == weights(tmp_path / "b")
+
+
+# Places that cannot be written to
+
+
+def test_a_directory_that_cannot_be_made_is_one_sentence(corpus, tmp_path):
+    file = tmp_path / "file"
+    file.write_text("mine")
+    for run in (file, file / "run", "/proc/run"):
+        sentence = refused("train", *TINY, "--corpus", corpus, "--run", run, "--steps", 1, code=1)
+        assert sentence.startswith(f"{run}: cannot be written to: ")
+    assert file.read_text() == "mine"
+
+
+def test_a_directory_with_other_files_is_not_made_a_run(corpus, tmp_path):
+    own = shutil.copytree(corpus, tmp_path / "words")
+    before = sorted(path.name for path in own.iterdir())
+    assert "holds other files" in refused("train", *TINY, "--corpus", own, "--run", own, "--steps", 1, code=1)
+    assert sorted(path.name for path in own.iterdir()) == before
+
+
+@contextmanager
+def files_no_larger_than(size):
+    """What a full disk does to a process: writing beyond `size` bytes of a file fails."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("size", [1, 800, 2000, 6000, 20_000])
+def test_a_full_disk_is_one_sentence_and_leaves_whole_files_only(size, corpus, tmp_path):
+    run = tmp_path / "run"
+    with files_no_larger_than(size):
+        done = textvae("train", *TINY, "--corpus", corpus, "--run", run, "--steps", 20)
+    assert (done.code, done.out) == (1, "")
+    assert "Traceback" not in done.err
+    assert done.err.splitlines()[-1].startswith(f"textvae: {run}")
+    assert done.err.endswith("cannot be written: File too large\n")
+    assert not [path for path in run.rglob(".*") if path.is_file()]
+    assert not (run / "last.pt").exists()
+    if (run / "config.yaml").exists():
+        assert Run(run).config.training.budget == 20
+    worked("train", *TINY, "--corpus", corpus, "--run", run, "--steps", 20)
+
+
+def test_a_disk_that_fills_up_later_keeps_the_last_checkpoint(own_vae_run):
+    before = state(own_vae_run)
+    with files_no_larger_than(20_000):
+        done = textvae("train", own_vae_run / "config.yaml", "--run", own_vae_run, "--steps", 300)
+    assert done.code == 1
+    assert same(state(own_vae_run), before)
+    assert (own_vae_run / "status").read_text() == "failed\n"
+    assert "continuing from step 250" in worked(
+        "train", own_vae_run / "config.yaml", "--run", own_vae_run, "--steps", 300
+    ).err
+
+
+# Options
+
+
+def test_options_come_after_files_which_merge_left_to_right(corpus, tmp_path):
+    a, b = tmp_path / "a.yaml", tmp_path / "b.yaml"
+    a.write_text("seed: 1\ntraining: {budget: 9 epochs, optimiser: {kind: sgd, lr: 0.5}}\n")
+    b.write_text("seed: 2\ntraining: {optimiser: {lr: 0.25}}\n")
+    run = tmp_path / "run"
+    worked("train", a, b, *TINY[:-2], "--corpus", corpus, "--run", run, "--steps", 3, "--seed=3",
+           "--training.optimiser.momentum=0.5")  # fmt: skip
+    config = Run(run).config
+    assert (config.seed, config.training.budget) == (3, 3)
+    assert config.training.optimiser.model_dump() == {"kind": "sgd", "lr": 0.25, "momentum": 0.5}
+
+
+def test_values_are_read_as_yaml(corpus, tmp_path):
+    run = tmp_path / "run"
+    worked("train", *TINY, "--corpus", corpus, "--run", run, "--steps", 1, "--training.optimiser.lr", "1e-4",
+           "--data.max_length", "null", "--model.encoder.bidirectional=true",
+           "--objective.weight", "{kind: linear, steps: 2 epochs}")  # fmt: skip
+    config = Run(run).config
+    assert config.training.optimiser.arguments["lr"] == 1e-4
+    assert config.data.max_length is None
+    assert config.model.encoder.arguments["bidirectional"] is True
+    assert config.objective.weight.model_dump() == {"kind": "linear", "steps": "2 epochs", "start": 0.0, "end": 1.0}
+
+
+@pytest.mark.parametrize("tokenizer", ["word", "unigram", "bpe", "char"])
+def test_every_tokenizer_trains_and_is_saved_in_the_run(tokenizer, corpus, tmp_path):
+    run = tmp_path / "run"
+    worked("train", *TINY, "--corpus", corpus, "--run", run, "--steps", 2, "--tokenizer", tokenizer)
+    assert Run(run).config.data.tokenizer == tokenizer
+    assert len(worked("sample", run, "-n", 2, "--max-length", 20).out.splitlines()) == 2
+    values = json.loads(worked("evaluate", run, "--samples", 1, "--json").out)["valid"]
+    assert (values["perplexity_per_word_elbo"] > values["perplexity_elbo"]) == (tokenizer != "word")
+
+
+def test_an_external_member_trains_and_is_read_back(corpus, tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "cubic.py").write_text(
+        "from textvae.fields import NonNegative\n"
+        "from textvae.objectives.penalties.penalty import Penalty\n"
+        "class Cubic(Penalty):\n"
+        "    def __init__(self, *, scale: NonNegative = 0.5) -> None:\n"
+        "        self.scale = scale\n"
+        "    def __call__(self, done):\n"
+        "        return self.scale * (done.terms.rate ** 3).mean()\n"
+    )
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    common = ("train", *TINY, "--corpus", corpus, "--steps", 1, "--objective.penalty.kind", "cubic:Cubic")
+    run = tmp_path / "run"
+    worked(*common, "--run", run, "--objective.penalty.scale", "0.25")
+    assert Run(run).config.objective.penalty.model_dump() == {"kind": "cubic:Cubic", "scale": 0.25}
+    row = next(row for row in rows(run) if row["split"] == "train")
+    assert row["penalty"] == pytest.approx((row["loss"] - row["distortion"]))
+    assert len(worked("sample", run, "-n", 2).out.splitlines()) == 2
+    assert "must be at least 0" in refused(*common, "--objective.penalty.scale", "-1", code=2)
+    assert "valid keys are scale" in refused(*common, "--objective.penalty.scales", "1", code=2)
+
+
+def test_a_name_that_is_a_corpus_directory_is_told_apart(corpus, monkeypatch):
+    monkeypatch.chdir(corpus.parent)
+    assert "write --corpus tiny" in refused("train", "tiny", code=2)
+
+
+def test_a_draft_of_defaults_trains_nothing_unasked():
+    assert Draft().config().data.corpus == "grammar"
+    assert textvae("train", "--data.corpus", "/nowhere/at/all").code == 1

@@ -14,7 +14,10 @@ $(INSTALLED): pyproject.toml constraints.txt
 	touch $@
 
 demo: install
-	@$(BIN)/textvae demo
+	@$(BIN)/textvae train demo --run runs/demo
+	@$(BIN)/textvae evaluate runs/demo --split valid --samples 50 > /dev/null
+	@$(BIN)/textvae evaluate runs/demo --split test --samples 50 > /dev/null
+	@$(BIN)/textvae show runs/demo
 
 test: install
 	$(BIN)/pytest -n 2 -m 'not slow'

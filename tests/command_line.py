@@ -49,9 +49,13 @@ def textvae(*arguments: object, stdin: bytes = b"") -> Done:
     """Run one command in this process."""
     out, err = io.StringIO(), io.StringIO()
     typed = io.TextIOWrapper(io.BytesIO(stdin))
-    with redirect_stdout(out), redirect_stderr(err), mock.patch("sys.stdin", typed):
-        with pytest.raises(SystemExit) as stop:
-            main([str(argument) for argument in arguments])
+    with (
+        redirect_stdout(out),
+        redirect_stderr(err),
+        mock.patch("sys.stdin", typed),
+        pytest.raises(SystemExit) as stop,
+    ):
+        main([str(argument) for argument in arguments])
     return Done(int(stop.value.code or 0), out.getvalue(), err.getvalue())
 
 

@@ -270,6 +270,61 @@ def encode(run: RunPath, file: Lines, /, *, out: Path) -> None:
     encode_lines(run, file, out)
 
 
+@app.command
+def probe(run: RunPath, /, *, split: Split = "valid", seed: Seed = 0) -> None:
+    """What z knows about the factors behind each sentence of the grammar corpus, in nats.
+
+    Parameters
+    ----------
+    split
+        The held-out sentences that the probes are scored on; they are fitted on train.
+    seed
+        Seed of z and of the shuffled labels.
+    """
+    from textvae.console import probe_table
+    from textvae.runs import Run
+    from textvae.tasks.probe import probe
+
+    probe_table(str(run), probe(Run.open(run), split, seed))
+
+
+@app.command
+def bench(
+    *,
+    rounds: Count = 5,
+    steps: Count = 30,
+    threads: Count | None = None,
+    json_: Annotated[Flag, Parameter(name="--json")] = False,
+) -> None:
+    """Time the training step at 256/256/32, batch 32, against the machine's own matrix product.
+
+    Parameters
+    ----------
+    rounds
+        How often product and step are measured in turn; the best rounds count.
+    steps
+        Optimiser steps in a round.
+    threads
+        CPU threads.
+    json_
+        Print JSON.
+    """
+    from textvae.console import table
+    from textvae.tasks.bench import bench
+
+    found = bench(rounds, steps, threads)
+    if json_:
+        print(json.dumps(found))
+        return
+    training = found["training"]
+    rows = [
+        ("matrix product", f"{found['ceiling_gflops']:.0f} GFLOP/s"),
+        ("training step", f"{training['tokens_per_second']:,.0f} tokens/s"),
+        ("    of the product's rate", f"{training['fraction_of_ceiling']:.0%}"),
+    ]
+    table(f"best of {found['rounds']} rounds, {found['threads']} threads", ["", ""], rows)
+
+
 @corpus_app.command(name="list")
 def corpus_list() -> None:
     """The corpora that textvae knows, and where each was found."""

@@ -146,6 +146,10 @@ class Config(Section):
         """As nested plain mappings, defaults included."""
         return self.model_dump(mode="json")
 
+    def flat(self) -> dict[str, Any]:
+        """By dotted key."""
+        return dict(_flat(self.plain()))
+
 
 @dataclass
 class Draft:
@@ -188,9 +192,7 @@ class Draft:
 
     def blame(self, place: tuple[str, ...]) -> str:
         """Who set a key, and the key, unless the option says that already."""
-        key, whose = _dotted(place), self.whose(place)
-        option = whose.removeprefix("--")
-        return whose if option != whose and OPTIONS.get(option, option) == key else f"{whose}: {key}"
+        return _blame(self.whose(place), place)
 
     def whose(self, place: tuple[str, ...]) -> str:
         """The file or option that set this key, or what lies around it in its section."""
@@ -279,7 +281,7 @@ def _merge(
     for name, value in values.items():
         place = (*at, str(name))
         if not isinstance(name, str):
-            raise ConfigError(f"{origin}: {_dotted(place)}: a key must be text, not {_short(name)}")
+            raise ConfigError(f"{_blame(origin, place)}: a key must be text, not {_short(name)}")
         old = into.get(name)
         if isinstance(value, Mapping):
             other = "kind" in value and isinstance(old, Mapping) and old.get("kind") != value["kind"]
@@ -287,9 +289,24 @@ def _merge(
                 _forget(origins, ".".join(place))
             into[name] = {} if other or not isinstance(old, dict) else old
             _merge(into[name], value, place, origin, origins)
+        elif not _plain(value):
+            raise ConfigError(
+                f"{_blame(origin, place)}: must be UTF-8 text, a number or a list, not {_short(value)}"
+            )
         else:
             into[name] = value
         origins[".".join(place)] = origin
+
+
+def _plain(value: object) -> bool:
+    """Whether a value is one that JSON knows: YAML has dates and bytes as well, and file names lone surrogates."""
+    if isinstance(value, str):
+        return not re.search("[\ud800-\udfff]", value)
+    if isinstance(value, list):
+        return all(map(_plain, value))
+    if isinstance(value, Mapping):
+        return all(map(_plain, value.values()))
+    return value is None or isinstance(value, (int, float))
 
 
 def _forget(origins: dict[str, str], key: str) -> None:
@@ -298,9 +315,12 @@ def _forget(origins: dict[str, str], key: str) -> None:
         del origins[old]
 
 
-def _dotted(place: tuple[str, ...]) -> str:
+def _blame(whose: str, place: tuple[str, ...]) -> str:
     key = ".".join(place)
-    return key if key.isprintable() else repr(key)
+    option = whose.removeprefix("--")
+    if option != whose and OPTIONS.get(option, option) == key:
+        return whose
+    return f"{whose}: {key if key.isprintable() else repr(key)}"
 
 
 def _recipes() -> Path:
@@ -341,12 +361,12 @@ def _flat(values: Mapping[str, Any], at: str = "") -> Iterable[tuple[str, Any]]:
 
 def changed_keys(old: Config, new: Config) -> list[str]:
     """Dotted keys that differ and may not change on an existing run."""
-    before, after = dict(_flat(old.plain())), dict(_flat(new.plain()))
+    before, after = old.flat(), new.flat()
     keys = sorted(before.keys() | after.keys())
     return [key for key in keys if key not in RUNTIME and before.get(key) != after.get(key)]
 
 
 def signature(config: Config) -> str:
     """A short hash of all that determines what the run's steps compute."""
-    values = {key: value for key, value in _flat(config.plain()) if key not in RUNTIME}
+    values = {key: value for key, value in config.flat().items() if key not in RUNTIME}
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]

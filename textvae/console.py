@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-__all__ = ["TrainingDisplay", "counting", "evaluation_table", "remark", "table"]
+__all__ = ["TrainingDisplay", "counting", "evaluation_table", "probe_table", "remark", "table"]
 
 
 def remark(sentence: str) -> None:
@@ -127,3 +127,23 @@ def counting(what: str, total: int) -> Iterator[Callable[[int], None]]:
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task(what, total=total)
         yield lambda n: bar.advance(task, n)
+
+
+def probe_table(title: str, rows: Iterable[Mapping[str, Any]]) -> None:
+    """What z knows, a row a factor, controls last."""
+    headings = ["factor", "H(f)", "I(x; f)", "I(z; f) at least", "labels shuffled", "untrained encoder"]
+    table(
+        f"{title}, nats",
+        headings,
+        [
+            (
+                row["factor"],
+                f"{row['entropy']:.3f}",
+                f"{row['ceiling']:.3f} ± {row['ceiling_se']:.3f}",
+                f"{row['information']:.3f} ± {row['information_se']:.3f}",
+                f"{row['shuffled_labels']:.3f}",
+                f"{row['untrained_encoder']:.3f}",
+            )
+            for row in rows
+        ],
+    )

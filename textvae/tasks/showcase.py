@@ -1,14 +1,42 @@
-"""What a trained run says for itself: samples, reconstructions and an interpolation, as text files in it."""
+"""What a model says for itself: samples, reconstructions and an interpolation."""
 
 import warnings
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
-from textvae.api import CollapsedWarning, Vae, load
+from textvae.api import CollapsedWarning, Vae
 from textvae.runs import Run
 
-__all__ = ["as_list", "pick", "showcase"]
+__all__ = ["Showcase", "as_list", "showcase", "write"]
 
-SAMPLES, RECONSTRUCTIONS = 20, 20
+
+@dataclass(frozen=True)
+class Showcase:
+    """Sentences; for a model without z the last two are empty."""
+
+    samples: list[str]
+    reconstructions: list[tuple[str, str]]
+    interpolation: list[str]
+
+
+def showcase(vae: Vae, sentences: Sequence[str], n: int) -> Showcase:
+    """`n` samples, greedy reconstructions of `n` of the sentences, and the way from one to another."""
+    samples = vae.sample(n, seed=0)
+    if vae.latent_dim == 0 or len(sentences) < 2:
+        return Showcase(samples, [], [])
+    originals = pick(sentences, n)
+    first, second = pick(sentences, 2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CollapsedWarning)  # the verdict is `evaluate`'s to give
+        pairs = list(zip(originals, vae.reconstruct(originals), strict=True))
+        return Showcase(samples, pairs, vae.interpolate(first, second, 7))
+
+
+def write(run: Run, shown: Showcase) -> None:
+    """Keep a showcase as text files in the run; reconstructions are sentence, tab, reconstruction."""
+    run.write_text("samples.txt", shown.samples)
+    run.write_text("reconstructions.txt", [f"{a}\t{b}" for a, b in shown.reconstructions])
+    run.write_text("interpolations.txt", shown.interpolation)
 
 
 def pick(sentences: Sequence[str], n: int) -> list[str]:
@@ -20,22 +48,3 @@ def pick(sentences: Sequence[str], n: int) -> list[str]:
 def as_list(lines: Iterable[str]) -> str:
     """Markdown for TensorBoard, which would otherwise read `<unk>` as a tag."""
     return "\n".join("- " + line.replace("<", "&lt;") for line in lines)
-
-
-def showcase(run: Run, sentences: Sequence[str]) -> None:
-    """Write `samples.txt`, and where there is a z `reconstructions.txt` (sentence, tab, reconstruction) and
-    `interpolations.txt`, from sentences of valid."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", CollapsedWarning)  # the verdict is `evaluate`'s to give
-        _write(run, load(run.path), sentences)
-
-
-def _write(run: Run, vae: Vae, sentences: Sequence[str]) -> None:
-    run.write_text("samples.txt", vae.sample(SAMPLES, seed=0))
-    if vae.latent_dim == 0 or len(sentences) < 2:
-        return
-    originals = pick(sentences, RECONSTRUCTIONS)
-    pairs = zip(originals, vae.decode(vae.encode(originals), temperature=None), strict=True)
-    run.write_text("reconstructions.txt", [f"{a}\t{b}" for a, b in pairs])
-    a, b = pick(sentences, 2)
-    run.write_text("interpolations.txt", vae.interpolate(a, b, 7))

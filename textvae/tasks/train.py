@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from textvae import build
-from textvae.api import Vae
+from textvae.api import Vae, load
 from textvae.config import Config, Draft, changed_keys, signature
 from textvae.console import TrainingDisplay, remark
 from textvae.data.batches import BatchStream, Sequences, encode
@@ -19,11 +19,14 @@ from textvae.data.tokenizers import Tokenizer, load_tokenizer, train_tokenizer
 from textvae.errors import DataError, RunError
 from textvae.runs import Run
 from textvae.tasks.environment import describe
-from textvae.tasks.showcase import as_list, pick, showcase
-from textvae.training.metrics import MetricLog
+from textvae.tasks.showcase import as_list, showcase, write
+from textvae.training.metrics import MetricLog, record_settings
 from textvae.training.trainer import Decay, Plan, Progress, Trainer
 
 __all__ = ["train"]
+
+SHOWN = 20
+"""Sentences in `samples.txt` and `reconstructions.txt`."""
 
 
 def train(
@@ -75,9 +78,11 @@ def _train(run: Run, config: Config, corpus: Corpus, device: torch.device) -> Ru
         remark(f"{run.path}: trained already, {start} steps; --steps N with a larger N goes on")
     else:
         remark(f"{run.path}: continuing from step {start}" if start else f"{run.path}: {budget} steps")
+        if not start:
+            record_settings(run, config.flat())
         with TrainingDisplay(start, budget) as display:
             remark(closing(run, trainer.fit(display)))
-    showcase(run, corpus["valid"])
+    write(run, showcase(load(run.path), corpus["valid"], SHOWN))
     return run
 
 
@@ -150,13 +155,13 @@ def assemble(
     model = build.model(config, tokenizer.size).to(device)
     objective = build.objective(config, model, epoch)
     vae = Vae(model, tokenizer, config)
-    shown = pick(corpus["valid"], 5)
 
     def show(log: MetricLog, step: int) -> None:
-        log.board.add_text("samples", as_list(vae.sample(5, seed=0)), step)
-        if vae.latent_dim:
-            pairs = zip(shown, vae.decode(vae.encode(shown), temperature=1.0), strict=True)
-            log.board.add_text("reconstructions", as_list(f"{a}  →  {b}" for a, b in pairs), step)
+        shown = showcase(vae, corpus["valid"], 5)
+        log.board.add_text("samples", as_list(shown.samples), step)
+        if shown.reconstructions:
+            pairs = as_list(f"{a}  →  {b}" for a, b in shown.reconstructions)
+            log.board.add_text("reconstructions", pairs, step)
 
     return Trainer(
         run,

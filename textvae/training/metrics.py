@@ -15,7 +15,7 @@ from textvae.evaluation.estimators import perplexity
 from textvae.runs import Run, finite
 from textvae.training.updates import Step
 
-__all__ = ["MetricLog", "Totals"]
+__all__ = ["MetricLog", "Totals", "record_settings"]
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,19 @@ class MetricLog:
         self.board.close()
 
 
+def record_settings(run: Run, settings: Mapping[str, Any]) -> None:
+    """Show a run's settings, flat, on TensorBoard's page of hyperparameters, beside the last of RESULTS."""
+    from torch.utils.tensorboard import SummaryWriter
+    from torch.utils.tensorboard.summary import hparams
+
+    plain = {
+        key: value if isinstance(value, (bool, int, float, str)) else str(value) for key, value in settings.items()
+    }
+    with SummaryWriter(run.tensorboard) as board:
+        for summary in hparams(plain, dict.fromkeys(RESULTS, 0)):
+            board.file_writer.add_summary(summary)
+
+
 def _truncate(path: Path, step: int) -> None:
     """Drop rows beyond `step`, and a last line that a kill cut in the middle."""
     if not path.exists():
@@ -105,8 +118,11 @@ def _truncate(path: Path, step: int) -> None:
 
 
 def _chart(*tags: str) -> list[Any]:
-    return ["Multiline", list(tags)]
+    # A layout's tags are regular expressions: without the anchors, elbo would find elbo_se too.
+    return ["Multiline", [f"^{tag}$" for tag in tags]]
 
+
+RESULTS = ("valid/elbo", "valid/rate", "valid/distortion", "valid/active_units", "valid/mutual_information")
 
 LAYOUT = {
     "1 rate and distortion": {

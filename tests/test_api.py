@@ -1,0 +1,338 @@
+"""The Python API of a trained run: shapes, seeds, and that a sentence is the same in any company."""
+
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from command_line import TINY, sentences, worked
+
+import textvae
+from textvae.api import CollapsedWarning, Vae
+from textvae.data.tokenizers import EOS, UNK
+from textvae.errors import ConfigError, RunError
+
+TEXTS = ["the cat saw the moon today", "", "zebra", "our teacher fears some bread", "a dog", "a dog"]
+CROWD = [*TEXTS, *sentences(100, seed=9), "the old man " * 20]
+
+
+@pytest.fixture(scope="module")
+def vae(vae_run):
+    return textvae.load(vae_run)
+
+
+@pytest.fixture(scope="module")
+def lm(lm_run):
+    return textvae.load(lm_run)
+
+
+@pytest.fixture(scope="module")
+def ae(ae_run):
+    return textvae.load(ae_run)
+
+
+class Deaf(torch.nn.Module):
+    """A decoder that says what `word` names, for ever, whatever z is; EOS is impossible."""
+
+    def __init__(self, decoder, word):
+        super().__init__()
+        self.decoder, self.word = decoder, word
+
+    def start(self, z):
+        return (z,)
+
+    def step(self, words, state):
+        log_probs = torch.full((len(words), self.decoder.embedding.num_embeddings), -10.0)
+        log_probs[:, :2] = -torch.inf
+        log_probs[:, EOS] = -torch.inf
+        log_probs[:, self.word] = 0.0
+        return log_probs.log_softmax(-1), state
+
+
+def with_decoder(vae, decoder):
+    model = type(vae.model)(vae.model.posterior, vae.model.prior, decoder)
+    return Vae(model, vae.tokenizer, vae.config)
+
+
+def test_the_package_offers_what_the_readme_uses():
+    assert {"load", "Vae", "train", "evaluate"} <= set(textvae.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'laod'"):
+        textvae.laod  # noqa: B018
+
+
+def test_importing_the_package_imports_no_torch():
+    code = "import sys, textvae; assert 'torch' not in sys.modules; textvae.load; assert 'torch' in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# encode
+
+
+def test_encode_gives_posterior_means(vae):
+    z = vae.encode(TEXTS)
+    assert z.shape == (len(TEXTS), 4)
+    assert z.dtype == torch.float32
+    assert torch.isfinite(z).all()
+    assert torch.equal(z[4], z[5])
+    assert not torch.equal(z[0], z[3])
+    assert torch.equal(z, vae.encode(tuple(TEXTS)))
+
+
+@pytest.mark.parametrize("kind", ["vae", "ae"])
+def test_z_is_the_same_alone_and_in_a_crowd(kind, request):
+    model = request.getfixturevalue(kind)
+    crowd = model.encode(CROWD)
+    alone = torch.cat([model.encode([text]) for text in CROWD])
+    torch.testing.assert_close(crowd, alone, atol=1e-6, rtol=1e-6)
+
+
+def test_encoding_belongs_to_the_words_not_the_spaces(vae):
+    assert torch.equal(vae.encode(["  the\tcat  saw the moon today "]), vae.encode(TEXTS[:1]))
+
+
+# decode
+
+
+def test_decode_is_the_inverse_in_shape(vae):
+    z = vae.encode(TEXTS)
+    for made in (vae.decode(z), vae.decode(z.numpy()), vae.decode(z.double())):
+        assert made == vae.reconstruct(TEXTS)
+        assert len(made) == len(TEXTS)
+
+
+def test_a_decoded_sentence_is_the_same_alone_and_in_a_crowd(vae):
+    z = vae.encode(CROWD)
+    for how in ({}, {"beam": 3}):
+        together = vae.decode(z[:30], **how)
+        assert together == [vae.decode(row[None], **how)[0] for row in z[:30]]
+
+
+def test_beam_search_finds_sentences_at_least_as_likely(vae):
+    z = vae.encode(sentences(20, seed=4))
+
+    def log_p(texts):
+        from textvae.data.batches import collate, encode
+
+        sequences = encode(texts, vae.tokenizer)
+        batch = collate([sequences[i] for i in range(len(texts))])
+        with torch.no_grad():
+            return vae.model.decoder(batch, z[None])[0].sum(-1)
+
+    gain = log_p(vae.decode(z, beam=8)) - log_p(vae.decode(z))
+    assert gain.mean() >= 0
+    assert (gain > -1e-4).double().mean() >= 0.9
+
+
+def test_drawn_words_belong_to_the_seed(vae):
+    z = vae.encode(sentences(20, seed=4))
+    drawn = [vae.decode(z, temperature=1.0, seed=seed) for seed in (1, 1, 2)]
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert vae.decode(z, temperature=1e-4) == vae.decode(z)
+    assert vae.decode(z, temperature=1.0, top_p=1e-6) == vae.decode(z)
+
+
+def test_global_random_streams_are_neither_used_nor_moved(vae_run):
+    torch.manual_seed(5)
+    np.random.seed(5)
+    before = torch.get_rng_state(), np.random.get_state()[1].copy()
+    vae = textvae.load(vae_run)
+    first = vae.sample(5), vae.score(TEXTS, samples=3).tolist()
+    assert torch.equal(before[0], torch.get_rng_state())
+    assert (before[1] == np.random.get_state()[1]).all()
+    torch.manual_seed(6)
+    assert (vae.sample(5), vae.score(TEXTS, samples=3).tolist()) == first
+
+
+@pytest.mark.parametrize("how", [{}, {"temperature": 1.0}, {"beam": 3}])
+def test_decoding_ends_where_the_end_never_comes(vae, how):
+    endless = with_decoder(vae, Deaf(vae.model.decoder, word=5))
+    rows = endless.decode(torch.zeros(2, 4), max_length=17, **how)
+    assert [len(row.split()) for row in rows] == [17, 17]
+    assert len(endless.decode(torch.zeros(1, 4), **how)[0].split()) == 100
+
+
+@pytest.mark.parametrize("how", [{}, {"temperature": 1.0}, {"beam": 3}])
+def test_the_unknown_word_can_be_forbidden(vae, how):
+    fond = with_decoder(vae, Deaf(vae.model.decoder, word=UNK))
+    z = torch.zeros(3, 4)
+    assert all(set(row.split()) == {"<unk>"} for row in fond.decode(z, max_length=5)), "the bait does not work"
+    rows = fond.decode(z, max_length=5, forbid_unknown=True, **how)
+    assert not any("<unk>" in row for row in rows)
+    assert [len(row.split()) for row in rows] == [5, 5, 5]
+
+
+# sample, interpolate
+
+
+def test_samples_belong_to_the_seed(vae):
+    assert len(vae.sample()) == 5
+    assert vae.sample(8, seed=1) == vae.sample(8, seed=1) != vae.sample(8, seed=2)
+    assert len(set(vae.sample(50))) > 10
+
+
+def test_a_language_model_samples(lm):
+    assert len(set(lm.sample(20, seed=1))) > 5
+    assert len(set(lm.sample(5, temperature=None))) == 1
+
+
+def test_interpolation_has_both_ends(vae):
+    a, b = sentences(2, seed=8)
+    for how in ({}, {"slerp": True}):
+        path = vae.interpolate(a, b, steps=6, **how)
+        assert len(path) == 6
+        assert [path[0], path[-1]] == vae.reconstruct([a, b])
+    assert len(vae.interpolate(a, b)) == 7
+
+
+# score
+
+
+def test_scores_are_log_probabilities(vae):
+    scores = vae.score(TEXTS, samples=20)
+    assert scores.shape == (len(TEXTS),)
+    assert (scores < 0).all()
+    assert scores[4] == scores[5]
+    usual, odd = vae.score(["the cat saw the moon", "moon the saw cat the"], samples=50)
+    assert usual > odd + 5
+
+
+@pytest.mark.parametrize("kind", ["vae", "lm"])
+def test_a_score_is_the_same_alone_and_in_a_crowd(kind, request):
+    model = request.getfixturevalue(kind)
+    crowd = model.score(CROWD, samples=5, seed=3)
+    alone = torch.cat([model.score([text], samples=5, seed=3) for text in CROWD[:20] + CROWD[-1:]])
+    torch.testing.assert_close(torch.cat([crowd[:20], crowd[-1:]]), alone, atol=1e-6, rtol=1e-6)
+
+
+def test_scores_belong_to_the_seed(vae):
+    assert torch.equal(vae.score(TEXTS, 4, seed=1), vae.score(TEXTS, 4, seed=1))
+    assert not torch.equal(vae.score(TEXTS, 4, seed=1), vae.score(TEXTS, 4, seed=2))
+
+
+def test_more_samples_raise_the_bound(vae):
+    texts = sentences(100, seed=5)
+    means = [vae.score(texts, k).mean() for k in (1, 10, 200)]
+    assert means[0] < means[1] < means[2]
+
+
+def test_a_language_model_scores_exactly(lm):
+    assert torch.equal(lm.score(TEXTS, 1), lm.score(TEXTS, 7, seed=3))
+
+
+def test_lengths_count_the_end(vae):
+    assert vae.lengths(TEXTS) == [7, 1, 2, 6, 3, 3]
+
+
+# What is refused
+
+
+def test_what_a_model_does_not_have(lm, ae):
+    for call in (lambda: lm.encode(["a"]), lambda: lm.reconstruct(["a"]), lambda: lm.interpolate("a", "b")):
+        with pytest.raises(RunError, match="language model"):
+            call()
+    with pytest.raises(RunError, match="no likelihood"):
+        ae.score(["a"])
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda v: v.encode("the cat"), "a list of sentences, not one string"),
+        (lambda v: v.score("the cat"), "a list of sentences, not one string"),
+        (lambda v: v.encode([]), "no sentences"),
+        (lambda v: v.score([]), "no sentences"),
+        (lambda v: v.score(["a"], samples=0), "at least 1 sample"),
+        (lambda v: v.sample(0), "at least 1 sentence, not 0"),
+        (lambda v: v.sample(3, temperature=0), "temperature must be positive"),
+        (lambda v: v.sample(3, temperature=float("nan")), "temperature must be positive"),
+        (lambda v: v.sample(3, top_p=0), "top-p must lie in"),
+        (lambda v: v.decode(torch.zeros(3)), r"shape \(B, 4\), not \(3,\)"),
+        (lambda v: v.decode(torch.zeros(2, 3)), r"shape \(B, 4\), not \(2, 3\)"),
+        (lambda v: v.decode(torch.zeros(2, 4), beam=0), "at least 1"),
+        (lambda v: v.decode(torch.zeros(2, 4), max_length=0), "at least 1"),
+        (lambda v: v.interpolate("a", "b", steps=1), "at least 2 steps"),
+    ],
+)
+def test_what_cannot_be_asked_for(vae, call, says):
+    with pytest.raises(ConfigError, match=says):
+        call(vae)
+
+
+def test_a_device_that_is_not_there(vae_run):
+    with pytest.raises(ConfigError, match="abacus is not here"):
+        textvae.load(vae_run, device="abacus")
+
+
+# What is remarked
+
+
+def collapsed(vae):
+    return replace_collapsed(vae, True)
+
+
+def replace_collapsed(vae, value):
+    return Vae(vae.model, vae.tokenizer, vae.config, collapsed=value)
+
+
+def test_greedy_decoding_of_a_collapsed_model_warns(vae):
+    for call in (
+        lambda v: v.reconstruct(["a dog"]),
+        lambda v: v.interpolate("a", "b"),
+        lambda v: v.sample(2, temperature=None),
+    ):
+        with pytest.warns(CollapsedWarning, match="does not listen to z"):
+            call(collapsed(vae))
+
+
+def test_the_same_sentence_for_every_z_warns_without_an_evaluation(vae):
+    deaf = with_decoder(vae, Deaf(vae.model.decoder, word=5))
+    with pytest.warns(CollapsedWarning):
+        deaf.decode(torch.randn(5, 4), max_length=3)
+
+
+def test_nothing_is_remarked_where_there_is_nothing_to_remark(vae, lm):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        collapsed(vae).sample(5)
+        vae.reconstruct(["the cat saw the moon", "our teacher fears N shares again"])
+        vae.decode(torch.zeros(1, 4))
+        lm.sample(4, temperature=None)
+
+
+def test_a_cut_sentence_is_counted(vae_run):
+    vae = textvae.load(vae_run)
+    vae.config = replace_limit(vae.config, 3)
+    with pytest.warns(UserWarning, match="2 sentences were cut to 3 tokens"):
+        z = vae.encode(["a dog", "the cat saw the moon", "the cat saw the sea"])
+    assert torch.equal(z[1], z[2])
+    with pytest.warns(UserWarning, match="1 sentence was cut"):
+        assert vae.lengths(["the cat saw the moon"]) == [4]
+
+
+def replace_limit(config, limit):
+    return config.model_copy(update={"data": config.data.model_copy(update={"max_length": limit})})
+
+
+# From Python alone
+
+
+def test_train_load_and_evaluate_from_python(corpus, tmp_path):
+    sizes = {"model.latent_dim": 2, "model.encoder.hidden_dim": 8, "model.decoder.hidden_dim": 8}
+    options = {"corpus": str(corpus), "steps": 5, "threads": 1, **sizes}
+    run = textvae.train(["free_bits"], options, tmp_path / "run")
+    assert textvae.load(run.path).encode(["the cat"]).shape == (1, 2)
+    assert textvae.evaluate(run.path, samples=2)["iwae_samples"] == 2
+
+
+def test_a_run_is_used_while_it_trains(own_vae_run):
+    (own_vae_run / "status").write_text("running\n")
+    assert len(textvae.load(own_vae_run).sample(2)) == 2
+
+
+def test_a_model_without_options_is_loaded_from_its_directory_alone(corpus, tmp_path, monkeypatch):
+    worked("train", *TINY, "--corpus", corpus, "--run", tmp_path / "a", "--steps", 2)
+    (tmp_path / "a").rename(tmp_path / "b")
+    monkeypatch.chdir("/")
+    assert len(textvae.load(tmp_path / "b").sample(2)) == 2

@@ -101,7 +101,7 @@ def importance_weighted_nll(
     samples: int,
     noise: SentenceNoise,
     batch_size: int = 32,
-    chunk: int = 8,
+    chunk: int = 16,
     tick: Tick = lambda n: None,
 ) -> Tensor:
     """−log (1/K) Σₖ wₖ of every sentence (N,): an upper bound on −log p(x) in expectation.

@@ -9,8 +9,6 @@ from typing import Any
 
 import torch
 
-from textvae import __version__
-
 __all__ = ["describe"]
 
 LIBRARIES = (
@@ -28,7 +26,7 @@ LIBRARIES = (
 def describe(device: torch.device, corpus_digest: str) -> dict[str, Any]:
     """The contents of `environment.json`."""
     return {
-        "textvae": __version__,
+        "textvae": metadata.version("textvae"),
         "python": platform.python_version(),
         "libraries": {name: metadata.version(name) for name in LIBRARIES},
         "platform": platform.platform(),

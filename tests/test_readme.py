@@ -1,0 +1,38 @@
+"""What the README promises is what happens."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from textvae import cli
+
+README = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
+
+
+@pytest.mark.slow
+def test_the_python_example_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (example,) = re.findall(r"```python\n(.*?)```", README, flags=re.S)
+    exec(compile(example, "README.md", "exec"), {})
+    printed = capsys.readouterr().out.splitlines()
+    assert len(printed) == 7
+    reconstructions, beams, samples, way = (eval(line) for line in printed[:4])
+    assert [len(part) for part in (reconstructions, beams, samples, way)] == [2, 2, 5, 7]
+    assert printed[6].startswith(("collapsed", "partly", "alive"))
+
+
+def test_every_command_it_shows_exists() -> None:
+    block = README.split("## From the command line")[1].split("```")[1]
+    shown = {line.split()[1] for line in block.strip().splitlines()}
+    assert shown == {name for name in cli.app if not name.startswith("-")}
+
+
+def test_every_definition_it_gives_is_in_the_evaluation() -> None:
+    from textvae.evaluation.evaluate import KEYS
+
+    table = README.split("## What the numbers mean")[1].split("## ")[0]
+    names = {name for name in re.findall(r"`(\w+)`", table) if name != "evaluate"}
+    assert names <= set(KEYS) | {"words"}

@@ -452,7 +452,8 @@ def test_any_value_in_a_slot_gives_settings_or_one_sentence(values, slot):
 @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     content=st.one_of(
-        st.binary(max_size=40), st.text(alphabet="model:{}[]&*!-\n\t 'a1.", max_size=30).map(str.encode)
+        st.binary(max_size=40),
+        st.text(alphabet="model:{}[]&*!-\n\t 'a1.", max_size=30).map(str.encode),
     )
 )
 def test_any_bytes_in_a_file_give_settings_or_one_sentence(content, tmp_path_factory):

@@ -47,7 +47,7 @@ def test_the_tables_are_plain_strings() -> None:
 def test_other_tokenizers_and_bounds() -> None:
     assert corpus_info(SMALL, "char").splits[0].unknown == 0
     assert corpus_info(SMALL, min_count=2).splits[0].unknown == 2
-    assert corpus_info(SMALL, max_size=4).predicted == 4
+    assert corpus_info(SMALL, vocabulary_size=4).predicted == 4
 
 
 @pytest.fixture(scope="module")

@@ -133,12 +133,12 @@ def test_a_line_of_100_000_words(tokenizer: Tokenizer) -> None:
 
 @pytest.mark.parametrize(("kind", "bound"), [("word", 20), ("bpe", 80), ("unigram", 58), ("char", 60)])
 def test_max_size_bounds_the_predicted_types(kind: str, bound: int) -> None:
-    assert train_tokenizer(kind, TRAIN, max_size=bound).predicted <= bound
+    assert train_tokenizer(kind, TRAIN, vocabulary_size=bound).predicted <= bound
 
 
 def test_a_bound_below_the_alphabet_is_refused() -> None:
-    with pytest.raises(DataError, match=r"its characters alone are more.*: change max_size or add text"):
-        train_tokenizer("unigram", TRAIN, max_size=20)
+    with pytest.raises(DataError, match=r"its characters alone are more.*: change vocabulary_size or add text"):
+        train_tokenizer("unigram", TRAIN, vocabulary_size=20)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -166,8 +166,8 @@ def test_unknown_kinds_and_misplaced_options() -> None:
         train_tokenizer("bpe", TRAIN, min_count=2)
 
 
-def words_of(*sentences: str, min_count: int = 1, max_size: int | None = None) -> tuple[str, ...]:
-    trained = train_tokenizer("word", sentences, min_count=min_count, max_size=max_size)
+def words_of(*sentences: str, min_count: int = 1, vocabulary_size: int | None = None) -> tuple[str, ...]:
+    trained = train_tokenizer("word", sentences, min_count=min_count, vocabulary_size=vocabulary_size)
     assert isinstance(trained, WordTokenizer)
     return trained.vocabulary
 
@@ -176,12 +176,12 @@ def test_words_by_frequency_then_alphabet() -> None:
     text = ("b a c", "c a <unk> é", "</s> c <unk> <unk> <unk>")
     assert words_of(*text) == (*SPECIALS, "c", "a", "</s>", "b", "é")
     assert words_of(*text, min_count=2) == (*SPECIALS, "c", "a")
-    assert words_of(*text, max_size=5) == (*SPECIALS, "c", "a", "</s>")
+    assert words_of(*text, vocabulary_size=5) == (*SPECIALS, "c", "a", "</s>")
 
 
-@pytest.mark.parametrize("bound", [{"max_size": 3}, {"max_size": 0}, {"min_count": 9}])
+@pytest.mark.parametrize("bound", [{"vocabulary_size": 3}, {"vocabulary_size": 0}, {"min_count": 9}])
 def test_a_vocabulary_of_almost_nothing_is_refused(bound: dict[str, int]) -> None:
-    with pytest.raises(DataError, match="a model needs two: lower min_count, raise max_size or add text"):
+    with pytest.raises(DataError, match="a model needs two: lower min_count, raise vocabulary_size or add text"):
         train_tokenizer("word", ["a b c c"], **bound)
 
 
@@ -216,7 +216,7 @@ def test_text_without_spaces(kind: str) -> None:
 def test_a_large_alphabet_leaves_room_for_subwords(kind: str) -> None:
     letters = [chr(0x4E00 + k) for k in range(1000)]
     lines = ["".join(letters[k : k + 20]) for k in range(0, 1000, 20)] + ["今天 天气 很好 我们 去 公园"] * 8000
-    tokenizer = train_tokenizer(kind, lines, max_size=500)
+    tokenizer = train_tokenizer(kind, lines, vocabulary_size=500)
     assert tokenizer.predicted <= 500
     assert UNK not in tokenizer.encode("今天 天气")
     assert UNK in tokenizer.encode(letters[-1])

@@ -35,7 +35,7 @@ def test_nothing_is_selected_before_the_weight_has_settled(tmp_path: Path) -> No
     weight = {"objective.weight": {"kind": "linear", "steps": 12}}
     run = train([], {**TINY, **weight, "training.budget": 10}, tmp_path / "run")
     assert progress(run)["best_step"] is None
-    assert b"none, since the weight had not settled" in run.best.read_bytes()[:400]
+    assert b"none, no validation came after the weight had settled" in run.best.read_bytes()[:400]
     run = train([], {**TINY, **weight, "training.budget": 20}, run.path)
     assert progress(run)["best_step"] in (15, 20)
     assert b"best on valid" in run.best.read_bytes()[:400]

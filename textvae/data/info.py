@@ -100,11 +100,13 @@ def corpus_info(
     tokenizer_kind: str = "word",
     *,
     min_count: int = 1,
-    max_size: int | None = None,
+    vocabulary_size: int | None = None,
     fresh: int = FRESH,
 ) -> CorpusInfo:
     """Measure `corpus` with a tokenizer trained on its train split; `fresh` is for the grammar's entropy."""
-    tokenizer = train_tokenizer(tokenizer_kind, corpus["train"], min_count=min_count, max_size=max_size)
+    tokenizer = train_tokenizer(
+        tokenizer_kind, corpus["train"], min_count=min_count, vocabulary_size=vocabulary_size
+    )
     # Hashes instead of sentences: a corpus may be larger than memory.
     known = {hash(sentence) for sentence in corpus["train"]}
     return CorpusInfo(

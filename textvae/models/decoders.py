@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from textvae.data.batches import Batch
 from textvae.data.tokenizers import BOS, UNK
 from textvae.fields import Count, Probability
+from textvae.models.output import word_log_probs
 
 __all__ = ["DECODERS", "Decoder", "LSTMDecoder", "State"]
 
@@ -138,9 +139,8 @@ class LSTMDecoder(Decoder):
 
     def _score(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """log-probabilities of the targets (…) given hidden states (…, H)."""
-        logits = F.linear(self.dropout_out(hidden.flatten(0, -2)), self.output_weight)
-        losses = F.cross_entropy(logits, targets.flatten() - UNPREDICTED, reduction="none")
-        return -losses.view(targets.shape)
+        hidden = self.dropout_out(hidden.flatten(0, -2))
+        return word_log_probs(hidden, self.output_weight, targets.flatten() - UNPREDICTED).view(targets.shape)
 
 
 DECODERS = {"lstm": LSTMDecoder}

@@ -112,7 +112,9 @@ def own_tokenizer(run: Run, config: Config, corpus: Corpus) -> Tokenizer:
     if run.tokenizer.is_dir():
         return load_tokenizer(run.tokenizer)
     data = config.data
-    return train_tokenizer(data.tokenizer, corpus["train"], min_count=data.min_count, max_size=data.vocabulary_size)
+    return train_tokenizer(
+        data.tokenizer, corpus["train"], min_count=data.min_count, vocabulary_size=data.vocabulary_size
+    )
 
 
 def save_once(tokenizer: Tokenizer, run: Run) -> None:

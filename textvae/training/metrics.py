@@ -11,6 +11,7 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
+from textvae.errors import RunError
 from textvae.evaluation.estimators import perplexity
 from textvae.runs import Run, finite
 from textvae.training.updates import Step
@@ -111,10 +112,17 @@ def _truncate(path: Path, step: int) -> None:
     with path.open("rb+") as file:
         keep = 0
         for line in file:
-            if not line.endswith(b"\n") or json.loads(line)["step"] > step:
+            if not line.endswith(b"\n") or _step(line, path) > step:
                 break
             keep += len(line)
         file.truncate(keep)
+
+
+def _step(line: bytes, path: Path) -> int:
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        raise RunError(f"{path}: damaged; move it away to go on without the rows so far") from None
 
 
 def _chart(*tags: str) -> list[Any]:

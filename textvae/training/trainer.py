@@ -201,7 +201,8 @@ class Trainer:
     def _validate(self, log: MetricLog) -> None:
         began = time.monotonic()
         found = survey(self.objective.model, self.valid, self.noise)
-        information, reference = mutual_information(found, REFERENCE)
+        has_z = self.objective.model.latent_dim > 0
+        information, reference = mutual_information(found, REFERENCE) if has_z else (math.nan, None)
         nats, tokens = -float(found.elbo.double().sum()), int(found.tokens.sum())
         per_dimension = found.rate_per_dimension
         values: dict[str, Any] = {
@@ -223,7 +224,8 @@ class Trainer:
         self.show(log, step)
         cost = -values["elbo"] if math.isfinite(values["elbo"]) else values["distortion"]
         shown = ("distortion", "rate", "elbo", "active_units", "mutual_information")
-        said = (f"{name.replace('_', ' ')} {values[name]:.4g}" for name in shown if values[name] is not None)
+        known = {name: values[name] for name in shown if values[name] is not None and math.isfinite(values[name])}
+        said = (f"{name.replace('_', ' ')} {value:.4g}" for name, value in known.items())
         self.watcher.remark(f"step {step}: valid {', '.join(said)}")
         if step >= self.objective.weight.settles_at:
             self._select(cost)
@@ -257,7 +259,9 @@ class Trainer:
     def _finish(self) -> None:
         """A run whose weight never settled has no selected weights: its last ones stand in, and say so."""
         if self.progress.best_step is None:
-            self._save_best(f"none, since the weight had not settled: the last, at step {self.progress.step}")
+            self._save_best(
+                f"none, no validation came after the weight had settled: the last, at step {self.progress.step}"
+            )
         self.run.status = "done"
 
     def _save_best(self, selection: str) -> None:

@@ -46,11 +46,11 @@ class SubwordTokenizer(Tokenizer):
         self._pieces[: len(SPECIALS)] = SPECIALS
 
     @classmethod
-    def train(cls, sentences: Iterable[str], max_size: int | None = None) -> "SubwordTokenizer":
-        """`max_size` counts predicted types, so UNK and EOS too; a small corpus gives fewer."""
+    def train(cls, sentences: Iterable[str], vocabulary_size: int | None = None) -> "SubwordTokenizer":
+        """`vocabulary_size` counts predicted types, so UNK and EOS too; a small corpus gives fewer."""
         every = sentences if isinstance(sentences, Sequence) else list(sentences)
         lines = every[:: 1 + len(every) // MANY]
-        size = cls.default_size if max_size is None else max_size + 2
+        size = cls.default_size if vocabulary_size is None else vocabulary_size + 2
         return cls(_train(cls.kind, lines, size))
 
     @property
@@ -133,7 +133,8 @@ def _train(kind: str, lines: Sequence[str], size: int) -> bytes:
         short = "required_chars" in str(error)
         reason = "its characters alone are more" if short else " ".join(str(error).split()).rstrip(".")
         raise DataError(
-            f"sentencepiece cannot train a {kind} tokenizer of {size} ids ({reason}): change max_size or add text."
+            f"sentencepiece cannot train a {kind} tokenizer of {size} ids ({reason}): change vocabulary_size"
+            " or add text."
         ) from error
     return model.getvalue()
 

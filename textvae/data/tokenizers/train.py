@@ -20,19 +20,19 @@ KINDS = tuple(_ALL)
 
 
 def train_tokenizer(
-    kind: str, sentences: Iterable[str], *, min_count: int = 1, max_size: int | None = None
+    kind: str, sentences: Iterable[str], *, min_count: int = 1, vocabulary_size: int | None = None
 ) -> Tokenizer:
     """A tokenizer made from `sentences`, which should be those of train alone.
 
-    `max_size` bounds the predicted types: all ids but PAD and BOS. `min_count` is for words only.
+    `vocabulary_size` bounds the predicted types: all ids but PAD and BOS. `min_count` is for words only.
     """
     if kind not in _ALL:
         raise DataError(f"There is no tokenizer `{kind}`: choose one of {', '.join(KINDS)}.")
     if kind == "word":
-        return WordTokenizer.train(sentences, min_count, max_size)
+        return WordTokenizer.train(sentences, min_count, vocabulary_size)
     if min_count != 1:
-        raise DataError(f"min_count = {min_count} is for words: with {kind} tokens set max_size instead.")
-    return _SUBWORDS[kind].train(sentences, max_size)
+        raise DataError(f"min_count = {min_count} is for words: with {kind} tokens set vocabulary_size instead.")
+    return _SUBWORDS[kind].train(sentences, vocabulary_size)
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:

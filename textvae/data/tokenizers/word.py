@@ -28,17 +28,19 @@ class WordTokenizer(Tokenizer):
             count = "1 word" if words else "no word"
             raise DataError(
                 f"The vocabulary has {count} beside the special tokens and a model needs two:"
-                " lower min_count, raise max_size or add text."
+                " lower min_count, raise vocabulary_size or add text."
             )
 
     @classmethod
-    def train(cls, sentences: Iterable[str], min_count: int = 1, max_size: int | None = None) -> "WordTokenizer":
-        """Words seen at least `min_count` times; `max_size` counts predicted types, so <unk> and EOS too."""
+    def train(
+        cls, sentences: Iterable[str], min_count: int = 1, vocabulary_size: int | None = None
+    ) -> "WordTokenizer":
+        """Words seen at least `min_count` times; `vocabulary_size` counts predicted types, so <unk> and EOS too."""
         counts = Counter(word for sentence in sentences for word in sentence.split())
         del counts[UNK_WORD]
         ranked = sorted(counts, key=lambda word: (-counts[word], word))
         kept = [word for word in ranked if counts[word] >= min_count]
-        return cls(kept if max_size is None else kept[: max(0, max_size - 2)])
+        return cls(kept if vocabulary_size is None else kept[: max(0, vocabulary_size - 2)])
 
     @property
     def vocabulary(self) -> tuple[str, ...]:

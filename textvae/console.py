@@ -130,8 +130,8 @@ def counting(what: str, total: int) -> Iterator[Callable[[int], None]]:
 
 
 def probe_table(title: str, rows: Iterable[Mapping[str, Any]]) -> None:
-    """What z knows, a row a factor, controls last."""
-    headings = ["factor", "H(f)", "I(x; f)", "I(z; f) at least", "labels shuffled", "untrained encoder"]
+    """What z knows, a row a factor; the last three columns are controls that should know little or nothing."""
+    headings = ["factor", "H(f)", "I(x; f)", "I(z; f) ≥", "right", "majority", "shuffled", "untrained"]
     table(
         f"{title}, nats",
         headings,
@@ -141,6 +141,8 @@ def probe_table(title: str, rows: Iterable[Mapping[str, Any]]) -> None:
                 f"{row['entropy']:.3f}",
                 f"{row['ceiling']:.3f} ± {row['ceiling_se']:.3f}",
                 f"{row['information']:.3f} ± {row['information_se']:.3f}",
+                f"{row['accuracy']:.1%}",
+                f"{row['majority_accuracy']:.1%}",
                 f"{row['shuffled_labels']:.3f}",
                 f"{row['untrained_encoder']:.3f}",
             )

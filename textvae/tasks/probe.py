@@ -18,7 +18,7 @@ from textvae.errors import RunError
 from textvae.evaluation.estimators import survey
 from textvae.evaluation.noise import SentenceNoise
 from textvae.models.text_vae import TextVAE
-from textvae.probes.linear import information_bound
+from textvae.probes.linear import Reading, read_off
 from textvae.runs import Run
 
 __all__ = ["probe"]
@@ -68,21 +68,23 @@ def _row(
     train, held_out = labels[0][name], labels[1][name]
     shuffled = train[torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))]
 
-    def bound(z: tuple[Tensor, Tensor], fitted_to: Tensor) -> tuple[float, float]:
-        return information_bound(entropy, (z[0], fitted_to), (z[1], held_out), classes)
+    def read(z: tuple[Tensor, Tensor], fitted_to: Tensor) -> Reading:
+        return read_off(entropy, (z[0], fitted_to), (z[1], held_out), classes)
 
-    known, error = bound(trained, train)
+    known = read(trained, train)
+    majority = train.bincount(minlength=classes).argmax()
     return {
         "factor": name,
         "values": classes,
         "entropy": entropy,
         "ceiling": ceiling[0],
         "ceiling_se": ceiling[1],
-        "information": known,
-        "information_se": error,
-        "shuffled_labels": bound(trained, shuffled)[0],
-        "untrained_encoder": bound(untrained, train)[0],
-        "majority_accuracy": float((held_out == train.bincount(minlength=classes).argmax()).double().mean()),
+        "information": known.information,
+        "information_se": known.information_se,
+        "accuracy": known.accuracy,
+        "majority_accuracy": float((held_out == majority).double().mean()),
+        "shuffled_labels": read(trained, shuffled).information,
+        "untrained_encoder": read(untrained, train).information,
     }
 
 

@@ -1,0 +1,47 @@
+"""A probe finds what is there, at most what is there, and nothing where there is nothing."""
+
+import math
+
+import pytest
+import torch
+
+from textvae.probes.linear import read_off
+
+
+def noisy(labels: torch.Tensor, classes: int, noise: float, generator: torch.Generator) -> torch.Tensor:
+    """One-hot labels behind Gaussian noise, beside three columns that know nothing."""
+    features = torch.eye(classes)[labels]
+    features = torch.cat([features, torch.zeros(len(labels), 3)], dim=1)
+    return features + noise * torch.randn(features.shape, generator=generator)
+
+
+@pytest.fixture
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(1)
+
+
+def test_all_of_a_label_that_lies_open(generator: torch.Generator) -> None:
+    labels = torch.randint(3, (6000,), generator=generator)
+    z = noisy(labels, 3, 0.05, generator)
+    found = read_off(math.log(3), (z[:4000], labels[:4000]), (z[4000:], labels[4000:]), 3)
+    assert found.information == pytest.approx(math.log(3), abs=0.02)
+    assert found.accuracy > 0.999
+
+
+def test_never_more_than_the_exact_information_of_two_gaussians(generator: torch.Generator) -> None:
+    # f = ±1 with equal odds, z = f + N(0, 1): the optimal classifier is linear, so the bound is tight.
+    labels = torch.randint(2, (40_000,), generator=generator)
+    z = (2.0 * labels[:, None] - 1) + torch.randn((40_000, 1), generator=generator)
+    grid = torch.linspace(-9, 9, 20_001, dtype=torch.float64)
+    density = torch.exp(-((grid - 1) ** 2) / 2) / math.sqrt(2 * math.pi)
+    exact = float((density * (math.log(2) - torch.log1p(torch.exp(-2 * grid)))).sum() * (grid[1] - grid[0]))
+    found = read_off(math.log(2), (z[:20_000], labels[:20_000]), (z[20_000:], labels[20_000:]), 2)
+    assert abs(found.information - exact) < 3 * found.information_se
+
+
+def test_nothing_in_shuffled_labels(generator: torch.Generator) -> None:
+    labels = torch.randint(3, (6000,), generator=generator)
+    z = noisy(labels, 3, 0.05, generator)
+    shuffled = labels[torch.randperm(6000, generator=generator)]
+    found = read_off(math.log(3), (z[:4000], shuffled[:4000]), (z[4000:], labels[4000:]), 3)
+    assert found.information < 3 * found.information_se

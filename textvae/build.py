@@ -4,7 +4,6 @@ A member of a slot is checked against its constructor: keyword-only parameters a
 may set, with their annotations as types and ranges; positional ones are supplied here.
 """
 
-import difflib
 import importlib
 import inspect
 import math
@@ -19,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from textvae.config import Config, Draft, Member, epochs
 from textvae.data.batches import collate
 from textvae.data.tokenizers import EOS
-from textvae.errors import ConfigError
+from textvae.errors import ConfigError, did_you_mean
 from textvae.fields import Steps
 from textvae.models.decoders import DECODERS, Decoder
 from textvae.models.encoders import ENCODERS, Encoder
@@ -199,8 +198,7 @@ def _constructor(slot: str, kind: str, whose: str) -> Callable[..., Any]:
         return members[kind]
     if ":" in kind:
         return _imported(slot, kind, whose)
-    close = difflib.get_close_matches(kind, members, n=1)
-    guess = f" (did you mean {close[0]}?)" if close else ""
+    guess = did_you_mean(kind, members)
     raise ConfigError(
         f"{whose}: unknown kind {kind!r}{guess}; choose from {', '.join(members)}, or write package.module:Class"
     )

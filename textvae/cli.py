@@ -18,7 +18,7 @@ from cyclopts.exceptions import CycloptsError
 
 from textvae import __version__
 from textvae.errors import ConfigError, TextvaeError
-from textvae.tasks.options import (
+from textvae.options import (
     Count,
     Flag,
     Lines,

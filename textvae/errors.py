@@ -1,6 +1,9 @@
 """Errors a user can mend: one sentence that names the file, the key and the valid choices."""
 
-__all__ = ["ConfigError", "DataError", "RunError", "TextvaeError"]
+import difflib
+from collections.abc import Iterable
+
+__all__ = ["ConfigError", "DataError", "RunError", "TextvaeError", "did_you_mean"]
 
 
 class TextvaeError(Exception):
@@ -17,3 +20,9 @@ class DataError(TextvaeError):
 
 class RunError(TextvaeError):
     """A run directory that is missing, damaged, in use, or made with other settings."""
+
+
+def did_you_mean(word: str, choices: Iterable[str]) -> str:
+    """` (did you mean …?)` with the choice closest to a word, or nothing if none is close."""
+    close = difflib.get_close_matches(word, list(choices), n=1)
+    return f" (did you mean {close[0]}?)" if close else ""

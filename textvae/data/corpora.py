@@ -1,6 +1,5 @@
 """Every corpus by its name or path: `open_corpus` knows what there is and says so when a name is wrong."""
 
-import difflib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +10,7 @@ from textvae.data.remarks import word_remarks
 from textvae.data.splits import CARVED, carve, files_by_split, find_splits
 from textvae.data.tables import TABLE_SUFFIXES, open_table, open_table_folder
 from textvae.data.text import TEXT_SUFFIXES, blank_remark, read_text
-from textvae.errors import DataError
+from textvae.errors import DataError, did_you_mean
 
 __all__ = ["SPLITS", "Corpus", "KnownCorpus", "known_corpora", "open_corpus"]
 
@@ -111,8 +110,7 @@ def _with_word_remarks(corpus: Corpus) -> Corpus:
 def _unknown(source: str, path: Path) -> str:
     names = [*GRAMMARS, "ptb", f"{TORCHTEXT}PennTreebank"]
     beside = [str(path.with_name(other.name)) for other in path.parent.glob("*")] if path.name else []
-    close = difflib.get_close_matches(source, [*names, *beside], n=1)
-    meant = f" (did you mean `{close[0]}`?)" if close else ""
+    meant = did_you_mean(source, [*names, *beside])
     return (
         f"There is no corpus `{source}`{meant}: choose {', '.join(names)}, hf:NAME, a folder with train,"
         f" valid and test files, or one file ({', '.join((*TEXT_SUFFIXES, *TABLE_SUFFIXES))})."

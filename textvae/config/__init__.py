@@ -1,0 +1,7 @@
+"""A run's settings: the schema, how files and options become one, the recipes that ship."""
+
+from textvae.config.draft import Draft
+from textvae.config.recipes import recipe_files
+from textvae.config.schema import Config, Member, changed_keys, epochs, signature
+
+__all__ = ["Config", "Draft", "Member", "changed_keys", "epochs", "recipe_files", "signature"]

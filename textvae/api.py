@@ -86,18 +86,7 @@ class Vae:
             If z has another width than the model, or an option is out of range.
         """
         z = torch.as_tensor(z, dtype=torch.get_default_dtype()).to(self.device)
-        self._check_decoding(z, temperature, top_p, beam, max_length)
-        forbidden = [UNK] if forbid_unknown else []
-        if temperature is not None:
-            choose = sampling(torch.Generator(self.device).manual_seed(seed), temperature, top_p)
-            rows = generate(self.model.decoder, z, choose, max_length, forbidden)
-        elif beam > 1:
-            rows = beam_search(self.model.decoder, z, beam, max_length, forbidden)
-        else:
-            rows = generate(self.model.decoder, z, greedy, max_length, forbidden)
-        if temperature is None:
-            self._warn_if_collapsed(rows)
-        return [self.tokenizer.decode(row) for row in rows]
+        return self._decode(z, self._generator(seed), temperature, top_p, beam, forbid_unknown, max_length)
 
     def sample(
         self,
@@ -113,18 +102,12 @@ class Vae:
         """Sentences with z ~ p(z); words are drawn at `temperature`, or greedy or by beam where it is None."""
         if n < 1:
             raise ConfigError(f"sample: ask for at least 1 sentence, not {n}")
-        noise = torch.randn((n, self.latent_dim), generator=torch.Generator().manual_seed(seed))
+        # z and words come from one stream of random numbers: from two of one seed they would not be independent.
+        generator = self._generator(seed)
+        noise = torch.randn((n, self.latent_dim), generator=generator, device=self.device)
         with inert(self.model):
-            z = self.model.prior().transport(noise.to(self.device))
-        return self.decode(
-            z,
-            temperature=temperature,
-            top_p=top_p,
-            beam=beam,
-            forbid_unknown=forbid_unknown,
-            max_length=max_length,
-            seed=seed,
-        )
+            z = self.model.prior().transport(noise)
+        return self._decode(z, generator, temperature, top_p, beam, forbid_unknown, max_length)
 
     def reconstruct(self, sentences: Sequence[str], *, beam: int = 1) -> list[str]:
         """Each sentence encoded to its posterior mean and decoded again."""
@@ -158,6 +141,32 @@ class Vae:
         """Tokens of each sentence as they are scored: the end counted, what is cut off not."""
         lengths: list[int] = self._read(sentences).lengths.tolist()
         return lengths
+
+    def _generator(self, seed: int) -> torch.Generator:
+        return torch.Generator(self.device).manual_seed(seed)
+
+    def _decode(
+        self,
+        z: Tensor,
+        generator: torch.Generator,
+        temperature: float | None,
+        top_p: float,
+        beam: int,
+        forbid_unknown: bool,
+        max_length: int,
+    ) -> list[str]:
+        self._check_decoding(z, temperature, top_p, beam, max_length)
+        forbidden = [UNK] if forbid_unknown else []
+        if temperature is not None:
+            choose = sampling(generator, temperature, top_p)
+            rows = generate(self.model.decoder, z, choose, max_length, forbidden)
+        elif beam > 1:
+            rows = beam_search(self.model.decoder, z, beam, max_length, forbidden)
+        else:
+            rows = generate(self.model.decoder, z, greedy, max_length, forbidden)
+        if temperature is None:
+            self._warn_if_collapsed(rows)
+        return [self.tokenizer.decode(row) for row in rows]
 
     def _require_latent(self, what: str) -> None:
         if self.latent_dim == 0:

@@ -70,3 +70,11 @@ def test_one_chunk_of_logits_is_all_that_is_held(monkeypatch: pytest.MonkeyPatch
     assert largest <= 5_000
     saved = found.grad_fn.saved_tensors  # type: ignore[union-attr]
     assert max(t.numel() for t in saved) < 400 * 100
+
+
+def test_evaluation_makes_no_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+    hidden, weight, words = inputs(6, 5, 3)
+    wanted = word_log_probs(hidden, weight, words).detach()
+    monkeypatch.setattr(output, "_residual", None)
+    with torch.no_grad():
+        torch.testing.assert_close(word_log_probs(hidden, weight, words), wanted)

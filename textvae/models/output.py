@@ -21,17 +21,18 @@ CHUNK_ELEMENTS = 4_000_000
 
 def word_log_probs(hidden: Tensor, weight: Tensor, words: Tensor) -> Tensor:
     """log p(wₙ | hₙ) of words (N,) under softmax(W h), for hidden (N, H) and weight (V, H): (N,)."""
-    result: Tensor = _WordLogProbs.apply(hidden, weight, words)  # type: ignore[no-untyped-call]
+    # Inside a Function nobody can tell whether gradients are wanted: under no_grad, parameters still ask.
+    learning = torch.is_grad_enabled() and (hidden.requires_grad or weight.requires_grad)
+    result: Tensor = _WordLogProbs.apply(hidden, weight, words, learning)  # type: ignore[no-untyped-call]
     return result
 
 
 class _WordLogProbs(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, words: Tensor) -> Tensor:
-        needed = any(ctx.needs_input_grad[:2])
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, words: Tensor, learning: bool) -> Tensor:
         log_probs = hidden.new_empty(len(hidden))
-        by_hidden = torch.empty_like(hidden) if needed else None
-        by_weight = torch.zeros_like(weight) if needed else None
+        by_hidden = torch.empty_like(hidden) if learning else None
+        by_weight = torch.zeros_like(weight) if learning else None
         for rows in _chunks(hidden, weight):
             log_probs[rows], powers, total = _score(hidden[rows], weight, words[rows])
             if by_hidden is not None and by_weight is not None:
@@ -43,7 +44,7 @@ class _WordLogProbs(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, Tensor, None, None]:
         hidden, weight, words, by_hidden, by_weight = ctx.saved_tensors
         # A mean over tokens weighs all alike, and its gradient is made already; other sums need theirs.
         if bool((upstream == upstream[:1]).all()):
@@ -54,7 +55,7 @@ class _WordLogProbs(torch.autograd.Function):
                 _, powers, total = _score(hidden[rows], weight, words[rows])
                 residual = _residual(powers, total, words[rows])
                 by_weight.addmm_(residual.T, hidden[rows] * upstream[rows, None])
-        return by_hidden * upstream[:, None], by_weight, None
+        return by_hidden * upstream[:, None], by_weight, None, None
 
 
 def _chunks(hidden: Tensor, weight: Tensor) -> list[slice]:

@@ -108,7 +108,7 @@ class Training(Section):
     decay: Decay | None = None
     stop_after: Count | None = None
     validate_every: Duration = "1 epochs"
-    log_every: Annotated[int, Ge(1)] = 50
+    log_every: Annotated[int, Ge(1), Le(50)] = 50
     checkpoint_every: Count | None = None
 
 

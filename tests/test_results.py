@@ -1,0 +1,33 @@
+"""What is kept under experiments/results can be read, made again, and is what LOG and README say."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from textvae import build
+from textvae.config import Draft
+from textvae.evaluation.evaluate import KEYS
+
+ROOT = Path(__file__).parents[1]
+KEPT = sorted((ROOT / "experiments" / "results").glob("*/config.yaml"))
+
+
+@pytest.mark.parametrize("config", KEPT, ids=lambda path: path.parent.name)
+def test_a_kept_configuration_is_valid_and_complete(config: Path) -> None:
+    draft = Draft()
+    draft.merge_file(str(config))
+    made = build.complete(draft)
+    again = Draft()
+    again.merge(made.plain(), "again")
+    assert build.complete(again) == made
+
+
+@pytest.mark.parametrize("config", KEPT, ids=lambda path: path.parent.name)
+def test_a_kept_evaluation_has_every_key_and_is_printed_as_it_is(config: Path) -> None:
+    splits = json.loads((config.parent / "evaluation.json").read_text())
+    assert splits.keys() == {"valid", "test"}
+    assert all(set(KEYS) <= split.keys() for split in splits.values())
+    readme = (ROOT / "README.md").read_text("utf-8")
+    for key in ("distortion", "iwae_nll"):
+        assert f"{splits['test'][key]:.2f}" in readme

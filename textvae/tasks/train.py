@@ -21,7 +21,8 @@ from textvae.runs import Run
 from textvae.tasks.environment import describe
 from textvae.tasks.showcase import as_list, showcase, write
 from textvae.training.metrics import MetricLog, record_settings
-from textvae.training.trainer import Decay, Plan, Progress, Trainer
+from textvae.training.plan import Decay, Plan, Progress
+from textvae.training.trainer import Trainer
 
 __all__ = ["train"]
 

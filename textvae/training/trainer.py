@@ -6,14 +6,11 @@ weight has reached its final value.
 """
 
 import math
-import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from types import FrameType
-from typing import Any, Protocol
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
 
 import torch
 
@@ -33,9 +30,11 @@ from textvae.training.checkpoints import (
     save_checkpoint,
 )
 from textvae.training.metrics import MetricLog, Totals
+from textvae.training.plan import Plan, Progress, Watcher
+from textvae.training.signals import stopping
 from textvae.training.updates import NonFiniteLossError, Step, Update
 
-__all__ = ["Decay", "InterruptedTrainingError", "Plan", "Trainer", "Watcher"]
+__all__ = ["InterruptedTrainingError", "Trainer"]
 
 CHECKPOINT_SECONDS = 45.0
 REFERENCE = 1000
@@ -44,53 +43,6 @@ REFERENCE = 1000
 
 class InterruptedTrainingError(RunError):
     """Training was asked to stop; its state is saved."""
-
-
-class Watcher(Protocol):
-    """Whoever shows progress."""
-
-    def step(self, step: int, values: dict[str, float]) -> None:
-        """A row of training means."""
-
-    def remark(self, sentence: str) -> None:
-        """Something worth a line."""
-
-
-@dataclass(frozen=True)
-class Decay:
-    """Multiply the learning rate by `factor` and go back to the best weights after `patience` validations
-    without a better one, not before step `after`, at most `times`; one more ends the run."""
-
-    factor: float
-    patience: int
-    after: int
-    times: int
-
-
-@dataclass(frozen=True)
-class Plan:
-    """When things happen, in optimiser steps."""
-
-    budget: int
-    validate_every: int
-    log_every: int
-    checkpoint_every: int | None
-    decay: Decay | None
-    stop_after: int | None
-
-
-@dataclass
-class Progress:
-    """Where training stands; all of it is in the checkpoint."""
-
-    step: int = 0
-    seconds: float = 0.0
-    best: float = math.inf
-    best_step: int | None = None
-    waited: int = 0
-    waited_since_decay: int = 0
-    decays: int = 0
-    stopped: bool = False
 
 
 class Trainer:
@@ -296,23 +248,3 @@ class Trainer:
             raise RunError(
                 f"{self.run.checkpoint}: does not fit this run; made by another version of textvae?"
             ) from None
-
-
-@contextmanager
-def stopping() -> Iterator[threading.Event]:
-    """An event that Ctrl-C and SIGTERM set; a second one has its usual effect."""
-    stop = threading.Event()
-    signals = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
-    before = {number: signal.getsignal(number) for number in signals}
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        stop.set()
-        signal.signal(number, before[signal.Signals(number)])
-
-    for number in signals:
-        signal.signal(number, ask)
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -10,6 +10,12 @@ from command_line import TINY, TINY_LM, worked, write_corpus
 torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    """Every test draws the same global random numbers, whichever tests ran before it in its process."""
+    torch.manual_seed(0)
+
+
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory) -> Path:
     """A directory with train, valid and test: 200, 24 and 20 short sentences."""

@@ -94,20 +94,27 @@ def command(name: str, directory: Path, steps: int) -> list[str]:
 @pytest.mark.parametrize("name", ["vae", "stream"])
 def test_sigkill_at_random_moments(name: str, tmp_path: Path) -> None:
     moments = random.Random(os.urandom(8))
-    steps = 150 if name == "vae" else 40
+    steps = 400 if name == "vae" else 60
     subprocess.run(command(name, tmp_path / "whole", steps), check=True, capture_output=True)
     run = Run(tmp_path / "killed")
-    kills = 0
-    while run.status != "done":
-        child = subprocess.Popen(command(name, run.path, steps), stderr=subprocess.PIPE, text=True)
-        if kills < 4:
-            wait_until(run.metrics.exists, child)
-            time.sleep(moments.uniform(0, 1.5))
-            child.send_signal(signal.SIGKILL)
-            kills += 1
-        said = child.communicate()[1]
-    assert "continuing from step" in said
+    for kill in range(4):
+        child = subprocess.Popen(command(name, run.path, steps), stderr=subprocess.DEVNULL)
+        if kill % 2:  # at any moment, starting up included
+            time.sleep(moments.uniform(0, 4))
+        else:  # while it trains
+            old = written(run.checkpoint)
+            wait_until(lambda old=old: written(run.checkpoint) != old, child)
+            time.sleep(moments.uniform(0, 0.5))
+        child.kill()
+        child.wait()
+    last = subprocess.run(command(name, run.path, steps), check=True, capture_output=True, text=True)
+    assert "continuing from step" in last.stderr
     same(Run(tmp_path / "whole"), run)
+
+
+def written(path: Path) -> int | None:
+    """When a file was last written, or None if it is not there."""
+    return path.stat().st_mtime_ns if path.exists() else None
 
 
 def wait_until(ready: Any, child: "subprocess.Popen[str]") -> None:

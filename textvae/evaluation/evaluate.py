@@ -28,7 +28,7 @@ from textvae.evaluation.estimators import (
 from textvae.evaluation.noise import SentenceNoise
 from textvae.models.text_vae import TextVAE
 
-__all__ = ["evaluate", "exact_nll"]
+__all__ = ["evaluate", "exact_nll", "terms"]
 
 
 def evaluate(

@@ -17,7 +17,8 @@ import torch
 from textvae.data.batches import BatchStream, Sequences
 from textvae.errors import RunError
 from textvae.evaluation.diagnostics import active_units, mutual_information
-from textvae.evaluation.estimators import perplexity, standard_error, survey
+from textvae.evaluation.estimators import perplexity, survey
+from textvae.evaluation.evaluate import terms
 from textvae.evaluation.noise import SentenceNoise
 from textvae.objectives.objective import Objective
 from textvae.runs import Run
@@ -158,15 +159,11 @@ class Trainer:
         nats, tokens = -float(found.elbo.double().sum()), int(found.tokens.sum())
         per_dimension = found.rate_per_dimension
         values: dict[str, Any] = {
-            "distortion": float(found.distortion.double().mean()),
-            "rate": float(found.rate.double().mean()),
-            "elbo": float(found.elbo.double().mean()),
-            "elbo_se": standard_error(found.elbo),
+            **terms(found),
             "perplexity_elbo": perplexity(nats, tokens),
             "active_units": active_units(found.mean),
             "mutual_information": information,
             "mutual_information_reference": reference,
-            "rate_per_dimension": [] if per_dimension is None else per_dimension.double().mean(0).tolist(),
             "validation_seconds": time.monotonic() - began,
         }
         step = self.progress.step

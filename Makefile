@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: install demo test test-slow check
+.PHONY: install demo test test-slow check notes notes-full
 
 install: $(INSTALLED)
 
@@ -29,3 +29,11 @@ check: install
 	$(BIN)/ruff check textvae tests
 	$(BIN)/ruff format --check textvae tests
 	$(BIN)/mypy --strict textvae
+
+# The notes' claims: every page, and claim 9 with one seed of a short ladder; runs that are done are kept.
+notes: install
+	@set -e; for page in experiments/notes/claim_*.py; do $(BIN)/python $$page; done
+
+# Claim 9 with the whole ladder, three seeds and the curve to two million sentences: hours, resumed where it stopped.
+notes-full: notes
+	@$(BIN)/python experiments/notes/claim_09.py --full

@@ -134,7 +134,7 @@ def test_a_recipe_begins_with_what_it_is(file):
 @pytest.mark.parametrize("file", REMEDIES, ids=name)
 def test_a_remedy_is_a_few_lines_and_changes_no_data(file):
     assert len(file.read_text("utf-8").splitlines()) <= 9
-    assert set(yaml.safe_load(file.read_text("utf-8"))) <= {"model", "objective", "training"}
+    assert set(yaml.safe_load(file.read_text("utf-8"))) <= {"first", "inherit", "model", "objective", "training"}
 
 
 # The run's name
@@ -178,6 +178,7 @@ def test_changed_keys_are_named_in_full():
         ("model: {encoder: {bidirectional: perhaps}}", "model.encoder.bidirectional: must be true or false, not 'perhaps'"),
         ("model: {encoder: {pooling: sum}}", "model.encoder.pooling: must be 'last', 'mean' or 'max', not 'sum'"),
         ("model: {decoder: {dropout_in: 1.5}}", "model.decoder.dropout_in: must be at most 1.0, not 1.5"),
+        ("model: {decoder: {kind: dilated_convolution, dilations: 3}}", "model.decoder.dilations: must be a list, not 3"),
         ("model: {decoder: {hidden_dim: 10 epochs}}", "model.decoder.hidden_dim: must be a whole number, not '10 epochs'"),
         ("model: {init_range: 0}", "model.init_range: must be more than 0.0, not 0"),
         ("model: {init_range: .inf}", "model.init_range: must be a finite number, not inf"),
@@ -309,13 +310,13 @@ from textvae.models.priors import Prior
 class Squared(Penalty):
     def __init__(self, *, scale: float, free=None):
         self.scale = scale
-    def __call__(self, done):
+    def __call__(self, done, step):
         return self.scale * done.terms.rate.square().mean()
 
 class Stubborn(Penalty):
     def __init__(self):
         raise ValueError("not today")
-    def __call__(self, done):
+    def __call__(self, done, step):
         return 0
 
 calls = []

@@ -42,6 +42,6 @@ def test_the_hinge_is_what_its_docstring_says() -> None:
     hinge = scope["Hinge"](target=5.0)  # type: ignore[operator]
     for value, slope in ((1.0, -1.0), (9.0, 1.0)):
         rate = torch.tensor([value], requires_grad=True)
-        hinge(Done(rate)).backward()
+        hinge(Done(rate), 0).backward()
         assert rate.grad is not None
         assert rate.grad.item() == slope

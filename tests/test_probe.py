@@ -19,31 +19,31 @@ def test_probe_of_an_autoencoder(tmp_path: Path) -> None:
     table = worked("probe", run).out
     kept = json.loads((run / "probes.json").read_text())
     assert kept["split"] == "valid"
+    assert [row["factor"] for row in kept["labels"]] == ["length", "first word", "words"]
     rows = {row["factor"]: row for row in kept["factors"]}
     assert rows.keys() == embedded_grammar().factors.keys()
     for name, row in rows.items():
         assert name in table
         assert row["information"] <= row["ceiling"] + 3 * row["information_se"]
+        assert row["accuracy"] <= row["best_accuracy"] + 0.05
         assert row["shuffled_labels"] < 0.02
         assert 0 < row["ceiling"] <= row["entropy"] + 1e-9
         assert 0.05 < row["majority_accuracy"] < 0.9
     assert max(row["information"] for row in rows.values()) > 0.05
 
 
-def test_probe_refuses_what_has_no_factors_or_no_z(vae_run: Path, tmp_path: Path) -> None:
-    assert "only the grammar corpus knows its factors" in refused("probe", vae_run, code=1)
-    model = ("--threads", "1", *DECODER, "--steps", 1, "--training.validate_every", 100, "--run", tmp_path / "lm")
-    worked("train", "grammar", "lm", *model)
-    assert "has no z to probe" in refused("probe", tmp_path / "lm", code=1)
+def test_probe_refuses_what_has_no_z(lm_run: Path) -> None:
+    assert "has no z to probe" in refused("probe", lm_run, code=1)
 
 
-@pytest.mark.slow
-def test_bench_measures_product_and_step() -> None:
-    found = json.loads(worked("bench", "--rounds", 1, "--steps", 2, "--threads", 1, "--json").out)
-    training = found["training"]
-    # 256/256/32 over 10,000 types: encoder, posterior, decoder, first state and output layer.
-    encoder, decoder = 4 * 256 * (256 + 256), 4 * 256 * (256 + 32 + 256)
-    products = encoder + 256 * 64 + decoder + 32 * 256 + 256 * 10_000
-    assert training["flops_per_token"] == 6 * products
-    rate = training["tokens_per_second"] * 6 * products / (found["ceiling_gflops"] * 1e9)
-    assert training["fraction_of_ceiling"] == pytest.approx(rate)
+def test_any_corpus_has_lengths_and_words(own_vae_run: Path) -> None:
+    table = worked("probe", own_vae_run).out
+    kept = json.loads((own_vae_run / "probes.json").read_text())
+    assert kept["factors"] == []
+    rows = {row["factor"]: row for row in kept["labels"]}
+    assert list(rows) == ["length", "first word", "words"]
+    for name, row in rows.items():
+        assert name in table
+        assert row["information"] <= row["ceiling"] + 3 * row["information_se"]
+    # This decoder listens to z: it must be told how sentences begin.
+    assert rows["first word"]["information"] > 3 * rows["first word"]["information_se"]

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from textvae import cli
+from textvae.config import recipe_files
 
 README = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
 
@@ -28,6 +29,12 @@ def test_every_command_it_shows_exists() -> None:
     block = README.split("## From the command line")[1].split("```")[1]
     shown = {line.split()[1] for line in block.strip().splitlines()}
     assert shown == {name for name in cli.app if not name.startswith("-")}
+
+
+def test_every_remedy_stands_in_its_table_once() -> None:
+    table = README.split("## The remedies")[1].split("\n\n")[1]
+    named = re.findall(r"`(\w+)`", table)
+    assert sorted(named) == [path.stem for path in recipe_files("remedies")]
 
 
 def test_every_definition_it_gives_is_in_the_evaluation() -> None:

@@ -10,6 +10,13 @@ from textvae.config import Draft
 from textvae.evaluation.evaluate import KEYS
 
 ROOT = Path(__file__).parents[1]
+PRINTED = {
+    "sentences", "tokens", "distortion", "rate", "elbo", "iwae_nll", "iwae_samples", "perplexity_elbo",
+    "perplexity_iwae", "active_units", "mutual_information", "mutual_information_reference",
+    "listening", "listening_se", "verdict", "exact_nll", "excess_nll", "excess_nll_se",
+}  # fmt: skip
+"""What README and LOG print of a run; a run that was kept may be older than other numbers of today."""
+RECORDED = {"seed", "weights_sha256", "iwae_samples_asked"}
 KEPT = sorted((ROOT / "experiments" / "results").glob("*/config.yaml"))
 
 
@@ -24,10 +31,11 @@ def test_a_kept_configuration_is_valid_and_complete(config: Path) -> None:
 
 
 @pytest.mark.parametrize("config", KEPT, ids=lambda path: path.parent.name)
-def test_a_kept_evaluation_has_every_key_and_is_printed_as_it_is(config: Path) -> None:
+def test_a_kept_evaluation_has_what_is_printed_and_is_printed_as_it_is(config: Path) -> None:
     splits = json.loads((config.parent / "evaluation.json").read_text())
     assert splits.keys() == {"valid", "test"}
-    assert all(set(KEYS) <= split.keys() for split in splits.values())
+    assert all(split.keys() >= PRINTED for split in splits.values())
+    assert all(split.keys() <= RECORDED.union(KEYS) for split in splits.values())
     readme = (ROOT / "README.md").read_text("utf-8")
     for key in ("distortion", "iwae_nll"):
         assert f"{splits['test'][key]:.2f}" in readme

@@ -58,7 +58,7 @@ def test_a_file_is_no_run(own_vae_run):
         ("model: {latent_dim: many}", "model.latent_dim: must be a whole number"),
         ("model: {encoder: {kind: transformer}}", "model.encoder.kind: unknown kind 'transformer'"),
         ("model: {decoder: {kind: lstm, heads: 8}}", "model.decoder.heads: unknown key"),
-        ("model: {decoder: {kind: 'os:system'}}", "is not a subclass of textvae.models.decoders.Decoder"),
+        ("model: {decoder: {kind: 'os:system'}}", "is not a subclass of textvae.models.decoders.decoder.Decoder"),
     ],
 )
 def test_settings_of_other_code_or_damaged(content, says, own_vae_run):

@@ -361,7 +361,7 @@ def test_an_external_member_trains_and_is_read_back(corpus, tmp_path, monkeypatc
         "class Cubic(Penalty):\n"
         "    def __init__(self, *, scale: NonNegative = 0.5) -> None:\n"
         "        self.scale = scale\n"
-        "    def __call__(self, done):\n"
+        "    def __call__(self, done, step):\n"
         "        return self.scale * (done.terms.rate ** 3).mean()\n"
     )
     monkeypatch.chdir(tmp_path / "elsewhere")

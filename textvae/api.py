@@ -52,7 +52,7 @@ class Vae:
         return self.model.latent_dim
 
     def encode(self, sentences: Sequence[str]) -> Tensor:
-        """Posterior means (B, D).
+        """The centre (B, D) of each q(z|x): its mean; on the sphere the mean's direction; zero noise under a flow.
 
         Raises
         ------
@@ -64,7 +64,7 @@ class Vae:
         means = torch.empty(len(sequences), self.latent_dim)
         with inert(self.model):
             for indices, batch in in_order(sequences, 64):
-                means[torch.from_numpy(indices)] = self.model.posterior(batch.to(self.device)).mean.cpu()
+                means[torch.from_numpy(indices)] = self.model.posterior(batch.to(self.device)).centre.cpu()
         return means
 
     def decode(
@@ -110,15 +110,18 @@ class Vae:
         return self._decode(z, generator, temperature, top_p, beam, forbid_unknown, max_length)
 
     def reconstruct(self, sentences: Sequence[str], *, beam: int = 1) -> list[str]:
-        """Each sentence encoded to its posterior mean and decoded again."""
+        """Each sentence encoded to its posterior's centre and decoded again."""
         return self.decode(self.encode(sentences), beam=beam)
 
     def interpolate(self, a: str, b: str, steps: int = 7, *, slerp: bool = False) -> list[str]:
-        """Sentences decoded along the way from a's posterior mean to b's, both ends included."""
+        """Sentences decoded along the way from a's encoding to b's, both ends included.
+
+        The way is straight; with `slerp`, or where z lies on the sphere, it follows a great circle.
+        """
         if steps < 2:
             raise ConfigError(f"interpolate: at least 2 steps are needed, the two ends, not {steps}")
         first, second = self.encode([a, b])
-        return self.decode(interpolate(first, second, steps, slerp))
+        return self.decode(interpolate(first, second, steps, slerp or self.model.posterior.spherical))
 
     def score(self, sentences: Sequence[str], samples: int = 100, *, seed: int = 0) -> Tensor:
         """Importance-weighted estimates of log p(x) (B,), from `samples` draws each; exact for a language model.

@@ -22,25 +22,37 @@ from textvae.errors import ConfigError, did_you_mean
 from textvae.fields import Steps
 from textvae.models.decoders import DECODERS, Decoder
 from textvae.models.encoders import ENCODERS, Encoder
+from textvae.models.parts import inherit
 from textvae.models.posteriors import POSTERIORS, Posterior
 from textvae.models.priors import PRIORS, Prior
 from textvae.models.text_vae import TextVAE, initialise
+from textvae.objectives.auxiliaries import AUXILIARIES, Auxiliary
+from textvae.objectives.bounds import BOUNDS, Bound
+from textvae.objectives.corruptions import CORRUPTIONS, Corruption
+from textvae.objectives.inference import INFERENCES, Inference
 from textvae.objectives.objective import Objective
 from textvae.objectives.penalties import PENALTIES, Penalty
-from textvae.objectives.schedules import SCHEDULES, Schedule
+from textvae.objectives.weights import DISTORTION_WEIGHTS, SCHEDULES, WEIGHTS, Schedule, Weight
 from textvae.training.optimisers import OPTIMISERS
+from textvae.training.precision import switch
 from textvae.training.updates import UPDATES, Update
 
-__all__ = ["SLOTS", "checked", "complete", "device", "in_steps", "model", "objective", "update"]
+__all__ = ["SLOTS", "begin", "checked", "complete", "device", "in_steps", "model", "objective", "update"]
 
 SLOTS: Mapping[str, Mapping[str, Callable[..., Any]]] = {
     "model.encoder": ENCODERS,
     "model.posterior": POSTERIORS,
     "model.prior": PRIORS,
     "model.decoder": DECODERS,
-    "objective.weight": SCHEDULES,
+    "objective.weight": WEIGHTS,
+    "objective.distortion_weight": DISTORTION_WEIGHTS,
     "objective.penalty": PENALTIES,
+    "objective.auxiliary": AUXILIARIES,
+    "objective.bound": BOUNDS,
+    "objective.corruption": CORRUPTIONS,
+    "objective.inference": INFERENCES,
     "objective.word_dropout": SCHEDULES,
+    "objective.teacher_forcing": SCHEDULES,
     "training.optimiser": OPTIMISERS,
     "training.update": UPDATES,
 }
@@ -51,9 +63,15 @@ FAMILIES: Mapping[str, type] = {
     "model.posterior": Posterior,
     "model.prior": Prior,
     "model.decoder": Decoder,
-    "objective.weight": Schedule,
+    "objective.weight": Weight,
+    "objective.distortion_weight": Weight,
     "objective.penalty": Penalty,
+    "objective.auxiliary": Auxiliary,
+    "objective.bound": Bound,
+    "objective.corruption": Corruption,
+    "objective.inference": Inference,
     "objective.word_dropout": Schedule,
+    "objective.teacher_forcing": Schedule,
     "training.optimiser": torch.optim.Optimizer,
     "training.update": Update,
 }
@@ -71,6 +89,9 @@ def complete(draft: Draft) -> Config:
     ConfigError
         Naming the file or option, the key and the valid choices.
     """
+    stage = draft.first_stage()
+    if stage is not None:
+        draft.values["first"] = complete(stage).plain()
     config = _typed(draft)
     _try(config, draft)
     return config
@@ -102,6 +123,7 @@ def device(name: str, whose: str = "--device") -> torch.device:
         torch.zeros(1, device=found)
     except (RuntimeError, AssertionError, NotImplementedError):
         raise ConfigError(f"{whose}: {name} is not here; choose cpu, or a device that torch sees") from None
+    switch("float32")
     return found
 
 
@@ -114,30 +136,64 @@ def in_steps(value: Any, steps_per_epoch: int) -> Any:
 
 
 def model(config: Config, vocabulary: int) -> TextVAE:
-    """The model, its parameters drawn from the global random stream."""
+    """The model, its parameters drawn from the global random stream.
+
+    Raises
+    ------
+    ConfigError
+        If a part refuses its arguments, or prior and posterior do not go together.
+    """
     dim = config.model.latent_dim
     with warnings.catch_warnings():
         # A latent_dim of 0 makes weights without elements, which torch remarks on.
         warnings.filterwarnings("ignore", message="Initializing zero-element tensors")
         encoder = _make(config, "model.encoder", vocabulary)
-        built = TextVAE(
+        parts = (
             _make(config, "model.posterior", encoder, dim),
             _make(config, "model.prior", dim),
             _make(config, "model.decoder", vocabulary, dim),
         )
+    try:
+        built = TextVAE(*parts)
+    except ValueError as error:
+        raise ConfigError(f"model.prior: {error}") from error
     initialise(built, config.model.init_range, config.model.embedding_init_range)
     return built
 
 
-def objective(config: Config, model: TextVAE, steps_per_epoch: int) -> Objective:
-    """The objective around a model."""
-    return Objective(
-        model,
-        weight=_make(config, "objective.weight", steps_per_epoch=steps_per_epoch),
-        penalty=_make(config, "objective.penalty", steps_per_epoch=steps_per_epoch),
-        word_dropout=_make(config, "objective.word_dropout", steps_per_epoch=steps_per_epoch),
-        samples=config.objective.samples,
-    )
+def begin(model: TextVAE, first: TextVAE, config: Config) -> None:
+    """Let a model start from what the first stage learned.
+
+    Raises
+    ------
+    ConfigError
+        If a part is missing in either, or does not fit.
+    """
+    try:
+        inherit(model, first, config.inherit)
+    except ValueError as error:
+        raise ConfigError(f"inherit: {error}") from error
+
+
+def objective(config: Config, model: TextVAE, vocabulary: int, steps_per_epoch: int) -> Objective:
+    """The objective around a model.
+
+    Raises
+    ------
+    ConfigError
+        If its parts refuse one another.
+    """
+
+    def part(slot: str, *context: Any) -> Any:
+        return _make(config, f"objective.{slot}", *context, steps_per_epoch=steps_per_epoch)
+
+    slots = [slot.split(".")[1] for slot in SLOTS if slot.startswith("objective.")]
+    parts = {slot: part(slot) for slot in slots if slot != "auxiliary"}
+    auxiliary = part("auxiliary", model, vocabulary)
+    try:
+        return Objective(model, **parts, auxiliary=auxiliary, samples=config.objective.samples)
+    except ValueError as error:
+        raise ConfigError(f"objective.bound: {error}") from error
 
 
 def update(config: Config, objective: Objective, steps_per_epoch: int) -> Update:
@@ -179,16 +235,16 @@ def _typed(draft: Draft) -> Config:
     for slot in SLOTS:
         section, name = slot.split(".")
         values[section][name] = _arguments(slot, _member(config, slot), draft)
-    _refuse_rates_above_1(values["objective"]["word_dropout"], draft)
+    for slot in ("word_dropout", "teacher_forcing"):
+        _refuse_rates_above_1(slot, values["objective"][slot], draft)
     return Config.model_validate(values)
 
 
-def _refuse_rates_above_1(word_dropout: Mapping[str, Any], draft: Draft) -> None:
+def _refuse_rates_above_1(slot: str, rate: Mapping[str, Any], draft: Draft) -> None:
     # A schedule may serve a weight too, so its own types set no upper limit.
-    for name in word_dropout.keys() & {"value", "start", "end"}:
-        if word_dropout[name] > 1:
-            place = draft.blame(("objective", "word_dropout", name))
-            raise ConfigError(f"{place}: must be at most 1, not {word_dropout[name]}")
+    for name in rate.keys() & {"value", "start", "end"}:
+        if rate[name] > 1:
+            raise ConfigError(f"{draft.blame(('objective', slot, name))}: must be at most 1, not {rate[name]}")
 
 
 def _constructor(slot: str, kind: str, whose: str) -> Callable[..., Any]:
@@ -251,13 +307,20 @@ def _arguments(slot: str, member: Member, draft: Draft) -> dict[str, Any]:
 
 
 def _try(config: Config, draft: Draft) -> None:
-    """Take one loss at a tiny vocabulary, so that an impossible combination is refused before work starts."""
+    """Take two losses at a tiny vocabulary, so that an impossible combination is refused before work starts."""
     batch = collate([np.array([4, 5, EOS]), np.array([6, EOS])])
     penalty = draft.blame(("objective", "penalty", "kind"))
     try:
         with torch.random.fork_rng(devices=[]):
-            tiny = objective(config, model(config, TINY), steps_per_epoch=1)
-            loss = tiny(batch, 0, torch.Generator().manual_seed(0))
+            built = model(config, TINY)
+            if config.first is not None:
+                begin(built, model(config.first, TINY), config)
+            tiny = objective(config, built, TINY, steps_per_epoch=1)
+            update(config, tiny, steps_per_epoch=1)
+            generator = torch.Generator().manual_seed(0)
+            # What a controller makes of a rate that is no number shows in the second loss.
+            tiny.observe(tiny(batch, 0, generator).terms)
+            loss = tiny(batch, 1, generator)
     except ConfigError as error:
         slot, _, _ = str(error).partition(":")
         raise ConfigError(f"{draft.whose(tuple(slot.split('.')))}: {error}") from None

@@ -11,12 +11,14 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 from cyclopts.exceptions import CycloptsError
+from cyclopts.validators import Number
 
 from textvae import __version__
+from textvae.console import one_voice
 from textvae.errors import ConfigError, TextvaeError
 from textvae.options import (
     Count,
@@ -56,6 +58,7 @@ def train(
     tokenizer: TokenizerKind | None = None,
     device: str | None = None,
     threads: Whole | None = None,
+    init: Path | None = None,
 ) -> None:
     """Train a model, or continue a run that was interrupted.
 
@@ -80,6 +83,8 @@ def train(
         cpu, cuda, …
     threads
         CPU threads.
+    init
+        A finished run in place of the first stage, for settings that have one; else it is trained in RUN/first.
     """
     from textvae.tasks.train import train
 
@@ -92,7 +97,7 @@ def train(
         "threads": threads,
     }
     options = dict(_settings) | {name: value for name, value in given.items() if value is not None}
-    made = train(names, options, run)
+    made = train(names, options, run, init)
     print(f"tensorboard --logdir {made.path}", file=sys.stderr)
 
 
@@ -103,6 +108,8 @@ def evaluate(
     *,
     split: Split = "valid",
     samples: Count = 100,
+    all_: Annotated[Flag, Parameter(name="--all")] = False,
+    lm: Path | None = None,
     corpus: str | None = None,
     device: str = "cpu",
     json_: Annotated[Flag, Parameter(name="--json")] = False,
@@ -115,6 +122,10 @@ def evaluate(
         Look at test only when everything has been chosen.
     samples
         K of the importance-weighted estimate.
+    all_
+        Everything that can be measured, part by part: the posterior gap, annealing, probes, generated text.
+    lm
+        With --all, the run of a language model to compare with, word by word.
     corpus
         Measure on other sentences than the run's own; the result is shown, not kept.
     device
@@ -126,11 +137,39 @@ def evaluate(
     from textvae.runs import Run
     from textvae.tasks.evaluate import evaluate_run
 
-    values = evaluate_run(Run.open(run), split, samples, corpus, device=device)
+    if all_:
+        from textvae.tasks.everything import evaluate_all
+
+        if corpus is not None:
+            raise ConfigError("--corpus: --all keeps its parts in the run, so it measures the run's own sentences")
+        values = evaluate_all(Run.open(run), split, samples, lm, device=device)
+    elif lm is not None:
+        raise ConfigError("--lm: is compared with by --all and by textvae diagnose; add --all")
+    else:
+        values = evaluate_run(Run.open(run), split, samples, corpus, device=device)
     if json_:
         print(json.dumps({split: values}, ensure_ascii=False, allow_nan=False))
     else:
         evaluation_table(str(run), {split: values})
+
+
+@app.command
+def diagnose(run: RunPath, /, *, split: Split = "valid", lm: Path | None = None, seed: Seed = 0) -> None:
+    """Is it collapsed, is the model or the inference to blame, what to try: a page, and pictures beside it.
+
+    Parameters
+    ----------
+    split
+        Look at test only when everything has been chosen.
+    lm
+        The run of a language model to compare with, word by word.
+    seed
+        Seed of every draw.
+    """
+    from textvae.runs import Run
+    from textvae.tasks.diagnose import diagnose_run
+
+    print(diagnose_run(Run.open(run), split, lm, seed))
 
 
 @app.command
@@ -272,7 +311,7 @@ def encode(run: RunPath, file: Lines, /, *, out: Path) -> None:
 
 @app.command
 def probe(run: RunPath, /, *, split: Split = "valid", seed: Seed = 0) -> None:
-    """What z knows about the factors behind each sentence of the grammar corpus, in nats.
+    """What z knows of a sentence, in nats: length, first word, words, and on the grammar corpus its factors.
 
     Parameters
     ----------
@@ -291,38 +330,83 @@ def probe(run: RunPath, /, *, split: Split = "valid", seed: Seed = 0) -> None:
 @app.command
 def bench(
     *,
-    rounds: Count = 5,
-    steps: Count = 30,
-    threads: Count | None = None,
+    full: Flag = False,
     json_: Annotated[Flag, Parameter(name="--json")] = False,
+    profile: Path | None = None,
+    rounds: Count = 10,
+    seconds: Annotated[float, Parameter(validator=Number(gt=0))] = 0.5,
+    threads: Count | None = None,
 ) -> None:
-    """Time the training step at 256/256/32, batch 32, against the machine's own matrix product.
+    """Time training and evaluation against the machine's own matrix product, and against a plain reference.
 
     Parameters
     ----------
-    rounds
-        How often product and step are measured in turn; the best rounds count.
-    steps
-        Optimiser steps in a round.
-    threads
-        CPU threads.
+    full
+        Not 256/256/32 at batch 32 over 10,000 types alone, but two sizes, three vocabularies and two batch
+        sizes, on every device: hours on a processor.
     json_
         Print JSON.
+    profile
+        Write a trace of some steps here, for Perfetto or TensorBoard.
+    rounds
+        How often all contenders are measured in turn; the best rounds count.
+    seconds
+        How long a contender works in a round, at least.
+    threads
+        CPU threads.
     """
     from textvae.console import table
-    from textvae.tasks.bench import bench
+    from textvae.tasks.bench import run_bench, table_rows
 
-    found = bench(rounds, steps, threads)
+    found = run_bench(rounds, seconds, threads, full, profile)
     if json_:
-        print(json.dumps(found))
+        print(json.dumps(found, indent=1))
         return
-    training = found["training"]
-    rows = [
-        ("matrix product", f"{found['ceiling_gflops']:.0f} GFLOP/s"),
-        ("training step", f"{training['tokens_per_second']:,.0f} tokens/s"),
-        ("    of the product's rate", f"{training['fraction_of_ceiling']:.0%}"),
-    ]
-    table(f"best of {found['rounds']} rounds, {found['threads']} threads", ["", ""], rows)
+    for cell in (found, *found.get("cells", [])):
+        title = f"{cell['name']}; best of {cell['rounds']} rounds, {found['machine']['threads']} threads"
+        table(title, ["", ""], table_rows(cell))
+
+
+@app.command
+def study(
+    name: str,
+    /,
+    *,
+    out: Path | None = None,
+    jobs: Count | None = None,
+    launcher: Literal["local", "ray", "slurm"] = "local",
+) -> None:
+    """Train and evaluate a grid of corpora, remedies, strengths and seeds; continue one that was stopped.
+
+    Parameters
+    ----------
+    name
+        A study by name (smoke, grammar), or a file ending in .yaml.
+    out
+        Where its runs live; `runs/<name>` if it is not given.
+    jobs
+        How many runs at once; one a core if it is not given.
+    launcher
+        Processes on this machine, tasks on a Ray cluster, or jobs in Slurm's queue.
+    """
+    from textvae.tasks.study import study
+
+    done = study(name, out, jobs, launcher)
+    print(f"textvae report {done}", file=sys.stderr)
+
+
+@app.command
+def report(directory: Path, /) -> None:
+    """Tables, plots and samples of a study, as one HTML page, CSV and PNG in its folder `report`.
+
+    Parameters
+    ----------
+    directory
+        What `textvae study` wrote.
+    """
+    from textvae.tasks.report import report
+
+    print(report(directory))
 
 
 @corpus_app.command(name="list")
@@ -382,7 +466,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and exit."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        _run(given)
+        with one_voice():
+            _run(given)
     except CycloptsError as error:
         _fail(" ".join(str(error).split()), 2)
     except ConfigError as error:

@@ -1,21 +1,50 @@
 """What a person sees: progress and remarks on stderr, tables on stdout."""
 
 import math
+import os
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-__all__ = ["TrainingDisplay", "counting", "evaluation_table", "probe_table", "remark", "table"]
+from textvae.errors import LostProcessError, TextvaeError
+
+__all__ = [
+    "StudyDisplay",
+    "TrainingDisplay",
+    "counting",
+    "evaluation_table",
+    "one_voice",
+    "probe_table",
+    "remark",
+    "table",
+]
 
 
 def remark(sentence: str) -> None:
     """One line on stderr."""
     print(sentence, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def one_voice() -> Iterator[None]:
+    """Of several processes that torchrun started, only the first speaks; the others, when they have lost one."""
+    if os.environ.get("RANK", "0") == "0":
+        yield
+        return
+    try:
+        with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+            yield
+    except LostProcessError:
+        raise
+    except TextvaeError:
+        sys.exit(1)
 
 
 def table(title: str, headings: Iterable[str], rows: Iterable[Iterable[object]], numbers: bool = False) -> None:
@@ -32,6 +61,11 @@ def table(title: str, headings: Iterable[str], rows: Iterable[Iterable[object]],
 def evaluation_table(title: str, splits: Mapping[str, Mapping[str, Any]]) -> None:
     """The numbers of an evaluation, a column for each split, the estimator's settings beside them."""
     rows = [(label, *(show(split) for split in splits.values())) for label, show in ROWS]
+    rows += [
+        (label, *(_value(key)(split) for split in splits.values()))
+        for label, key in FURTHER
+        if any(split.get(key) is not None for split in splits.values())
+    ]
     table(title, ["nats per sentence unless said", *splits], rows, numbers=True)
     for name, split in splits.items():
         print(f"{name}: {split.get('verdict') or '—'}")
@@ -73,8 +107,39 @@ ROWS: tuple[tuple[str, Callable[[Mapping[str, Any]], str]], ...] = (
     ("active units", _value("active_units")),
     ("mutual information  I(x; z)", _value("mutual_information")),
     ("    capped at ln N, N =", _value("mutual_information_reference")),
+    ("marginal KL  KL(q(z) ‖ p(z))", _value("marginal_kl")),
     ("listening  G", _value("listening")),
 )
+
+FURTHER = (
+    ("words right, more than with another z", "word_accuracy_gap"),
+    ("gradient of log p(x|z) by z", "gradient_norm"),
+    ("gain over the language model", "lm_gain"),
+    ("    net of the rate", "lm_gain_net_of_rate"),
+    ("NLL by z from the prior", "prior_nll"),
+    ("    effective samples", "prior_nll_effective_samples"),
+    ("NLL by annealing", "ais_nll"),
+    ("NLL by quadrature", "quadrature_nll"),
+    ("    of so many sentences", "gap_sentences"),
+    ("−ELBO gap to log p(x)", "posterior_gap"),
+    ("    encoder's part", "amortisation_gap"),
+    ("    family's part", "family_gap"),
+    ("simulated log p, from below", "ais_lower"),
+    ("simulated log p, from above", "ais_upper"),
+    ("ELBO gained by a fresh encoder", "fresh_encoder_gain"),
+    ("    by the old one, trained on", "continued_encoder_gain"),
+    ("samples grammatical", "samples_grammatical"),
+    ("samples not in train", "samples_novelty"),
+    ("samples, self-BLEU", "samples_self_bleu"),
+    ("forward perplexity", "forward_perplexity"),
+    ("reverse perplexity", "reverse_perplexity"),
+    ("    of real text", "real_perplexity"),
+    ("reconstructions exact", "reconstructions_exact"),
+    ("reconstructions, BLEU", "reconstructions_bleu"),
+    ("interpolations, factors kept", "interpolation_factors_kept"),
+    ("    by chance", "interpolation_factors_by_chance"),
+)
+"""What a full evaluation adds, shown where it was measured."""
 
 
 class TrainingDisplay:
@@ -121,6 +186,47 @@ class TrainingDisplay:
             remark(sentence)
 
 
+class StudyDisplay:
+    """A grid of runs: a live line where stderr is a terminal, a line for every run that ends where it is not."""
+
+    def __init__(self, behind: float, total: int) -> None:
+        self.start, self.began, self.total = behind, time.monotonic(), total
+        self.live = sys.stderr.isatty()
+        self.bar = Progress(
+            TextColumn("study"),
+            BarColumn(),
+            TextColumn("{task.fields[values]}"),
+            console=Console(stderr=True),
+            disable=not self.live,
+        )
+        self.task = self.bar.add_task("study", total=total, values="")
+        self.bar.update(self.task, completed=behind)
+
+    def __enter__(self) -> "StudyDisplay":
+        self.bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.bar.stop()
+
+    def __call__(self, behind: float, event: str) -> None:
+        """Show how many runs are behind us, those under way by their share, and what has just happened."""
+        values = f"{behind:.1f} of {self.total} runs, {self._left(behind)}"
+        self.bar.update(self.task, completed=behind, values=values)
+        if event and self.live:
+            self.bar.console.print(event, highlight=False, markup=False)
+        elif event:
+            remark(f"{event}; {values}")
+
+    def _left(self, behind: float) -> str:
+        """The time that is left at the speed so far."""
+        gained = behind - self.start
+        if gained <= 0:
+            return "about — left"
+        seconds = (time.monotonic() - self.began) * (self.total - behind) / gained
+        return f"about {seconds / 60:.0f} min left" if seconds >= 90 else f"about {seconds:.0f} s left"
+
+
 @contextmanager
 def counting(what: str, total: int) -> Iterator[Callable[[int], None]]:
     """A progress bar on stderr; call the result with how many more are done."""
@@ -130,8 +236,8 @@ def counting(what: str, total: int) -> Iterator[Callable[[int], None]]:
 
 
 def probe_table(title: str, rows: Iterable[Mapping[str, Any]]) -> None:
-    """What z knows, a row a factor; the last three columns are controls that should know little or nothing."""
-    headings = ["factor", "H(f)", "I(x; f)", "I(z; f) ≥", "right", "majority", "shuffled", "untrained"]
+    """What z knows, a row a label; the last three columns are controls that should know little or nothing."""
+    headings = ["label f", "H(f)", "I(x; f)", "I(z; f) ≥", "right", "majority", "shuffled", "untrained"]
     table(
         f"{title}, nats",
         headings,

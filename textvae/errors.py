@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["ConfigError", "DataError", "RunError", "TextvaeError", "did_you_mean"]
+__all__ = ["ConfigError", "DataError", "LostProcessError", "RunError", "TextvaeError", "did_you_mean"]
 
 
 class TextvaeError(Exception):
@@ -20,6 +20,10 @@ class DataError(TextvaeError):
 
 class RunError(TextvaeError):
     """A run directory that is missing, damaged, in use, or made with other settings."""
+
+
+class LostProcessError(RunError):
+    """Another of the processes that train one model is gone."""
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:

@@ -10,14 +10,17 @@ Holtzman et al. 2020, *The Curious Case of Neural Text Degeneration*: top-p samp
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from textvae.data.batches import Sequences
 from textvae.data.tokenizers import BOS, EOS
 from textvae.evaluation.estimators import inert
 from textvae.models.decoders import Decoder
+from textvae.models.text_vae import TextVAE
 
-__all__ = ["Choice", "beam_search", "generate", "greedy", "interpolate", "sampling"]
+__all__ = ["Choice", "beam_search", "generate", "greedy", "interpolate", "sampling", "simulate"]
 
 Choice = Callable[[Tensor], Tensor]
 """Picks words (N,) from log-probabilities (N, V)."""
@@ -61,6 +64,24 @@ def generate(
     if not columns:
         return [[] for _ in range(len(z))]
     return [[word for word in row if word != EOS] for row in torch.stack(columns, 1).tolist()]
+
+
+def simulate(model: TextVAE, count: int, seed: int, max_length: int = 200) -> tuple[Sequences, Tensor]:
+    """Sentences from the model itself, and the z (count, D) of each: exact draws of (z, x) from p(z) p(x|z).
+
+    Words are drawn at temperature 1 and none is forbidden. A sentence cut at `max_length` words has no EOS,
+    so that p(x) is the probability of its beginning.
+    """
+    device = next(model.parameters()).device
+    generator = torch.Generator(device).manual_seed(seed)
+    with inert(model):
+        z = model.prior().transport(torch.randn((count, model.latent_dim), generator=generator, device=device))
+        z = z.to(next(model.parameters()).dtype)
+    words = generate(model.decoder, z, sampling(generator), max_length)
+    rows = [row if len(row) == max_length else [*row, EOS] for row in words]
+    offsets = np.cumsum([0, *map(len, rows)], dtype=np.int64)
+    cut = sum(len(row) == max_length for row in words)
+    return Sequences(np.concatenate(rows).astype(np.int32), offsets, cut), z
 
 
 def forbid(log_probs: Tensor, words: Sequence[int]) -> Tensor:

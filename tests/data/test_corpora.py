@@ -110,6 +110,12 @@ def test_the_cut_never_changes() -> None:
     assert (parts["valid"].tolist(), parts["test"].tolist()) == ([5, 36], [21, 22])
 
 
+def test_a_large_file_gives_a_part_that_can_be_validated_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("textvae.data.splits.MOST", 3)
+    parts = carve([f"line {k}" for k in range(100)], ("valid", "test"), "it")
+    assert {split: len(positions) for split, positions in parts.items()} == {"train": 94, "valid": 3, "test": 3}
+
+
 def test_a_file_too_small_to_cut(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("one\ntwo\n")

@@ -199,3 +199,13 @@ def test_standard_error_and_perplexity_by_hand():
 
 def test_an_undefined_perplexity_is_undefined():
     assert math.isnan(perplexity(math.nan, 10))
+
+
+def test_an_importance_weighted_sentence_is_encoded_once_and_memory_does_not_grow_with_samples():
+    model, encoded, decoded = tiny(2), [], []
+    model.posterior.register_forward_hook(lambda module, inputs, found: encoded.append(len(inputs[0].targets)))
+    model.decoder.register_forward_hook(lambda module, inputs, found: decoded.append(found.shape[:2].numel()))
+    importance_weighted_nll(model, SEQUENCES, 50, noise(), batch_size=8, chunk=4)
+    assert sum(encoded) == len(ROWS)
+    assert sum(decoded) == 50 * len(ROWS)
+    assert max(decoded) == 4 * 8

@@ -60,7 +60,7 @@ def test_the_world_is_not_collapsed(world):
     exact = world.exact
     information = ((exact.log_posterior + exact.log_volume).exp() * (exact.log_posterior - exact.log_prior)).sum(0)
     assert information.mean() > 0.3
-    assert exact.gap.max() > 0.3
+    assert exact.posterior_gap.max() > 0.3
     assert exact.rate.max() > 0.03
     assert (exact.weight_variance > 0.05).all()
     assert exact.weight_variance.max() < 20

@@ -27,7 +27,9 @@ class PlainLanguageModel(nn.Module):
     def __init__(self, decoder, layers: int) -> None:
         super().__init__()
         self.lstm = nn.LSTM(SIZES["embedding_dim"], SIZES["hidden_dim"], layers, batch_first=True).double()
-        self.lstm.load_state_dict(decoder.lstm.state_dict())
+        above = [lstm.state_dict() for lstm in decoder.upper]
+        upper = {k.replace("l0", f"l{i}"): v for i, layer in enumerate(above, 1) for k, v in layer.items()}
+        self.lstm.load_state_dict(decoder.lstm.state_dict() | upper)
         self.embedding, self.output = decoder.embedding.weight, decoder.output_weight
 
     def nll(self, row: list[int]) -> torch.Tensor:
@@ -38,7 +40,7 @@ class PlainLanguageModel(nn.Module):
 
 @pytest.mark.parametrize("encoder", ["none", "lstm"])
 @pytest.mark.parametrize("posterior", ["diagonal"])
-@pytest.mark.parametrize(("kind", "options"), members("model.decoder"))
+@pytest.mark.parametrize(("kind", "options"), members("model.decoder", kinds=["lstm"]))
 def test_latent_dim_0_is_the_plain_language_model(kind, options, encoder, posterior):
     model = tiny(
         0,

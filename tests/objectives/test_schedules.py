@@ -5,9 +5,9 @@ import math
 import pytest
 from helpers import make, members
 
-from textvae.objectives.schedules import Constant, Cyclical, Linear, Sigmoid
+from textvae.objectives.weights.schedules import SCHEDULES, Constant, Cosine, Cyclical, Linear, Sigmoid, Tanh
 
-ALL = members("objective.weight")
+ALL = members("objective.weight", kinds=SCHEDULES)
 
 
 def values_of(schedule, steps: int) -> list[float]:
@@ -20,7 +20,7 @@ def test_a_schedule_is_a_pure_function_of_the_step(kind, options):
     forward = values_of(schedule, 300)
     backward = [schedule(step) for step in reversed(range(300))][::-1]
     assert forward == backward == values_of(make("objective.weight", kind, **options), 300)
-    assert not hasattr(schedule, "state_dict")
+    assert not schedule.state_dict()
 
 
 @pytest.mark.parametrize(("kind", "options"), ALL)
@@ -70,6 +70,27 @@ def test_sigmoid_by_hand():
 
 def test_a_steep_sigmoid_far_from_its_midpoint_does_not_overflow():
     assert Sigmoid(midpoint=10**6, steepness=5.0)(0) < 1e-300
+
+
+def test_tanh_by_hand():
+    schedule = Tanh(midpoint=100, width=10.0)
+    assert schedule(100) == 0.5
+    assert schedule(110) == pytest.approx((1 + math.tanh(1)) / 2)
+    assert schedule(110) + schedule(90) == pytest.approx(1)
+    # It is the logistic function of twice the distance.
+    assert schedule(93) == pytest.approx(Sigmoid(midpoint=100, steepness=0.2)(93))
+    # artanh .998 · 10 = 34.5 steps behind the midpoint it is within 0.1 % of its end.
+    assert schedule.settles_at == 135
+    assert 0.9988 < schedule(134) < 0.999
+    assert schedule(135) == 1
+    assert Tanh(midpoint=100, width=10.0, end=0.2)(100) == pytest.approx(0.1)
+
+
+def test_cosine_by_hand():
+    values = values_of(Cosine(steps=6), 9)
+    root = math.sqrt(3) / 2
+    assert values == pytest.approx([0, (1 - root) / 2, 0.25, 0.5, 0.75, (1 + root) / 2, 1, 1, 1])
+    assert values_of(Cosine(steps=2, start=1.0, end=0.5), 4) == pytest.approx([1, 0.75, 0.5, 0.5])
 
 
 def test_cyclical_by_hand():

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from textvae.probes.linear import read_off
+from textvae.probes.linear import hits, read_off
 
 
 def noisy(labels: torch.Tensor, classes: int, noise: float, generator: torch.Generator) -> torch.Tensor:
@@ -45,3 +45,18 @@ def test_nothing_in_shuffled_labels(generator: torch.Generator) -> None:
     shuffled = labels[torch.randperm(6000, generator=generator)]
     found = read_off(math.log(3), (z[:4000], shuffled[:4000]), (z[4000:], labels[4000:]), 3)
     assert found.information < 3 * found.information_se
+
+
+def test_many_questions_at_once_have_a_bound_each(generator: torch.Generator) -> None:
+    """Two questions, one open and one nowhere in z: ln 2 of the summed entropy is found."""
+    answers = torch.randint(2, (6000, 2), generator=generator)
+    z = answers[:, :1] + 0.05 * torch.randn((6000, 3), generator=generator)
+    found = read_off(2 * math.log(2), (z[:4000], answers[:4000]), (z[4000:], answers[4000:]), 2)
+    assert found.information == pytest.approx(math.log(2), abs=0.03)
+
+
+def test_hits_by_hand() -> None:
+    scores = torch.tensor([[3.0, 2.0, 1.0], [0.0, 1.0, 5.0]])
+    assert hits(scores, torch.tensor([0, 1])) == 0.5
+    # Two yeses with one of them in the top two; one yes, at the top.
+    assert hits(scores, torch.tensor([[1, 0, 1], [0, 0, 1]])) == pytest.approx(2 / 3)

@@ -81,7 +81,7 @@ def test_a_loss_that_is_no_number_changes_no_weight(tmp_path: Path, monkeypatch:
     def poisoned(self: Joint, stream: Any, number: int, generator: Any) -> Any:
         if number == 7:
             before.update({k: v.clone() for k, v in self.objective.state_dict().items()})
-            monkeypatch.setattr(self.objective, "penalty", lambda done: done.terms.rate.mean() * math.nan)
+            monkeypatch.setattr(self.objective, "penalty", lambda done, step: done.terms.rate.mean() * math.nan)
         try:
             return step(self, stream, number, generator)
         except NonFiniteLossError:

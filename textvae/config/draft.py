@@ -18,7 +18,7 @@ from textvae.config.recipes import resolve
 from textvae.config.schema import Config
 from textvae.errors import ConfigError, did_you_mean
 
-__all__ = ["Draft"]
+__all__ = ["Draft", "read_mapping"]
 
 OPTIONS = {"steps": "training.budget", "corpus": "data.corpus", "tokenizer": "data.tokenizer"}
 """Options of the command line that are shorter than the key they set."""
@@ -30,18 +30,24 @@ class Draft:
 
     values: dict[str, Any] = field(default_factory=lambda: Config().plain())
     origin: dict[str, str] = field(default_factory=dict)
+    layers: list[tuple[dict[str, Any], str]] = field(default_factory=list)
+    above: tuple[str, ...] = ()  # the recipes whose stages come after this one
 
     def merge_file(self, name: str) -> None:
         """Merge a YAML file, or a recipe that ships with textvae, by name."""
         path = resolve(name)
         try:
-            self.merge(_mapping(path), str(path))
+            self.merge(read_mapping(path), str(path))
         except RecursionError:
             raise ConfigError(f"{path}: a mapping holds itself") from None
 
     def merge(self, values: Mapping[str, Any], origin: str) -> None:
         """Merge a nested mapping; later values win."""
+        first = values.get("first")
+        if isinstance(first, str):
+            values = {**values, "first": {"recipe": first}}
         _merge(self.values, values, (), origin, self.origin)
+        self.layers.append((dict(values), origin))
 
     def set(self, option: str, value: Any) -> None:
         """Merge one option such as `training.optimiser.lr` = 0.5 or `steps` = 100."""
@@ -49,6 +55,41 @@ class Draft:
         for part in reversed(OPTIONS.get(option, option).split(".")):
             nested = {part: nested}
         self.merge(nested, f"--{option}")
+
+    def first_stage(self) -> "Draft | None":
+        """The settings of the stage that comes before, if there is one.
+
+        Where `first` names a recipe, that recipe stands in for the file that names it: corpus, model
+        sizes and optimiser are the same in both stages. Options reach both, but for the budget and for
+        what they set in a slot of either file; `first.training.budget` and the like reach the first alone.
+        """
+        given = self.values["first"]
+        if not isinstance(given, Mapping):
+            return None
+        whose = self.whose(("first", "recipe"))
+        own = {key: value for key, value in given.items() if key != "recipe"}
+        stage = self._on_recipe(given["recipe"]) if "recipe" in given else Draft()
+        stage.merge(own, whose)
+        return stage
+
+    def _on_recipe(self, recipe: object) -> "Draft":
+        """All layers again, with a recipe in the place of the one that names it as the first stage."""
+        place = self.blame(("first", "recipe"))
+        if not isinstance(recipe, str) or recipe in self.above:
+            wrong = "names a stage before itself" if isinstance(recipe, str) else "must be the name of a recipe"
+            raise ConfigError(f"{place}: {wrong}: {_short(recipe)}")
+        try:
+            remedy = read_mapping(resolve(recipe))
+        except ConfigError as error:
+            raise ConfigError(f"{place}: {error}") from None
+        named = next(layer for layer, _ in reversed(self.layers) if _names_recipe(layer))
+        stage = Draft(above=(*self.above, recipe))
+        for layer, origin in self.layers:
+            if layer is named:
+                stage.merge_file(recipe)
+            elif not (origin.startswith("--") and any(_concerns(layer, filled) for filled in (named, remedy))):
+                stage.merge({k: v for k, v in layer.items() if k not in ("first", "inherit")}, origin)
+        return stage
 
     def config(self) -> Config:
         """The typed settings; members' arguments are still to be checked by `textvae.build`."""
@@ -100,6 +141,10 @@ SENTENCES = {
     **dict.fromkeys(("bool_type", "bool_parsing"), "must be true or false"),
     **dict.fromkeys(("model_type", "model_attributes_type", "dict_type"), "must be a mapping of keys to values"),
     "string_type": "must be text",
+    "tuple_type": "must be a list",
+    "list_type": "must be a list",
+    "too_short": "must not be empty",
+    "string_too_short": "must not be empty",
 }
 """What pydantic's kinds of error are called here."""
 
@@ -128,8 +173,14 @@ def _suggest(location: tuple[str, ...], schema: type[BaseModel]) -> str:
     return f"{guess}; valid keys are {', '.join(choices)}" if choices else "; there are no keys to set here"
 
 
-def _mapping(path: Path) -> dict[str, Any]:
-    """The nested mapping in a YAML file; empty if the file is."""
+def read_mapping(path: Path, of: str = "sections such as model and training") -> dict[str, Any]:
+    """The nested mapping in a YAML file; empty if the file is.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot be read, is no YAML or holds something else.
+    """
     try:
         loaded = yaml.safe_load(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
@@ -139,8 +190,22 @@ def _mapping(path: Path) -> dict[str, Any]:
     if loaded is None:
         return {}
     if not isinstance(loaded, dict):
-        raise ConfigError(f"{path}: must be a mapping of sections such as model and training, not {_short(loaded)}")
+        raise ConfigError(f"{path}: must be a mapping of {of}, not {_short(loaded)}")
     return loaded
+
+
+def _names_recipe(layer: Mapping[str, Any]) -> bool:
+    return isinstance(layer.get("first"), Mapping) and "recipe" in layer["first"]
+
+
+def _concerns(option: Mapping[str, Any], remedy: Mapping[str, Any]) -> bool:
+    """Whether an option is about the budget, or about a slot that the remedy fills."""
+    return any(
+        (section, name) == ("training", "budget") or name in (remedy.get(section) or ())
+        for section, values in option.items()
+        if isinstance(values, Mapping)
+        for name in values
+    )
 
 
 def _merge(

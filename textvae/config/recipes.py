@@ -1,5 +1,6 @@
-"""The corpora and remedies that ship with textvae, by name."""
+"""The corpora, remedies and studies that ship with textvae, by name."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -7,20 +8,23 @@ from textvae.errors import ConfigError, did_you_mean
 
 __all__ = ["recipe_files", "resolve"]
 
+Folder = Literal["corpora", "remedies", "studies"]
+ONE_OF: dict[Folder, str] = {"corpora": "corpus", "remedies": "remedy", "studies": "study"}
+
 
 def _recipes() -> Path:
-    """Where the corpora and remedies lie: inside an installed package, or beside it in a checkout."""
+    """Where they lie: inside an installed package, or beside it in a checkout."""
     package = Path(__file__).parents[1]
     packaged = package / "recipes"
     return packaged if packaged.is_dir() else package.parent / "experiments"
 
 
-def recipe_files(folder: Literal["corpora", "remedies"]) -> list[Path]:
+def recipe_files(folder: Folder) -> list[Path]:
     """The YAML files that ship with textvae, sorted by name."""
     return sorted((_recipes() / folder).glob("*.yaml"))
 
 
-def resolve(name: str) -> Path:
+def resolve(name: str, folders: Sequence[Folder] = ("corpora", "remedies")) -> Path:
     """The file of a recipe, by its name, or the YAML file of that path.
 
     Raises
@@ -32,11 +36,12 @@ def resolve(name: str) -> Path:
         if not Path(name).is_file():
             raise ConfigError(f"{name}: no such file")
         return Path(name)
-    known = {path.stem: path for path in [*recipe_files("corpora"), *recipe_files("remedies")]}
+    known = {path.stem: path for folder in folders for path in recipe_files(folder)}
     if name not in known:
         there = f"; to train on its sentences, write --corpus {name}" if Path(name).exists() else ""
         raise ConfigError(
-            f"{name}: no corpus or remedy of this name{did_you_mean(name, known)}; "
-            f"choose from {', '.join(sorted(known))}, or give a file that ends in .yaml{there}"
+            f"{name}: no {' or '.join(ONE_OF[folder] for folder in folders)} of this name"
+            f"{did_you_mean(name, known)}; choose from {', '.join(sorted(known))}, or give a file that ends in "
+            f".yaml{there if 'corpora' in folders else ''}"
         )
     return known[name]

@@ -10,14 +10,17 @@ from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
-from pydantic import BaseModel, ConfigDict, PlainValidator
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator
 
 from textvae.fields import Count, Natural, Positive
 
 __all__ = ["Config", "Member", "changed_keys", "epochs", "signature"]
 
 EPOCHS = re.compile(r"(\d{1,9}(?:\.\d{1,9})?) epochs?", re.ASCII)
-RUNTIME = ("device", "threads", "training.budget", "training.checkpoint_every")
+RUNTIME = (
+    *("device", "threads", "training.budget", "training.checkpoint_every"),
+    *("first.device", "first.threads", "first.training.checkpoint_every"),
+)
 """Keys that may change between two calls on one run: they do not alter what its steps compute."""
 
 
@@ -82,11 +85,17 @@ class Model(Section):
 
 
 class Objective(Section):
-    """loss = distortion + weight(step) · penalty."""
+    """loss = distortion_weight · distortion + weight · penalty + auxiliary, under a bound."""
 
     weight: Member = Member(kind="constant")
+    distortion_weight: Member = Member(kind="constant")
     penalty: Member = Member(kind="rate")
+    auxiliary: Member = Member(kind="none")
+    bound: Member = Member(kind="elbo")
+    corruption: Member = Member(kind="none")
+    inference: Member = Member(kind="amortised")
     word_dropout: Member = Member.model_validate({"kind": "constant", "value": 0.0})
+    teacher_forcing: Member = Member(kind="constant")
     samples: Count = 1
 
 
@@ -100,9 +109,10 @@ class Decay(Section):
 
 
 class Training(Section):
-    """Budget, optimiser, and when to look at valid."""
+    """Budget, optimiser, precision, and when to look at valid."""
 
     budget: Duration = "10 epochs"
+    precision: Literal["float32", "tf32", "bf16"] = "float32"
     optimiser: Member = Member(kind="adam")
     update: Member = Member(kind="joint")
     decay: Decay | None = None
@@ -113,7 +123,11 @@ class Training(Section):
 
 
 class Config(Section):
-    """Everything that determines a run."""
+    """Everything that determines a run.
+
+    `first` holds the settings of a stage to be trained before, and `inherit` says which part of this
+    model (`posterior.encoder`, …) starts from which part of that one.
+    """
 
     seed: Seed = 0
     device: str = "cpu"
@@ -122,6 +136,8 @@ class Config(Section):
     model: Model = Model()
     objective: Objective = Objective()
     training: Training = Training()
+    first: "Config | None" = None
+    inherit: dict[str, str] = Field(default={})
 
     def plain(self) -> dict[str, Any]:
         """As nested plain mappings, defaults included."""

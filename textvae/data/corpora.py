@@ -5,11 +5,14 @@ from typing import NamedTuple
 
 from textvae.data.corpus import SPLITS, Corpus, safe_name
 from textvae.data.hub import open_hub
+from textvae.data.lazy import is_large, select
+from textvae.data.lines import open_text
 from textvae.data.ptb import find_ptb, open_ptb, ptb_folders, standard_remark
 from textvae.data.remarks import word_remarks
 from textvae.data.splits import CARVED, carve, files_by_split, find_splits
+from textvae.data.store import cache_folder, unwritable
 from textvae.data.tables import TABLE_SUFFIXES, open_table, open_table_folder
-from textvae.data.text import TEXT_SUFFIXES, blank_remark, read_text
+from textvae.data.text import TEXT_SUFFIXES, blank_remark
 from textvae.errors import DataError, did_you_mean
 
 __all__ = ["SPLITS", "Corpus", "KnownCorpus", "known_corpora", "open_corpus"]
@@ -38,7 +41,7 @@ def known_corpora() -> list[KnownCorpus]:
         KnownCorpus("torchtext:PennTreebank", "the same files, read by torchtext", ptb),
         KnownCorpus("hf:NAME", "a dataset of the Hugging Face hub", "fetched when first used"),
         KnownCorpus("FOLDER", "train, valid and test as .txt, .txt.gz, .csv, .json, .jsonl or .parquet", "yours"),
-        KnownCorpus("FILE", "one such file, cut 90 / 5 / 5", "yours"),
+        KnownCorpus("FILE", "one such file, cut 90 / 5 / 5, the last two at most 10,000 sentences", "yours"),
     ]
 
 
@@ -54,11 +57,11 @@ def open_corpus(source: str, *, column: str | None = None, config: str | None = 
     if source.startswith(TORCHTEXT):
         return _open_torchtext(source.removeprefix(TORCHTEXT))
     if source.startswith("hf:"):
-        return _with_word_remarks(open_hub(source.removeprefix("hf:"), column=column, config=config))
+        return _with_remarks(open_hub(source.removeprefix("hf:"), column=column, config=config))
     path = Path(source).expanduser()
     if not source or not path.exists():
         raise DataError(_unknown(source, path))
-    return _with_word_remarks(_open_folder(path, column) if path.is_dir() else _open_file(path, column))
+    return _with_remarks(_open_folder(path, column) if path.is_dir() else _open_file(path, column))
 
 
 def _open_grammar(name: str) -> Corpus:
@@ -82,7 +85,7 @@ def _open_folder(folder: Path, column: str | None) -> Corpus:
     tables = any(files_by_split(folder, TABLE_SUFFIXES).values())
     if tables and not any(files_by_split(folder, TEXT_SUFFIXES).values()):
         return open_table_folder(folder, column)
-    texts = {split: read_text(paths[0]) for split, paths in find_splits(folder, TEXT_SUFFIXES).items()}
+    texts = {split: open_text(paths[0]) for split, paths in find_splits(folder, TEXT_SUFFIXES).items()}
     remarks = [remark for split, text in texts.items() for remark in blank_remark(text.blank, split)]
     splits = {split: text.sentences for split, text in texts.items()}
     return Corpus(safe_name(folder.resolve().name), splits, tuple(remarks))
@@ -95,16 +98,26 @@ def _open_file(path: Path, column: str | None) -> Corpus:
     if not name.endswith(TEXT_SUFFIXES):
         choices = ", ".join((*TEXT_SUFFIXES, *TABLE_SUFFIXES))
         raise DataError(f"{path} is no corpus by its name: it should end in one of {choices}.")
-    text = read_text(path)
+    text = open_text(path)
     parts = carve(text.sentences, ("valid", "test"), str(path))
-    splits = {split: [text.sentences[k] for k in positions] for split, positions in parts.items()}
+    splits = {split: select(text.sentences, positions) for split, positions in parts.items()}
     remarks = (*blank_remark(text.blank, path.name), CARVED.format(name=path.name, missing="valid or test"))
     return Corpus(safe_name(path.name.split(".")[0]), splits, remarks)
 
 
-def _with_word_remarks(corpus: Corpus) -> Corpus:
-    remarks = (*corpus.remarks, *word_remarks(corpus["train"]))
+def _with_remarks(corpus: Corpus) -> Corpus:
+    remarks = (*corpus.remarks, *word_remarks(corpus["train"]), *_cache_remark(corpus))
     return Corpus(corpus.name, corpus.splits, remarks)
+
+
+def _cache_remark(corpus: Corpus) -> tuple[str, ...]:
+    reason = unwritable() if any(is_large(corpus[split]) for split in SPLITS) else None
+    if reason is None:
+        return ()
+    return (
+        f"{cache_folder()} cannot be written ({reason}), so this corpus will be tokenised in memory at every start:"
+        " set TEXTVAE_CACHE to a folder that can.",
+    )
 
 
 def _unknown(source: str, path: Path) -> str:

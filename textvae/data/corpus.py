@@ -2,10 +2,16 @@
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from textvae.data.lazy import LazySentences, is_large
+from textvae.data.store import kept, read_arrays, write_arrays
 from textvae.errors import DataError
 
 if TYPE_CHECKING:
@@ -44,13 +50,41 @@ class Corpus:
 
     def digest(self) -> str:
         """The sha256 of every sentence of every split, in order."""
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:
+        if not any(is_large(self[split]) for split in SPLITS):
+            return self._computed_digest()
+        found = kept(
+            "digests",
+            "\n".join(_identity(self[split]) for split in SPLITS),
+            lambda folder: write_arrays(folder, {"sha256": np.array(self._computed_digest())}),
+            lambda folder: str(read_arrays(folder)["sha256"]),
+        )
+        return self._computed_digest() if found is None else found
+
+    def _computed_digest(self) -> str:
         total = hashlib.sha256()
         for split in SPLITS:
             total.update(f"{split}\0".encode())
-            for sentence in self[split]:
-                total.update(sentence.encode())
-                total.update(b"\n")
+            _update(total, self[split])
         return total.hexdigest()
+
+
+def _identity(sentences: Sequence[str]) -> str:
+    """What changes whenever the sentences might: cheap where they are lazy, since few where they are not."""
+    if isinstance(sentences, LazySentences):
+        return sentences.stamp
+    total = hashlib.sha256()
+    _update(total, sentences)
+    return total.hexdigest()
+
+
+def _update(total: "hashlib._Hash", sentences: Iterable[str]) -> None:
+    lines = iter(sentences)
+    while some := list(islice(lines, 1000)):
+        total.update(("\n".join(some) + "\n").encode())
 
 
 def safe_name(name: str) -> str:

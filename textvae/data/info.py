@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from textvae.data.corpus import SPLITS, Corpus
 from textvae.data.grammar import Grammar
-from textvae.data.tokenizers import UNK, Tokenizer, train_tokenizer
+from textvae.data.prepared import prepared_tokenizer
+from textvae.data.tokenizers import UNK, Tokenizer
 
 __all__ = ["CorpusInfo", "Estimate", "GrammarInfo", "SplitInfo", "corpus_info"]
 
@@ -104,11 +105,10 @@ def corpus_info(
     fresh: int = FRESH,
 ) -> CorpusInfo:
     """Measure `corpus` with a tokenizer trained on its train split; `fresh` is for the grammar's entropy."""
-    tokenizer = train_tokenizer(
-        tokenizer_kind, corpus["train"], min_count=min_count, vocabulary_size=vocabulary_size
-    )
-    # Hashes instead of sentences: a corpus may be larger than memory.
-    known = {hash(sentence) for sentence in corpus["train"]}
+    tokenizer = prepared_tokenizer(corpus, tokenizer_kind, min_count=min_count, vocabulary_size=vocabulary_size)
+    # Hashes instead of sentences, and of train only those that are asked for: it may be larger than memory.
+    wanted = {hash(sentence) for split in SPLITS if split != "train" for sentence in corpus[split]}
+    known = wanted.intersection(map(hash, corpus["train"]))
     return CorpusInfo(
         name=corpus.name,
         tokenizer=tokenizer.kind,

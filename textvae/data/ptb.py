@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from textvae.data.corpus import SPLITS, Corpus
+from textvae.data.lines import open_text
 from textvae.data.sources import HubCopy, Source, WebCopy
 from textvae.data.splits import files_by_split, find_splits
-from textvae.data.text import TEXT_SUFFIXES, blank_remark, open_bytes, read_text
+from textvae.data.text import TEXT_SUFFIXES, blank_remark, open_bytes
 from textvae.errors import DataError
 
 __all__ = [
@@ -66,7 +67,7 @@ def find_ptb() -> dict[str, Path]:
 def open_ptb() -> Corpus:
     """The local Penn Treebank, with a remark on whether it is the standard one."""
     files = find_ptb()
-    texts = {split: read_text(path) for split, path in files.items()}
+    texts = {split: open_text(path) for split, path in files.items()}
     blanks = [remark for split, text in texts.items() for remark in blank_remark(text.blank, files[split].name)]
     splits = {split: text.sentences for split, text in texts.items()}
     return Corpus("ptb", splits, (standard_remark(files), *blanks))

@@ -1,13 +1,14 @@
 """The text column of a memory-mapped table: a sequence of sentences that is never a list of them all."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from textvae.data.lazy import LazySentences, arrays_of
 from textvae.data.text import clean, refuse_nul
 from textvae.errors import DataError
 
@@ -16,7 +17,7 @@ __all__ = ["Column", "choose_column", "first_line", "open_column", "quiet"]
 TEXT_COLUMNS = ("text", "sentence")
 
 
-class Column(Sequence[str]):
+class Column(LazySentences):
     """One column of a `datasets.Dataset`; rows are read from disk as they are asked for."""
 
     def __init__(self, rows: Any, name: str) -> None:
@@ -26,13 +27,17 @@ class Column(Sequence[str]):
     def __len__(self) -> int:
         return len(self._rows)
 
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[str]: ...
-    def __getitem__(self, index: int | slice) -> str | Sequence[str]:
-        if isinstance(index, slice):
-            return self.select(np.arange(*index.indices(len(self))))
+    @property
+    def stamp(self) -> str:
+        # Of the cached files behind the rows, and of every selection since.
+        return f"{self._rows._fingerprint} {self._name}"
+
+    @property
+    def size(self) -> int:
+        table = self._rows.data
+        return int(table.nbytes * len(self) // max(1, len(table)))
+
+    def at(self, index: int) -> str:
         return clean(self._rows[index][self._name] or "")
 
     def __iter__(self) -> Iterator[str]:
@@ -48,12 +53,17 @@ class Column(Sequence[str]):
 def open_column(rows: Any, name: str, where: str) -> tuple[Column, int]:
     """Column `name` of `rows` without its blank rows, and how many those were."""
     column = Column(rows, name)
-    texts = (refuse_nul(text, f"{where}, row {k}") for k, text in enumerate(column, start=1))
-    kept = np.fromiter((bool(text) for text in texts), dtype=bool, count=len(column))
-    if not kept.any():
+    full = arrays_of(column, "rows", (), lambda: {"full": _full(column, where)})["full"]
+    if not len(full):
         raise DataError(f"{where} holds no sentence in column {name}: fill it or choose another column.")
-    blank = len(column) - int(kept.sum())
-    return (column.select(np.flatnonzero(kept)) if blank else column), blank
+    blank = len(column) - len(full)
+    return (column.select(full) if blank else column), blank
+
+
+def _full(column: Column, where: str) -> NDArray[np.int64]:
+    """Which rows of `column` are not blank."""
+    texts = (refuse_nul(text, f"{where}, row {k}") for k, text in enumerate(column, start=1))
+    return np.flatnonzero(np.fromiter((bool(text) for text in texts), dtype=bool, count=len(column)))
 
 
 def choose_column(rows: Any, column: str | None, where: str) -> str:

@@ -14,14 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from textvae.data.corpus import SPLITS
+from textvae.data.lazy import arrays_of
 from textvae.errors import DataError
 
 __all__ = ["CARVED", "carve", "files_by_split", "find_files", "find_splits"]
 
 CARVED = (
-    "{name} has no {missing} split of its own: one sentence in twenty was set aside for each,"
+    "{name} has no {missing} split of its own: one sentence in twenty, at most 10,000, was set aside for each,"
     " chosen by a hash of position and content, so the same ones every time."
 )
+
+MOST = 10_000
+"""Sentences set aside for a split: more would only make every validation of a large corpus slow."""
 
 _ALIASES = {
     "train": ("train", "training"),
@@ -63,12 +67,16 @@ def find_splits(folder: Path, suffixes: tuple[str, ...]) -> dict[str, list[Path]
 
 
 def carve(sentences: Sequence[str], missing: Sequence[str], name: str) -> dict[str, NDArray[np.int64]]:
-    """Positions of `train` and of each missing split, which takes 5 % of the sentences and at least one."""
+    """Positions of `train` and of each missing split, which takes 5 % of the sentences, but at least one."""
     if len(sentences) <= len(missing):
         count = f"{len(sentences)} sentence{'s' if len(sentences) != 1 else ''}"
         raise DataError(f"{name} holds only {count}: too few to set aside {' and '.join(missing)}; add some.")
+    return dict(arrays_of(sentences, "splits", missing, lambda: _cut(sentences, missing)))
+
+
+def _cut(sentences: Sequence[str], missing: Sequence[str]) -> dict[str, NDArray[np.int64]]:
     order = np.argsort(_keys(sentences), kind="stable")
-    part = max(1, len(sentences) // 20)
+    part = min(MOST, max(1, len(sentences) // 20))
     carved = {"train": order[part * len(missing) :]}
     carved |= {split: order[part * k : part * (k + 1)] for k, split in enumerate(missing)}
     return {split: np.sort(positions) for split, positions in carved.items()}

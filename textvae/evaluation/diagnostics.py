@@ -12,15 +12,17 @@ Hoffman & Johnson 2016, *ELBO surgery*: the mutual information inside the rate.
 
 import math
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from textvae.data.batches import Sequences, in_order
-from textvae.evaluation.estimators import Survey, inert
+from textvae.data.batches import Sequences
+from textvae.errors import ConfigError
+from textvae.evaluation.estimators import Survey
+from textvae.evaluation.listening import another, distortion_under
+from textvae.evaluation.requirements import require_counts
 from textvae.models.text_vae import TextVAE
 
-__all__ = ["active_units", "listening", "mutual_information", "verdict"]
+__all__ = ["active_units", "densities", "listening", "mutual_information", "verdict"]
 
 ACTIVE = 0.01
 COLLAPSED_BELOW, ALIVE_FROM = 0.1, 1.0
@@ -37,8 +39,23 @@ def mutual_information(found: Survey, reference: int | None = None) -> tuple[flo
     """I_q(x; z) in nats from the first `reference` sentences (default all), and how many they were.
 
     The aggregate q(z) includes a sentence's own component, so the estimate cannot exceed ln N.
+
+    Raises
+    ------
+    ConfigError
+        For a language model, which has no z, or an empty reference set.
     """
-    size = min(reference or len(found.z), len(found.z))
+    own, aggregate = densities(found, reference)
+    return float((own - aggregate).mean()), len(own)
+
+
+@torch.no_grad()
+def densities(found: Survey, reference: int | None = None) -> tuple[Tensor, Tensor]:
+    """log q(zₙ|xₙ) and log q(zₙ) of the first `reference` sentences (default all), each (N,) in float64."""
+    size = len(found.z) if reference is None else min(reference, len(found.z))
+    require_counts("reference sentences", [size])
+    if found.z.shape[1] == 0:
+        raise ConfigError("mutual information: a language model has no z that could tell anything of x")
     own = torch.empty(size, dtype=found.z.dtype)
     aggregate = torch.full_like(own, -math.inf)
     for indices, posterior in found.posteriors:
@@ -48,22 +65,13 @@ def mutual_information(found: Survey, reference: int | None = None) -> tuple[flo
         for rows in torch.arange(size).split(128) if inside.any() else ():
             scores = posterior.log_prob(z[rows, None]).cpu()[:, inside]
             aggregate[rows] = torch.logaddexp(aggregate[rows], scores.logsumexp(1))
-    return float((own - aggregate).double().mean()) + math.log(size), size
+    return own.double(), aggregate.double() - math.log(size)
 
 
 def listening(model: TextVAE, sequences: Sequences, found: Survey, seed: int, batch_size: int = 64) -> Tensor:
     """G of every sentence (N,): how much worse another sentence's z, from anywhere in the split, decodes it."""
-    order = np.random.Generator(np.random.PCG64(seed)).permutation(len(sequences))
-    other = np.empty_like(order)
-    other[order] = np.roll(order, 1)  # one cycle through all: no sentence keeps its own z
-    device = next(model.parameters()).device
-    result = torch.empty_like(found.distortion)
-    with inert(model):
-        for indices, batch in in_order(sequences, batch_size):
-            z = found.z[torch.from_numpy(other[indices])].to(device)
-            scores = model.decoder(batch.to(device), z[None]).sum(-1)[0]
-            result[torch.from_numpy(indices)] = -scores.cpu()
-    return result - found.distortion
+    other = another(len(sequences), seed)
+    return distortion_under(model, sequences, found.z[other], batch_size) - found.distortion
 
 
 def verdict(gain: float, error: float) -> str:

@@ -20,8 +20,9 @@ from torch import Tensor
 
 from textvae.data.batches import Batch, Sequences, in_order
 from textvae.evaluation.noise import SentenceNoise
+from textvae.evaluation.requirements import require_counts, require_rate, require_sentences
 from textvae.models.distributions import Reparameterised
-from textvae.models.terms import forward_pass, importance_weighted, log_weight
+from textvae.models.terms import forward_pass, importance_weighted, log_weight, pass_under
 from textvae.models.text_vae import TextVAE
 
 __all__ = ["Survey", "importance_weighted_nll", "inert", "perplexity", "standard_error", "survey"]
@@ -107,22 +108,36 @@ def importance_weighted_nll(
     """−log (1/K) Σₖ wₖ of every sentence (N,): an upper bound on −log p(x) in expectation.
 
     A model whose log-weights do not depend on z (`latent_dim` 0) needs one sample, and takes one.
+
+    Raises
+    ------
+    ConfigError
+        If `samples` is not positive, there is no sentence, or the model is an autoencoder.
     """
+    require_counts("samples", [samples])
+    require_sentences(sequences)
+    require_rate(model, "importance weights")
     samples = samples if model.latent_dim else 1
     device, dtype = next((p.device, p.dtype) for p in model.parameters())
     result = torch.empty(len(sequences), dtype=dtype)
     with inert(model):
         for indices, batch in in_order(sequences, batch_size):
-            weights = torch.cat(list(_log_weights(model, batch.to(device), samples, noise, chunk)))
+            weights = torch.cat(list(_log_weights(model, batch, device, samples, noise, chunk)))
             result[torch.from_numpy(indices)] = -importance_weighted(weights).cpu()
             tick(batch.sentences)
     return result
 
 
-def _log_weights(model: TextVAE, batch: Batch, samples: int, noise: SentenceNoise, chunk: int) -> Iterator[Tensor]:
+def _log_weights(
+    model: TextVAE, batch: Batch, device: torch.device, samples: int, noise: SentenceNoise, chunk: int
+) -> Iterator[Tensor]:
     """The log-weights (K, B) of a batch, `chunk` samples at a time: only they are kept, never the passes."""
+    on_device = batch.to(device)
+    posterior = model.posterior(on_device)
     for start in range(0, samples, chunk):
-        yield log_weight(forward_pass(model, batch, noise(batch, start, min(start + chunk, samples))))
+        # Drawn on the host from the host's own copy: no chunk waits for the one before.
+        drawn = noise(batch, start, min(start + chunk, samples)).to(device, non_blocking=True)
+        yield log_weight(pass_under(model, on_device, posterior, posterior.transport(drawn)))
 
 
 def standard_error(values: Tensor) -> float:

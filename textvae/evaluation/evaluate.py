@@ -16,7 +16,8 @@ from textvae.data.batches import Sequences, encode
 from textvae.data.grammar import Grammar
 from textvae.data.tokenizers import UNK, Tokenizer, WordTokenizer
 from textvae.errors import ConfigError
-from textvae.evaluation.diagnostics import active_units, listening, mutual_information, verdict
+from textvae.evaluation.density import information
+from textvae.evaluation.diagnostics import active_units, listening, verdict
 from textvae.evaluation.estimators import (
     Survey,
     Tick,
@@ -28,7 +29,7 @@ from textvae.evaluation.estimators import (
 from textvae.evaluation.noise import SentenceNoise
 from textvae.models.text_vae import TextVAE
 
-__all__ = ["evaluate", "exact_nll", "terms"]
+__all__ = ["evaluate", "exact_nll", "known_words", "latent_use", "terms"]
 
 
 def evaluate(
@@ -82,7 +83,9 @@ KEYS = (
     "distortion", "distortion_se", "rate", "rate_se", "rate_per_dimension", "elbo", "elbo_se",
     "iwae_nll", "iwae_nll_se", "iwae_samples",
     "perplexity_elbo", "perplexity_iwae", "perplexity_per_word_elbo", "perplexity_per_word_iwae",
-    "active_units", "mutual_information", "mutual_information_reference",
+    "active_units", "mutual_information", "mutual_information_se", "mutual_information_reference",
+    "mutual_information_cap", "mutual_information_saturated",
+    "marginal_kl", "marginal_kl_se", "marginal_kl_reference",
     "listening", "listening_se", "exact_nll", "excess_nll", "excess_nll_se", "verdict",
 )  # fmt: skip
 """What stands in every evaluation, null where it is undefined."""
@@ -100,15 +103,10 @@ def terms(found: Survey) -> dict[str, Any]:
 
 
 def latent_use(model: TextVAE, sequences: Sequences, found: Survey, seed: int) -> dict[str, Any]:
-    """Active units, mutual information and whether the decoder listens; nothing for a model without z."""
+    """Active units, how the rate divides, whether the decoder listens; nothing for a model without z."""
     if model.latent_dim == 0:
         return {"verdict": "language model: there is no z to listen to"}
-    information, reference = mutual_information(found)
-    values: dict[str, Any] = {
-        "active_units": active_units(found.mean),
-        "mutual_information": information,
-        "mutual_information_reference": reference,
-    }
+    values = {"active_units": active_units(found.mean), **information(model, found)}
     if len(sequences) < 2:
         return values
     gain = listening(model, sequences, found, seed)
@@ -139,8 +137,13 @@ def against_the_truth(
 
 def exact_nll(sentences: Sequence[str], tokenizer: Tokenizer, grammar: Grammar) -> Tensor:
     """−log p*(x) of each sentence as the tokenizer sees it: unknown words are summed into `<unk>`."""
-    known = frozenset(tokenizer.vocabulary) if isinstance(tokenizer, WordTokenizer) else None
+    known = known_words(tokenizer)
     return -torch.tensor([grammar.log_prob(sentence, known) for sentence in sentences], dtype=torch.float64)
+
+
+def known_words(tokenizer: Tokenizer) -> frozenset[str] | None:
+    """The words that a tokenizer tells apart; None for subwords, which spell them all."""
+    return frozenset(tokenizer.vocabulary) if isinstance(tokenizer, WordTokenizer) else None
 
 
 def unknown_rate(sequences: Sequences) -> float:

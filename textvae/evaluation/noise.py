@@ -27,7 +27,9 @@ class SentenceNoise:
     def __call__(self, batch: Batch, start: int = 0, stop: int = 1) -> Tensor:
         """Samples `start` ≤ k < `stop` of every sentence: (stop − start, B, D)."""
         rows, lengths = batch.targets.cpu().numpy(), batch.lengths.tolist()
-        noise = [self._draw(row[:n].astype(np.int32), start, stop) for row, n in zip(rows, lengths, strict=True)]
+        # Words count as 32-bit numbers; real coordinates stay what they are.
+        rows = rows if rows.dtype.kind == "f" else rows.astype(np.int32)
+        noise = [self._draw(row[:n], start, stop) for row, n in zip(rows, lengths, strict=True)]
         return torch.from_numpy(np.stack(noise, axis=1)).to(batch.targets.device)
 
     def _draw(self, tokens: np.ndarray, start: int, stop: int) -> np.ndarray:

@@ -22,7 +22,7 @@ from textvae.data.batches import Batch
 from textvae.models.distributions import Reparameterised, kl_per_dimension
 from textvae.models.text_vae import TextVAE
 
-__all__ = ["Pass", "Terms", "forward_pass", "importance_weighted", "log_weight", "rate_of"]
+__all__ = ["Pass", "Terms", "forward_pass", "importance_weighted", "log_weight", "pass_under", "rate_of"]
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,8 @@ class Terms:
 class Pass:
     """One pass of a batch through a model: all that a penalty, an auxiliary or an estimator may look at."""
 
-    batch: Batch
+    model: TextVAE
+    batch: Batch  # as the decoder read it
     posterior: Reparameterised
     prior: Reparameterised
     z: Tensor  # (K, B, D)
@@ -53,12 +54,17 @@ class Pass:
 
 def forward_pass(model: TextVAE, batch: Batch, noise: Tensor) -> Pass:
     """Encode a batch, take z = transport(noise) for noise (K, B, D), decode, and collect the terms."""
-    posterior, prior = model.posterior(batch), model.prior()
-    z = posterior.transport(noise)
+    posterior = model.posterior(batch)
+    return pass_under(model, batch, posterior, posterior.transport(noise))
+
+
+def pass_under(model: TextVAE, batch: Batch, posterior: Reparameterised, z: Tensor) -> Pass:
+    """Decode a batch under z (K, B, D) from a posterior found before, and collect the terms."""
+    prior = model.prior()
     token_log_probs = model.decoder(batch, z)
     rate, per_dimension = rate_of(posterior, prior, z)
     terms = Terms(-token_log_probs.sum(-1).mean(0), rate, per_dimension)
-    return Pass(batch, posterior, prior, z, token_log_probs, terms)
+    return Pass(model, batch, posterior, prior, z, token_log_probs, terms)
 
 
 def rate_of(q: Distribution, p: Distribution, z: Tensor) -> tuple[Tensor, Tensor | None]:

@@ -18,10 +18,17 @@ __all__ = ["TextVAE", "initialise"]
 
 
 class TextVAE(nn.Module):
-    """`posterior(batch)` and `prior()` return distributions; `decoder(batch, z)` token log-probabilities."""
+    """`posterior(batch)` and `prior()` return distributions; `decoder(batch, z)` token log-probabilities.
+
+    Raises
+    ------
+    ValueError
+        If prior and posterior do not go together.
+    """
 
     def __init__(self, posterior: Posterior, prior: Prior, decoder: Decoder) -> None:
         super().__init__()
+        prior.meet(posterior)
         self.posterior = posterior
         self.prior = prior
         self.decoder = decoder
@@ -34,10 +41,11 @@ class TextVAE(nn.Module):
 def initialise(model: nn.Module, width: float | None, embedding_width: float | None) -> None:
     """Draw every parameter from U(−width, width), embeddings from U(−embedding_width, embedding_width).
 
-    `None` keeps torch's own initialisation.
+    `None` keeps torch's own initialisation, and so do layer normalisations, whose gains begin at 1.
     """
     embeddings = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
+    normalised = {id(p) for m in model.modules() if isinstance(m, nn.LayerNorm) for p in m.parameters()}
     for parameter in model.parameters():
         bound = embedding_width if id(parameter) in embeddings else width
-        if bound is not None:
+        if bound is not None and id(parameter) not in normalised:
             nn.init.uniform_(parameter, -bound, bound)

@@ -1,25 +1,31 @@
-"""The objective: loss = distortion + weight(step) · penalty(rate), a module that holds the model.
+"""The objective: loss = c · distortion + weight · penalty(rate) + auxiliary, under a bound.
 
-Word dropout is training noise on the decoder's inputs, so it lives here and evaluation never meets it.
+It is a module that holds the model, and all that training does to a batch and evaluation must never meet
+stands here: noise on what the encoder or the decoder reads, weights, penalties, auxiliary terms.
 
 References
 ----------
 Bowman et al. 2016, *Generating Sentences from a Continuous Space*: KL annealing and word dropout.
+Rezende & Viola 2018, *Taming VAEs*: a weight on the distortion.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor, nn
 
 from textvae.data.batches import Batch
-from textvae.data.tokenizers import BOS, PAD, UNK
-from textvae.models.terms import Terms, forward_pass
+from textvae.models.terms import Pass, Terms, pass_under
 from textvae.models.text_vae import TextVAE
+from textvae.objectives.auxiliaries import Auxiliary
+from textvae.objectives.bounds import Bound
+from textvae.objectives.corruptions import Corruption
+from textvae.objectives.inference import Inference
+from textvae.objectives.inputs import drop_words, own_words
 from textvae.objectives.penalties import Penalty
-from textvae.objectives.schedules import Schedule
+from textvae.objectives.weights import Schedule, Weight
 
-__all__ = ["Loss", "Objective", "drop_words"]
+__all__ = ["Loss", "Objective"]
 
 
 @dataclass(frozen=True)
@@ -29,38 +35,73 @@ class Loss:
     value: Tensor
     terms: Terms
     penalty: Tensor
-    weight: float
-    word_dropout: float
+    auxiliary: Tensor
+    weight: float | Tensor
+    distortion_weight: float | Tensor
 
 
 class Objective(nn.Module):
-    """mean_B distortion + weight(step) · penalty, with z drawn `samples` times per sentence."""
+    """Every slot of the loss around one model, with z drawn `samples` times per sentence.
+
+    Raises
+    ------
+    ValueError
+        If the bound needs the rate itself and the penalty is another.
+    """
 
     def __init__(
-        self, model: TextVAE, weight: Schedule, penalty: Penalty, word_dropout: Schedule, samples: int = 1
+        self,
+        model: TextVAE,
+        *,
+        weight: Weight,
+        distortion_weight: Weight,
+        penalty: Penalty,
+        auxiliary: Auxiliary,
+        bound: Bound,
+        corruption: Corruption,
+        inference: Inference,
+        word_dropout: Schedule,
+        teacher_forcing: Schedule,
+        samples: int = 1,
     ) -> None:
         super().__init__()
+        if bound.needs_rate and not penalty.is_rate:
+            raise ValueError("this bound is made of the rate itself: the penalty must be rate")
         self.model = model
         self.weight = weight
+        self.distortion_weight = distortion_weight
         self.penalty = penalty
+        self.auxiliary = auxiliary
+        self.bound = bound
+        self.corruption = corruption
+        self.inference = inference
         self.word_dropout = word_dropout
+        self.teacher_forcing = teacher_forcing
         self.samples = samples
+
+    @property
+    def settles_at(self) -> int:
+        """The step from which neither the weights nor the penalty change by plan."""
+        return max(part.settles_at for part in (self.weight, self.distortion_weight, self.penalty))
 
     def forward(self, batch: Batch, step: int, generator: Generator) -> Loss:
         """The loss of a batch at an optimiser step; all noise but dropout's comes from `generator`."""
-        weight, dropped = self.weight(step), self.word_dropout(step)
-        shape = (self.samples, batch.sentences, self.model.latent_dim)
-        noise = torch.randn(shape, generator=generator, device=batch.targets.device)
-        done = forward_pass(self.model, drop_words(batch, dropped, generator), noise)
-        penalty = self.penalty(done)
-        value = done.terms.distortion.mean() + weight * penalty
-        return Loss(value, done.terms, penalty, weight, dropped)
+        done = self._pass(batch, step, generator)
+        weight, distortion_weight = self.weight(step), self.distortion_weight(step)
+        penalty, auxiliary = self.penalty(done, step), self.auxiliary(done, step)
+        value = self.bound(done, distortion_weight, weight, penalty) + auxiliary
+        return Loss(value, done.terms, penalty, auxiliary, weight, distortion_weight)
 
+    def observe(self, terms: Terms) -> None:
+        """Tell the weights what the optimiser step just made came to; evaluation never does."""
+        self.weight.observe(terms)
+        self.distortion_weight.observe(terms)
 
-def drop_words(batch: Batch, rate: float, generator: Generator) -> Batch:
-    """Replace each decoder input but BOS by the unknown word with probability `rate`; targets stay."""
-    if rate == 0:
-        return batch
-    chance = torch.rand(batch.inputs.shape, generator=generator, device=batch.inputs.device)
-    dropped = (chance < rate) & (batch.inputs != BOS) & (batch.inputs != PAD)
-    return replace(batch, inputs=batch.inputs.masked_fill(dropped, UNK))
+    def _pass(self, batch: Batch, step: int, generator: Generator) -> Pass:
+        model, device = self.model, batch.targets.device
+        noise = torch.randn((self.samples, batch.sentences, model.latent_dim), generator=generator, device=device)
+        amortised = model.posterior(self.corruption(batch, generator))
+        posterior = self.inference(model, amortised, batch, generator)
+        z = posterior.transport(noise)
+        forced = own_words(model.decoder, batch, z[0], self.teacher_forcing(step), generator)
+        return pass_under(model, drop_words(forced, self.word_dropout(step), generator), posterior, z)

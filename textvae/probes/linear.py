@@ -2,31 +2,36 @@
 
 I(z; f) ≥ H(f) − CE, with CE the cross-entropy of a classifier fitted on train and scored on held-out z:
 a lower bound, never the information itself. A classifier fitted to shuffled labels must find nothing.
+Labels may be classes (N,), or many yes-or-no questions at once (N, W), each with a bound of its own.
 
 References
 ----------
 Barber & Agakov 2003, *The IM Algorithm*: the bound.
+Conneau et al. 2018, *What You Can Cram into a Single Vector*: sentence length and content as labels.
 """
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from textvae.evaluation.estimators import standard_error
 
-__all__ = ["LinearProbe", "Reading", "read_off"]
+__all__ = ["LinearProbe", "Reading", "hits", "read_off"]
 
 Labelled = tuple[Tensor, Tensor]
-"""Features (N, D) and labels (N,)."""
+"""Features (N, D) and labels: classes (N,), or answers 0 and 1 to W questions (N, W)."""
 
 RIDGE = 1e-3
 ITERATIONS = 100
 
 
 class LinearProbe:
-    """Multinomial logistic regression on standardised features, fitted by L-BFGS with a small ridge."""
+    """Logistic regression on standardised features, fitted by L-BFGS with a small ridge.
+
+    Multinomial over `classes` for labels (N,); for answers (N, classes) one regression each.
+    """
 
     def __init__(self, features: Tensor, labels: Tensor, classes: int) -> None:
         self.mean = features.double().mean(0)
@@ -35,13 +40,13 @@ class LinearProbe:
         self._fit(self._standardised(features), labels)
 
     def cross_entropy(self, features: Tensor, labels: Tensor) -> Tensor:
-        """−log p(label | features) of every row (N,), in nats."""
-        return -self.log_probs(features).gather(1, labels[:, None])[:, 0]
+        """−log p(label | features) of every row (N,), in nats; summed over questions."""
+        return _losses(self.logits(features), labels)
 
-    def log_probs(self, features: Tensor) -> Tensor:
-        """log p(· | features) of every row (N, classes)."""
+    def logits(self, features: Tensor) -> Tensor:
+        """(N, classes)."""
         with torch.no_grad():
-            return (self._standardised(features) @ self.weight.T).log_softmax(1)
+            return self._standardised(features) @ self.weight.T
 
     def _standardised(self, features: Tensor) -> Tensor:
         scaled = (features.double() - self.mean) / self.scale
@@ -52,7 +57,7 @@ class LinearProbe:
 
         def closure() -> Tensor:
             optimiser.zero_grad()
-            loss = cross_entropy(rows @ self.weight.T, labels)
+            loss = _losses(rows @ self.weight.T, labels).mean()
             loss = loss + RIDGE * self.weight[:, :-1].square().sum() / len(rows)
             loss.backward()
             return loss
@@ -70,8 +75,23 @@ class Reading:
 
 
 def read_off(entropy: float, train: Labelled, held_out: Labelled, classes: int) -> Reading:
-    """Fit a probe on train and score it on held-out rows; `entropy` is the exact H(f) of the label."""
+    """Fit a probe on train and score it on held-out rows; `entropy` is H(f) of the label, summed over questions."""
     probe = LinearProbe(*train, classes)
     losses = probe.cross_entropy(*held_out)
-    right = probe.log_probs(held_out[0]).argmax(1) == held_out[1]
-    return Reading(entropy - float(losses.mean()), standard_error(losses), float(right.double().mean()))
+    right = hits(probe.logits(held_out[0]), held_out[1])
+    return Reading(entropy - float(losses.mean()), standard_error(losses), right)
+
+
+def hits(scores: Tensor, labels: Tensor) -> float:
+    """How often the highest score is the label's; for answers, how many of a row's n yeses are in its top n."""
+    if labels.ndim == 1:
+        return float((scores.argmax(1) == labels).double().mean())
+    rank = scores.argsort(1, descending=True).argsort(1)
+    yeses = labels.sum(1, keepdim=True)
+    return float(((rank < yeses) & labels.bool()).sum() / yeses.sum().clamp_min(1))
+
+
+def _losses(logits: Tensor, labels: Tensor) -> Tensor:
+    if labels.ndim == 1:
+        return cross_entropy(logits, labels, reduction="none")
+    return binary_cross_entropy_with_logits(logits, labels.double(), reduction="none").sum(1)

@@ -6,11 +6,12 @@ from typing import Any
 
 from textvae.api import Vae, load
 from textvae.console import counting, remark
-from textvae.data.corpora import Corpus, open_corpus
+from textvae.data.corpora import open_corpus
 from textvae.data.grammar import Grammar
-from textvae.errors import RunError
 from textvae.evaluation.evaluate import evaluate
 from textvae.runs import Run, finite
+from textvae.tasks.parts.kept import headlines
+from textvae.tasks.subject import own_corpus
 
 __all__ = ["evaluate_run"]
 
@@ -34,30 +35,12 @@ def evaluate_run(
     if corpus_source is None and all(kept.get(key) == value for key, value in settings.items()):
         remark(f"{run.path}: {split} was evaluated already with these settings")
         return dict(kept)
-    corpus = _own_corpus(run, vae) if corpus_source is None else open_corpus(corpus_source)
+    corpus = own_corpus(run, vae) if corpus_source is None else open_corpus(corpus_source)
     values = {**_measure(vae, corpus[split], corpus.grammar, split, samples, seed), **settings}
     if corpus_source is None:
+        values = {**values, **headlines(run, split)}
         run.evaluation = {**run.evaluation, split: values}
     return values
-
-
-def _own_corpus(run: Run, vae: Vae) -> Corpus:
-    """The corpus that the run was trained on.
-
-    Raises
-    ------
-    RunError
-        If it now holds other sentences.
-    """
-    data = vae.config.data
-    corpus = open_corpus(data.corpus, column=data.column)
-    digest = corpus.digest()
-    if run.environment.get("corpus_sha256", digest) != digest:
-        raise RunError(
-            f"{run.path}: {data.corpus} now holds other sentences than it was trained on; "
-            f"to measure it on those, write --corpus {data.corpus}"
-        )
-    return corpus
 
 
 def _measure(

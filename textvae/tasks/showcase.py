@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from textvae.api import CollapsedWarning, Vae
 from textvae.runs import Run
 
-__all__ = ["Showcase", "as_list", "showcase", "write"]
+__all__ = ["Showcase", "as_list", "pick", "showcase", "write"]
 
 
 @dataclass(frozen=True)

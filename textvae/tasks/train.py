@@ -12,16 +12,20 @@ import torch
 from textvae import build
 from textvae.api import Vae, load
 from textvae.config import Config, Draft, changed_keys, signature
-from textvae.console import TrainingDisplay, remark
+from textvae.console import TrainingDisplay, counting, remark
 from textvae.data.batches import BatchStream, Sequences, encode
 from textvae.data.corpora import Corpus, open_corpus
-from textvae.data.tokenizers import Tokenizer, load_tokenizer, train_tokenizer
-from textvae.errors import DataError, RunError
+from textvae.data.prepared import prepared_sequences, prepared_tokenizer
+from textvae.data.resident import gathering_on
+from textvae.data.tokenizers import Tokenizer, load_tokenizer
+from textvae.errors import ConfigError, DataError, RunError
 from textvae.runs import Run
 from textvae.tasks.environment import describe
 from textvae.tasks.showcase import as_list, showcase, write
+from textvae.training import precision
 from textvae.training.metrics import MetricLog, record_settings
 from textvae.training.plan import Decay, Plan, Progress
+from textvae.training.processes import Processes
 from textvae.training.trainer import Trainer
 
 __all__ = ["train"]
@@ -31,12 +35,16 @@ SHOWN = 20
 
 
 def train(
-    names: Sequence[str] = (), options: Mapping[str, Any] | None = None, directory: str | Path | None = None
+    names: Sequence[str] = (),
+    options: Mapping[str, Any] | None = None,
+    directory: str | Path | None = None,
+    init: str | Path | None = None,
 ) -> Run:
     """Train with recipes and files merged left to right, options last; continue what is in the directory.
 
     `options` maps dotted keys such as `training.optimiser.lr` to values; the directory is by default
-    `runs/<corpus>-<hash of the settings>`.
+    `runs/<corpus>-<hash of the settings>`. A first stage is trained in its folder `first`, unless `init`
+    is a finished run with the settings of that stage.
 
     Raises
     ------
@@ -49,31 +57,62 @@ def train(
     for key, value in (options or {}).items():
         draft.set(key, value)
     config = build.complete(draft)
-    device = build.device(config.device, draft.blame(("device",)))
+    processes = Processes.join(build.device(config.device, draft.blame(("device",))))
+    refuse_precision(config, processes.device, draft)
     if config.threads:
         torch.set_num_threads(config.threads)
+    if init is not None and config.first is None:
+        raise ConfigError(f"--init {init}: these settings have no first stage to take the place of")
+    return stage(config, directory, processes, Run.open(init) if init is not None else None)
+
+
+def stage(config: Config, directory: str | Path | None, processes: Processes, init: Run | None) -> Run:
+    """One stage in its directory, after the one before it."""
     corpus = open_corpus(config.data.corpus, column=config.data.column)
     for sentence in corpus.remarks:
         remark(sentence)
-    run = Run(directory or Path("runs") / f"{corpus.name}-{signature(config)}")
-    refuse_other_settings(run, config)
-    run.create()
+    made = Run(directory or Path("runs") / f"{corpus.name}-{signature(config)}")
+    if processes.is_main:
+        refuse_other_settings(made, config)
+        made.create()
+    run = processes.own(made)
     try:
         with run.lock():
-            return _train(run, config, corpus, device)
+            _train(run, config, corpus, processes, first_stage(run, config, processes, init))
+            return made
     except OSError as error:
         raise RunError(f"{error.filename or run.path}: cannot be written: {error.strerror or error}") from None
 
 
-def _train(run: Run, config: Config, corpus: Corpus, device: torch.device) -> Run:
+def first_stage(run: Run, config: Config, processes: Processes, init: Run | None) -> Vae | None:
+    """What the first stage learned: that of `init`, or of `RUN/first`, trained here where it is not yet.
+
+    Raises
+    ------
+    RunError
+        If `init` is unfinished, or was trained with other settings than the first stage's.
+    """
+    if config.first is None or run.checkpoint.exists():
+        return None
+    if init is None:
+        return load(stage(config.first, run.path / "first", processes, None).path)
+    changed = changed_keys(init.config, config.first)
+    if changed:
+        raise RunError(f"{init.path}: --init: not the first stage of these settings: {', '.join(changed)} differ")
+    if init.status != "done":
+        raise RunError(f"{init.path}: --init: not finished yet; the same command that began it goes on")
+    return load(init.path)
+
+
+def _train(run: Run, config: Config, corpus: Corpus, processes: Processes, first: Vae | None) -> None:
     refuse_other_sentences(run, config, corpus)
     tokenizer = own_tokenizer(run, config, corpus)
     sequences = {split: encoded(corpus, split, tokenizer, config) for split in ("train", "valid")}
     run.config = config
     if not run.environment:
-        run.environment = describe(device, corpus.digest())
+        run.environment = describe(processes.device, corpus.digest())
     save_once(tokenizer, run)
-    trainer = assemble(run, config, corpus, tokenizer, sequences, device)
+    trainer = assemble(run, config, corpus, tokenizer, sequences, processes, first)
     start, budget = trainer.progress.step, trainer.plan.budget
     if run.status == "done" and (start >= budget or trainer.progress.stopped):
         remark(f"{run.path}: trained already, {start} steps; --steps N with a larger N goes on")
@@ -84,7 +123,17 @@ def _train(run: Run, config: Config, corpus: Corpus, device: torch.device) -> Ru
         with TrainingDisplay(start, budget) as display:
             remark(closing(run, trainer.fit(display)))
     write(run, showcase(load(run.path), corpus["valid"], SHOWN))
-    return run
+
+
+def refuse_precision(config: Config, device: torch.device, draft: Draft) -> None:
+    """Every stage asks only for a precision that the device has."""
+    for settings, place in ((config, ()), (config.first, ("first",))):
+        if settings is None:
+            continue
+        try:
+            precision.refuse(settings.training.precision, device)
+        except ValueError as error:
+            raise ConfigError(f"{draft.blame((*place, 'training', 'precision'))}: {error}") from None
 
 
 def refuse_other_settings(run: Run, config: Config) -> None:
@@ -113,9 +162,10 @@ def own_tokenizer(run: Run, config: Config, corpus: Corpus) -> Tokenizer:
     if run.tokenizer.is_dir():
         return load_tokenizer(run.tokenizer)
     data = config.data
-    return train_tokenizer(
-        data.tokenizer, corpus["train"], min_count=data.min_count, vocabulary_size=data.vocabulary_size
-    )
+    with counting("reading the vocabulary", len(corpus["train"])) as tick:
+        return prepared_tokenizer(
+            corpus, data.tokenizer, min_count=data.min_count, vocabulary_size=data.vocabulary_size, tick=tick
+        )
 
 
 def save_once(tokenizer: Tokenizer, run: Run) -> None:
@@ -130,7 +180,8 @@ def save_once(tokenizer: Tokenizer, run: Run) -> None:
 
 def encoded(corpus: Corpus, split: str, tokenizer: Tokenizer, config: Config) -> Sequences:
     """A split in tokens; sentences longer than `max_length` are cut, with a remark that counts them."""
-    sequences = encode(corpus[split], tokenizer, config.data.max_length)
+    with counting(f"tokenising {split}", len(corpus[split])) as tick:
+        sequences = prepared_sequences(corpus, split, tokenizer, config.data.max_length, tick)
     if sequences.cut:
         remark(
             f"{corpus.name}: {split}: {sequences.cut} sentences cut to "
@@ -147,16 +198,30 @@ def assemble(
     corpus: Corpus,
     tokenizer: Tokenizer,
     sequences: dict[str, Sequences],
-    device: torch.device,
+    processes: Processes,
+    first: Vae | None,
 ) -> Trainer:
-    """Everything the loop needs, on the device, at the run's own checkpoint."""
+    """Everything the loop needs, on the device, at the run's own checkpoint.
+
+    Raises
+    ------
+    RunError
+        If the first stage splits sentences into other tokens.
+    """
     random.seed(config.seed)
     np.random.seed(config.seed)
     torch.manual_seed(config.seed)
-    stream = BatchStream(sequences["train"], config.data.batch_size, config.seed, fresh(corpus, tokenizer, config))
+    device = processes.device
+    again, gathering = fresh(corpus, tokenizer, config), gathering_on(device)
+    stream = BatchStream(sequences["train"], config.data.batch_size, config.seed, again, gathering)
     epoch = stream.batches_per_epoch
     model = build.model(config, tokenizer.size).to(device)
-    objective = build.objective(config, model, epoch)
+    if first is not None:
+        if first.tokenizer.size != tokenizer.size:
+            raise RunError(f"{run.path}: the first stage was trained with another vocabulary")
+        build.begin(model, first.model, config)
+    objective = build.objective(config, model, tokenizer.size, epoch)
+    precision.prepare(objective, config.training.precision, device)
     vae = Vae(model, tokenizer, config)
 
     def show(log: MetricLog, step: int) -> None:
@@ -176,6 +241,7 @@ def assemble(
         config.seed,
         device,
         show,
+        processes,
     )
 
 

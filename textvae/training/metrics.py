@@ -7,9 +7,12 @@
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import torch
+from torch import Tensor
 
 from textvae.errors import RunError
 from textvae.evaluation.estimators import perplexity
@@ -19,50 +22,78 @@ from textvae.training.updates import Step
 __all__ = ["MetricLog", "Totals", "record_settings"]
 
 
-@dataclass(frozen=True)
+SUMMED = ("distortion", "rate", "loss", "penalty", "auxiliary", "encoder_gradient", "decoder_gradient")
+
+
+def _nothing() -> Tensor:
+    return torch.zeros(len(SUMMED), dtype=torch.float64)
+
+
+@dataclass(frozen=True, eq=False)
 class Totals:
-    """Sums over sentences since the last row; added over batches and processes, divided once."""
+    """Sums since the last row; added over batches and processes, divided once.
+
+    What the host knows is counted there. The rest, `SUMMED`, stays on the device in float64 and is read
+    when a row is written: no step waits for the device to finish the one before.
+    """
 
     steps: int = 0
     sentences: int = 0
     tokens: int = 0
-    distortion: float = 0.0
-    rate: float = 0.0
-    loss: float = 0.0
-    penalty: float = 0.0
-    encoder_gradient: float = 0.0
-    decoder_gradient: float = 0.0
+    encoder_updates: int = 0
+    decoder_updates: int = 0
+    sums: Tensor = field(default_factory=_nothing)
 
     @classmethod
     def of(cls, done: Step) -> "Totals":
-        """The sums of one optimiser step; losses and gradients are sums over steps."""
+        """The sums of one optimiser step: terms over sentences, losses and gradients over steps."""
+        loss, terms = done.loss, done.loss.terms
+        parts = (
+            terms.distortion.sum(),
+            terms.rate.sum(),
+            loss.value,
+            loss.penalty,
+            loss.auxiliary,
+            done.encoder_gradient,
+            done.decoder_gradient,
+        )
+        sums = torch.stack([part.detach() for part in parts])
         return cls(
             steps=1,
             sentences=done.batch.sentences,
             tokens=done.batch.tokens,
-            distortion=done.loss.terms.distortion.detach().sum().item(),
-            rate=done.loss.terms.rate.detach().sum().item(),
-            loss=done.loss.value.item(),
-            penalty=done.loss.penalty.item(),
-            encoder_gradient=done.encoder_gradient.item(),
-            decoder_gradient=done.decoder_gradient.item(),
+            encoder_updates=done.encoder_updates,
+            decoder_updates=done.decoder_updates,
+            # Apple's devices have no float64, so there the host adds up.
+            sums=(sums.cpu() if sums.is_mps else sums).double(),
         )
 
     def __add__(self, other: "Totals") -> "Totals":
-        return Totals(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+        return Totals(
+            self.steps + other.steps,
+            self.sentences + other.sentences,
+            self.tokens + other.tokens,
+            self.encoder_updates + other.encoder_updates,
+            self.decoder_updates + other.decoder_updates,
+            self.sums.to(other.sums.device, non_blocking=True) + other.sums,
+        )
 
     def means(self) -> dict[str, float]:
         """Per sentence where it is a sum over sentences, per step where it is one over steps."""
-        distortion, rate = self.distortion / self.sentences, self.rate / self.sentences
+        total = dict(zip(SUMMED, self.sums.tolist(), strict=True))
+        distortion, rate = total["distortion"] / self.sentences, total["rate"] / self.sentences
         return {
             "distortion": distortion,
             "rate": rate,
             "elbo": -(distortion + rate),
-            "perplexity_elbo": perplexity(self.distortion + self.rate, self.tokens),
-            "loss": self.loss / self.steps,
-            "penalty": self.penalty / self.steps,
-            "encoder_gradient_norm": self.encoder_gradient / self.steps,
-            "decoder_gradient_norm": self.decoder_gradient / self.steps,
+            "perplexity_elbo": perplexity(total["distortion"] + total["rate"], self.tokens),
+            "loss": total["loss"] / self.steps,
+            "penalty": total["penalty"] / self.steps,
+            "auxiliary": total["auxiliary"] / self.steps,
+            "encoder_gradient_norm": total["encoder_gradient"] / self.steps,
+            "decoder_gradient_norm": total["decoder_gradient"] / self.steps,
+            "encoder_updates": self.encoder_updates / self.steps,
+            "decoder_updates": self.decoder_updates / self.steps,
         }
 
 

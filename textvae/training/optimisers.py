@@ -13,7 +13,7 @@ __all__ = ["OPTIMISERS", "adam", "sgd"]
 
 def sgd(parameters: Iterable[Parameter], *, lr: Positive = 1.0, momentum: Probability = 0.0) -> Optimizer:
     """Stochastic gradient descent."""
-    return torch.optim.SGD(parameters, lr=lr, momentum=momentum, foreach=True)
+    return torch.optim.SGD(parameters, lr=lr, momentum=momentum, fused=True)
 
 
 def adam(parameters: Iterable[Parameter], *, lr: Positive = 1e-3, weight_decay: NonNegative = 0.0) -> Optimizer:

@@ -20,7 +20,7 @@ from textvae.evaluation.diagnostics import active_units, mutual_information
 from textvae.evaluation.estimators import perplexity, survey
 from textvae.evaluation.evaluate import terms
 from textvae.evaluation.noise import SentenceNoise
-from textvae.objectives.objective import Objective
+from textvae.objectives.objective import Loss, Objective
 from textvae.runs import Run
 from textvae.training.checkpoints import (
     load_best,
@@ -32,11 +32,13 @@ from textvae.training.checkpoints import (
 )
 from textvae.training.metrics import MetricLog, Totals
 from textvae.training.plan import Plan, Progress, Watcher
+from textvae.training.processes import Processes
 from textvae.training.signals import stopping
 from textvae.training.updates import NonFiniteLossError, Step, Update
 
 __all__ = ["InterruptedTrainingError", "Trainer"]
 
+ALONE = Processes()
 CHECKPOINT_SECONDS = 45.0
 REFERENCE = 1000
 """Sentences behind the mutual information shown while training; `evaluate` takes the whole split."""
@@ -60,6 +62,7 @@ class Trainer:
         seed: int,
         device: torch.device,
         show: Callable[[MetricLog, int], None] = lambda log, step: None,
+        processes: Processes = ALONE,
     ) -> None:
         self.run = run
         self.objective = objective
@@ -69,6 +72,7 @@ class Trainer:
         self.plan = plan
         self.device = device
         self.show = show
+        self.processes = self.update.processes = processes
         self.noise = SentenceNoise(seed, objective.model.latent_dim)
         self.generator = torch.Generator(device).manual_seed(seed)
         self.progress = Progress()
@@ -107,16 +111,18 @@ class Trainer:
         progress, plan = self.progress, self.plan
         self.saved_at = self.logged_at = time.monotonic()
         while progress.step < plan.budget and not progress.stopped:
-            self.totals = self.totals + Totals.of(self._step())
+            done = self._step()
+            self.objective.observe(done.loss.terms)
+            self.totals = self.totals + Totals.of(done)
             progress.step += 1
             if progress.step % plan.log_every == 0 or progress.step == plan.budget:
-                self._log(log)
+                self._log(log, done.loss)
             if progress.step % plan.validate_every == 0 or progress.step == plan.budget:
                 self._validate(log)
                 self.save()
             elif self._checkpoint_due():
                 self.save()
-            if stop.is_set():
+            if self.processes.any(stop.is_set()):
                 self.save()
                 raise InterruptedTrainingError(
                     f"{self.run.path}: stopped at step {progress.step} and saved; the same command continues"
@@ -125,21 +131,23 @@ class Trainer:
     def _step(self) -> Step:
         step = self.progress.step
         try:
-            return self.update(self.stream, step, self.generator)
+            with self.processes.splitting(self.objective):
+                return self.update(self.stream, step, self.generator)
         except NonFiniteLossError as error:
             kept = "the last checkpoint is kept" if self.run.checkpoint.exists() else "nothing was saved yet"
             raise NonFiniteLossError(
                 f"{self.run.path}: {error}; no weight was changed and {kept}; try a smaller learning rate"
             ) from None
 
-    def _log(self, log: MetricLog) -> None:
+    def _log(self, log: MetricLog, loss: Loss) -> None:
         now = time.monotonic()
         seconds = now - self.logged_at
         self.progress.seconds += seconds
         step = self.progress.step
         values = {
             **self.totals.means(),
-            "weight": self.objective.weight(step - 1),
+            "weight": float(loss.weight),
+            "distortion_weight": float(loss.distortion_weight),
             "word_dropout": self.objective.word_dropout(step - 1),
             "learning_rate": self.update.learning_rate,
             "epoch": self.stream.epoch + self.stream.position / self.stream.batches_per_epoch,
@@ -153,7 +161,8 @@ class Trainer:
 
     def _validate(self, log: MetricLog) -> None:
         began = time.monotonic()
-        found = survey(self.objective.model, self.valid, self.noise)
+        with self.processes.splitting(self.objective):
+            found = survey(self.objective.model, self.valid, self.noise)
         has_z = self.objective.model.latent_dim > 0
         information, reference = mutual_information(found, REFERENCE) if has_z else (math.nan, None)
         nats, tokens = -float(found.elbo.double().sum()), int(found.tokens.sum())
@@ -167,6 +176,7 @@ class Trainer:
             "validation_seconds": time.monotonic() - began,
         }
         step = self.progress.step
+        self.update.observe(values)
         log.row(step, "valid", values)
         if per_dimension is not None and per_dimension.numel():
             log.board.add_histogram("valid/rate_per_dimension", per_dimension.mean(0), step)
@@ -176,8 +186,8 @@ class Trainer:
         known = {name: values[name] for name in shown if values[name] is not None and math.isfinite(values[name])}
         said = (f"{name.replace('_', ' ')} {value:.4g}" for name, value in known.items())
         self.watcher.remark(f"step {step}: valid {', '.join(said)}")
-        if step >= self.objective.weight.settles_at:
-            self._select(cost)
+        if step >= self.objective.settles_at:
+            self._select(self.processes.agreed(cost))
         self.logged_at += time.monotonic() - began
 
     def _select(self, cost: float) -> None:
@@ -221,7 +231,7 @@ class Trainer:
         state = {
             "progress": asdict(self.progress),
             "totals": asdict(self.totals),
-            "model": self.objective.model.state_dict(),
+            "objective": self.objective.state_dict(),
             "update": self.update.state_dict(),
             "stream": self.stream.state_dict(),
             "noise": self.generator.get_state(),
@@ -236,7 +246,7 @@ class Trainer:
         try:
             self.progress = Progress(**state["progress"])
             self.totals = Totals(**state["totals"])
-            self.objective.model.load_state_dict(state["model"])
+            self.objective.load_state_dict(state["objective"])
             self.update.load_state_dict(state["update"])
             self.stream.load_state_dict(state["stream"])
             self.generator.set_state(state["noise"].cpu())

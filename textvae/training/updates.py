@@ -1,24 +1,31 @@
 """Update rules: how one optimiser step is made from the stream of batches.
 
-A rule draws its own batches, so that one which needs several (an aggressive encoder, say) is a member
-like any other and the trainer's loop stays straight.
+A rule draws its own batches, so that one which needs several is a member like any other and the
+trainer's loop stays straight.
+
+References
+----------
+He et al. 2019, *Lagging Inference Networks and Posterior Collapse in Variational Autoencoders*.
 """
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 from torch.optim import Optimizer
 
 from textvae.data.batches import Batch
 from textvae.errors import TextvaeError
-from textvae.fields import Positive
+from textvae.fields import Count, Positive, Steps
+from textvae.models.parts import part_of
 from textvae.objectives.objective import Loss, Objective
+from textvae.training.processes import Processes
 
-__all__ = ["UPDATES", "Joint", "NonFiniteLossError", "Step", "Update"]
+__all__ = ["UPDATES", "Aggressive", "Joint", "NonFiniteLossError", "Step", "Update"]
 
 
 class NonFiniteLossError(TextvaeError):
@@ -33,12 +40,15 @@ class Step:
     batch: Batch
     encoder_gradient: Tensor
     decoder_gradient: Tensor
+    encoder_updates: int = 1
+    decoder_updates: int = 1
 
 
 class Update(ABC):
     """Turns batches into one change of the weights."""
 
     optimiser: Optimizer
+    processes = Processes()
 
     @abstractmethod
     def __call__(self, stream: Iterator[Batch], step: int, generator: Generator) -> Step:
@@ -49,6 +59,9 @@ class Update(ABC):
         NonFiniteLossError
             Before any weight has changed.
         """
+
+    def observe(self, valid: Mapping[str, Any]) -> None:  # noqa: B027 (most rules have nothing to learn)
+        """Take note of what a validation found."""
 
     @property
     def learning_rate(self) -> float:
@@ -67,7 +80,16 @@ class Update(ABC):
 
 
 class Joint(Update):
-    """One gradient step on encoder and decoder together, the gradient's norm clipped to `clip_norm`."""
+    """One gradient step on everything at once, the gradient's norm clipped to `clip_norm`.
+
+    The parts of the model that `frozen` names (`decoder`, `posterior.encoder`, …) stay as they are
+    before step `frozen_until`, or for ever where that is null.
+
+    Raises
+    ------
+    ValueError
+        If `frozen` names what is no part of the model.
+    """
 
     def __init__(
         self,
@@ -75,34 +97,107 @@ class Joint(Update):
         optimiser: Callable[[], Optimizer],
         *,
         clip_norm: Positive | None = 5.0,
+        frozen: list[str] = [],  # noqa: B006 (a configuration's default; never changed)
+        frozen_until: Steps | None = None,
     ) -> None:
         self.objective = objective
         self.optimiser = optimiser()
         self.clip_norm = clip_norm
+        self.frozen = [p for name in frozen for p in part_of(objective.model, name).parameters()]
+        self.frozen_until = frozen_until
 
     def __call__(self, stream: Iterator[Batch], step: int, generator: Generator) -> Step:
-        batch = next(stream)
+        for parameter in self.frozen:
+            parameter.requires_grad_(self.frozen_until is not None and step >= self.frozen_until)
+        return self._move(next(stream), step, generator)
+
+    def _move(self, batch: Batch, step: int, generator: Generator, still: Iterable[nn.Parameter] = ()) -> Step:
+        """One gradient step from one batch, on everything but what is to keep `still`."""
         loss = self.objective(batch, step, generator)
         self.optimiser.zero_grad(set_to_none=True)
         loss.value.backward()
-        model = self.objective.model
-        norms = [gradient_norm(part, loss.value) for part in (model.posterior, model.decoder, model.prior)]
-        total = torch.stack(norms).norm()
+        self.processes.average(self.objective.parameters())
+        parts = (self.objective.model.posterior, self.objective.model.decoder, self.objective)
+        encoder, decoder, total = (gradient_norm(part, loss.value) for part in parts)
         if not torch.isfinite(loss.value + total):
             raise NonFiniteLossError(
                 f"step {step}: the loss is {loss.value.item()}, its gradient's norm {total.item()}"
             )
+        for parameter in still:
+            parameter.grad = None
         if self.clip_norm is not None:
             scale = (self.clip_norm / (total + 1e-6)).clamp(max=1.0)
             torch._foreach_mul_([p.grad for p in self.objective.parameters() if p.grad is not None], scale)
         self.optimiser.step()
-        return Step(loss, batch, norms[0], norms[1])
+        return Step(loss, batch, encoder, decoder)
 
 
-def gradient_norm(module: torch.nn.Module, like: Tensor) -> Tensor:
+class Aggressive(Joint):
+    """An encoder that is trained until it no longer gains, before each step of the decoder.
+
+    As long as the rule is aggressive, a step first moves the encoder alone over fresh batches, at most
+    `batches` of them, until its loss per word over the last `window` is no better than over the `window`
+    before; then it moves all but the encoder once, on one more batch. The rule becomes joint for good
+    when the mutual information on valid falls from one validation to the next. Per He et al. 2019,
+    `batches` is 100 and `window` 15; there the batches of the inner loop are drawn at random, here they
+    are the stream's next ones.
+    """
+
+    def __init__(
+        self,
+        objective: Objective,
+        optimiser: Callable[[], Optimizer],
+        *,
+        clip_norm: Positive | None = 5.0,
+        batches: Count = 100,
+        window: Count = 15,
+    ) -> None:
+        super().__init__(objective, optimiser, clip_norm=clip_norm)
+        self.batches, self.window = batches, window
+        self.encoder = list(objective.model.posterior.parameters())
+        inside = set(map(id, self.encoder))
+        self.others = [p for p in objective.parameters() if id(p) not in inside]
+        self.aggressive = True
+        self.information = -math.inf
+
+    def __call__(self, stream: Iterator[Batch], step: int, generator: Generator) -> Step:
+        if not self.aggressive:
+            return super().__call__(stream, step, generator)
+        moves = self._train_encoder(stream, step, generator)
+        done = self._move(next(stream), step, generator, still=self.encoder)
+        return replace(done, encoder_updates=moves)
+
+    def _train_encoder(self, stream: Iterator[Batch], step: int, generator: Generator) -> int:
+        """Move the encoder until it no longer gains; how many moves that took."""
+        before, nats, words = math.inf, 0.0, 0
+        for move in range(1, self.batches + 1):
+            done = self._move(next(stream), step, generator, still=self.others)
+            nats += done.loss.value.item() * done.batch.sentences
+            words += done.batch.tokens
+            if move % self.window == 0:
+                if nats / words >= before:
+                    return move
+                before, nats, words = nats / words, 0.0, 0
+        return self.batches
+
+    def observe(self, valid: Mapping[str, Any]) -> None:
+        information = valid["mutual_information"]
+        self.aggressive = self.aggressive and information >= self.information
+        self.information = information
+
+    def state_dict(self) -> dict[str, Any]:
+        own = {"aggressive": self.aggressive, "information": self.information}
+        return {**super().state_dict(), **own}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        self.aggressive, self.information = state["aggressive"], state["information"]
+
+
+def gradient_norm(module: nn.Module, like: Tensor) -> Tensor:
     """The Euclidean norm of all gradients of a module, 0 where it has none; a scalar like `like`."""
     gradients = [p.grad for p in module.parameters() if p.grad is not None and p.numel()]
     return torch.stack(torch._foreach_norm(gradients)).norm() if gradients else like.new_zeros(())
 
 
-UPDATES = {"joint": Joint}
+UPDATES = {"joint": Joint, "aggressive": Aggressive}

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from textvae.data.tokenizers.base import SPECIALS, UNK, UNK_WORD, Tokenizer, spoken
 from textvae.errors import DataError
 
-__all__ = ["WordTokenizer"]
+__all__ = ["WordTokenizer", "count_words"]
 
 
 class WordTokenizer(Tokenizer):
@@ -36,9 +36,14 @@ class WordTokenizer(Tokenizer):
         cls, sentences: Iterable[str], min_count: int = 1, vocabulary_size: int | None = None
     ) -> "WordTokenizer":
         """Words seen at least `min_count` times; `vocabulary_size` counts predicted types, so <unk> and EOS too."""
-        counts = Counter(word for sentence in sentences for word in sentence.split())
-        del counts[UNK_WORD]
-        ranked = sorted(counts, key=lambda word: (-counts[word], word))
+        return cls.of_counts(count_words(sentences), min_count, vocabulary_size)
+
+    @classmethod
+    def of_counts(
+        cls, counts: "Counter[str]", min_count: int = 1, vocabulary_size: int | None = None
+    ) -> "WordTokenizer":
+        """The same from how often each word was seen."""
+        ranked = sorted(counts.keys() - {UNK_WORD}, key=lambda word: (-counts[word], word))
         kept = [word for word in ranked if counts[word] >= min_count]
         return cls(kept if vocabulary_size is None else kept[: max(0, vocabulary_size - 2)])
 
@@ -64,3 +69,8 @@ class WordTokenizer(Tokenizer):
     @classmethod
     def from_content(cls, content: bytes) -> "WordTokenizer":
         return cls(content.decode().split("\n")[:-1])
+
+
+def count_words(sentences: Iterable[str]) -> "Counter[str]":
+    """How often each word is seen."""
+    return Counter(word for sentence in sentences for word in sentence.split())

@@ -1,9 +1,11 @@
 """Free bits: a rate below λ costs nothing to keep.
 
-Four meanings stand in the literature; each is named here by its unit, and by what is averaged first:
+Six meanings stand in the literature; each is named here by its unit, and by what is averaged first:
 
     per dimension, over the batch       Σ_d max(λ, mean_B KL_d)          Kingma et al. 2016
     per dimension, over the sentence    mean_B Σ_d max(λ, KL_d)          Li et al. 2019 (`fb 2`, as a mask)
+    per group, over the batch           Σ_g max(λ, mean_B KL_g)          Kingma et al. 2016
+    per group, over the sentence        mean_B Σ_g max(λ, KL_g)
     total, over the batch               max(λ, mean_B KL)                Li et al. 2019 (`fb 3`, as a mask)
     total, over the sentence            mean_B max(λ, KL)                Li et al. 2019 (`fb 1`, as a mask)
 
@@ -20,19 +22,36 @@ from typing import Literal
 
 from torch import Tensor
 
-from textvae.fields import NonNegative
+from textvae.fields import Count, NonNegative
 from textvae.models.terms import Pass
 from textvae.objectives.penalties.penalty import Penalty
 
-__all__ = ["FreeBitsPerDimension", "FreeBitsTotal"]
+__all__ = ["FreeBitsPerDimension", "FreeBitsPerGroup", "FreeBitsTotal"]
 
 Form = Literal["max", "mask"]
 Over = Literal["batch", "sentence"]
 
 
-def free(rate: Tensor, nats: float, form: Form) -> Tensor:
-    """max(λ, rate), or its masked form, elementwise."""
-    return rate.clamp_min(nats) if form == "max" else rate * (rate > nats)
+def free(rates: Tensor, nats: float, over: Over, form: Form) -> Tensor:
+    """λ nats free in each column of rates (B, groups), averaged over the batch before or after."""
+    if over == "batch":
+        rates = rates.mean(0, keepdim=True)
+    floored = rates.clamp_min(nats) if form == "max" else rates * (rates > nats)
+    return floored.sum(-1).mean()
+
+
+def factorised(done: Pass) -> Tensor:
+    """The rate of every dimension, (B, D).
+
+    Raises
+    ------
+    ValueError
+        If posterior or prior do not factorise over dimensions.
+    """
+    rates = done.terms.rate_per_dimension
+    if rates is None:
+        raise ValueError("free bits per dimension or group need a posterior and a prior that factorise")
+    return rates
 
 
 class FreeBitsPerDimension(Penalty):
@@ -47,13 +66,31 @@ class FreeBitsPerDimension(Penalty):
     def __init__(self, *, nats_per_dimension: NonNegative, over: Over = "batch", form: Form = "max") -> None:
         self.nats, self.over, self.form = nats_per_dimension, over, form
 
-    def __call__(self, done: Pass) -> Tensor:
-        rate = done.terms.rate_per_dimension
-        if rate is None:
-            raise ValueError("free bits per dimension need a posterior and a prior that factorise")
-        if self.over == "batch":
-            return free(rate.mean(0), self.nats, self.form).sum()
-        return free(rate, self.nats, self.form).sum(-1).mean()
+    def __call__(self, done: Pass, step: int) -> Tensor:
+        return free(factorised(done), self.nats, self.over, self.form)
+
+
+class FreeBitsPerGroup(Penalty):
+    """λ nats free in each of `groups` groups of consecutive dimensions, all of one size.
+
+    Raises
+    ------
+    ValueError
+        At the first pass, if posterior or prior do not factorise over dimensions, or D is no multiple
+        of the number of groups.
+    """
+
+    def __init__(
+        self, *, nats_per_group: NonNegative, groups: Count, over: Over = "batch", form: Form = "max"
+    ) -> None:
+        self.nats, self.groups, self.over, self.form = nats_per_group, groups, over, form
+
+    def __call__(self, done: Pass, step: int) -> Tensor:
+        rates = factorised(done)
+        size, left = divmod(rates.shape[1], self.groups)
+        if left:
+            raise ValueError(f"{rates.shape[1]} dimensions cannot be cut into {self.groups} equal groups")
+        return free(rates.unflatten(1, (self.groups, size)).sum(-1), self.nats, self.over, self.form)
 
 
 class FreeBitsTotal(Penalty):
@@ -62,7 +99,5 @@ class FreeBitsTotal(Penalty):
     def __init__(self, *, nats_total: NonNegative, over: Over = "batch", form: Form = "max") -> None:
         self.nats, self.over, self.form = nats_total, over, form
 
-    def __call__(self, done: Pass) -> Tensor:
-        if self.over == "batch":
-            return free(done.terms.rate.mean(), self.nats, self.form)
-        return free(done.terms.rate, self.nats, self.form).mean()
+    def __call__(self, done: Pass, step: int) -> Tensor:
+        return free(done.terms.rate[:, None], self.nats, self.over, self.form)

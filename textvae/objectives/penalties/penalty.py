@@ -12,20 +12,28 @@ __all__ = ["NoPenalty", "Penalty", "Rate"]
 class Penalty(ABC):
     """A scalar for one pass, averaged over the batch; the weight multiplies it."""
 
+    is_rate: bool = False
+    """Whether the penalty is the rate itself, so that the loss at weight 1 is a bound."""
+
+    settles_at: int = 0
+    """The step from which it no longer changes by plan."""
+
     @abstractmethod
-    def __call__(self, done: Pass) -> Tensor:
-        """The penalty, a scalar."""
+    def __call__(self, done: Pass, step: int) -> Tensor:
+        """The penalty at this step, a scalar."""
 
 
 class Rate(Penalty):
     """mean_B rate: with weight 1, the loss is −ELBO."""
 
-    def __call__(self, done: Pass) -> Tensor:
+    is_rate = True
+
+    def __call__(self, done: Pass, step: int) -> Tensor:
         return done.terms.rate.mean()
 
 
 class NoPenalty(Penalty):
     """0, whatever the rate: with a Dirac posterior, the deterministic autoencoder. Never reads the rate."""
 
-    def __call__(self, done: Pass) -> Tensor:
+    def __call__(self, done: Pass, step: int) -> Tensor:
         return done.terms.distortion.new_zeros(())

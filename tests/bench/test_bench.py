@@ -1,0 +1,141 @@
+"""What the bench counts, and that its ratios are those of what it measured."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from command_line import refused, worked
+from torch import nn
+
+from textvae.bench import bench as room
+from textvae.bench.bench import compare
+from textvae.bench.cell import REFERENCE, Cell, Workload, grid, penn_lengths
+from textvae.bench.contenders import STEP, middling
+from textvae.bench.machine import describe
+from textvae.bench.memory import NOTHING, peak
+from textvae.bench.trace import write_trace
+from textvae.errors import TextvaeError
+from textvae.tasks.bench import table_rows
+
+SMALL = Cell(embedding_dim=8, hidden_dim=8, latent_dim=4, vocabulary=60, batch_size=4)
+
+
+def test_products_are_the_matrices_that_every_token_meets() -> None:
+    model = Workload(SMALL).model
+    lstms = {name: m for name, m in model.named_modules() if isinstance(m, nn.LSTM)}
+    counted = {name: sum(p.numel() for p in m.parameters() if p.dim() > 1) for name, m in lstms.items()}
+    assert SMALL.products == {
+        "encoder": counted["posterior.encoder.forwards.0"],
+        "recurrence": counted["decoder.lstm"],
+        "output": model.decoder.output.weight.numel(),
+    }
+    assert 6 * sum(REFERENCE.products.values()) == 21_848_064
+
+
+def test_sentences_are_as_long_as_penn_treebanks() -> None:
+    lengths = penn_lengths(100_000)
+    assert lengths.mean() == pytest.approx(22.1, rel=0.01)
+    assert lengths.std() == pytest.approx(10.1, rel=0.02)
+    chosen = middling(60)
+    assert np.ptp(chosen.lengths) <= 1
+    assert abs(chosen.lengths.mean() - np.median(lengths)) <= 1
+
+
+def test_the_full_bench_has_every_cell_once() -> None:
+    cells = list(grid("cpu"))
+    assert len(set(cells)) == len(cells) == 2 * 3 * 2
+    assert REFERENCE in cells
+    assert {cell.precision for cell in grid("cuda")} == {"float32", "tf32", "bf16"}
+
+
+def test_ratios_are_of_best_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "peak", lambda cell, work, threads: 7)
+    seen = {}
+    measured = room.interleaved
+
+    def watched(*arguments: object) -> dict[str, list[float]]:
+        seen.update(measured(*arguments))  # type: ignore[arg-type]
+        return seen
+
+    monkeypatch.setattr(room, "interleaved", watched)
+    found = compare(SMALL, 2, 0.0)
+    top = {name: max(rates) for name, rates in seen.items()}
+    training, evaluation = found["training"], found["evaluation"]
+    flops = 6 * sum(SMALL.products.values())
+    assert training["fraction_of_ceiling"] == pytest.approx(top["training"] * flops / top["ceiling"])
+    assert training["ratio_to_reference"] == pytest.approx(top["training"] / top["packed"])
+    assert sum(training["share_of_time"].values()) == pytest.approx(1)
+    assert training["share_of_time"].keys() == {*STEP, "rest"}
+    assert evaluation["cost_of_a_sample"] == pytest.approx(top["decoder"] / evaluation["tokens_per_second"])
+    assert {found[part]["memory_peak_bytes"] for part in ("training", "evaluation", "data", "optimiser")} == {7}
+    assert all(isinstance(row, tuple) for row in table_rows(json.loads(json.dumps(found))))
+
+
+def test_a_vocabulary_too_large_for_all_logits_has_no_reference(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "peak", lambda cell, work, threads: 7)
+    monkeypatch.setattr(room, "LARGEST_PLAIN", 50)
+    found = compare(SMALL, 1, 0.0)
+    assert found["reference"] == {}
+    assert found["training"]["ratio_to_reference"] is None
+    assert len(list(table_rows(found))) > 10
+
+
+def test_work_leaves_the_weights_of_others_alone() -> None:
+    load = Workload(SMALL)
+    before = [parameter.detach().clone() for parameter in load.model.parameters()]
+    for make in STEP.values():
+        make(load)()
+    for old, parameter in zip(before, load.model.parameters(), strict=True):
+        assert torch.equal(old, parameter)
+
+
+def test_the_machine_is_described_without_its_name() -> None:
+    import platform
+
+    described = describe()
+    assert {"processor", "cores", "threads", "torch"} <= described.keys()
+    assert platform.node() not in json.dumps(described)
+
+
+def test_a_trace_names_steps_and_operations(tmp_path: Path) -> None:
+    write_trace(tmp_path / "step.json", SMALL)
+    names = {event.get("name") for event in json.loads((tmp_path / "step.json").read_text())["traceEvents"]}
+    assert {"training step 0", "training step 4", "importance-weighted evaluation", "aten::mm"} <= names
+
+
+def test_a_trace_needs_a_folder() -> None:
+    with pytest.raises(TextvaeError, match="there is no folder"):
+        write_trace(Path("nowhere/at/all/step.json"), SMALL)
+
+
+@pytest.mark.slow
+def test_memory_is_the_works_own() -> None:
+    ballast = np.ones(2**27)  # 1 GiB here is not counted there
+    base, training = (peak(SMALL, work, 1) for work in (NOTHING, "training"))
+    assert 2**26 < base <= training < 2**30
+    large = peak(Cell(64, 8, 4, 400_000, 4), "training", 1)
+    # Two embeddings of 400,000 × 64 and a softmax of × 8, with their gradients.
+    assert large - training > 2 * 400_000 * (64 + 64 + 8) * 4
+    assert ballast.all()
+
+
+@pytest.mark.slow
+def test_two_hundred_thousand_types_train_in_four_gigabytes() -> None:
+    assert peak(Cell(vocabulary=200_000), "training", 1) < 4 * 10**9
+
+
+@pytest.mark.slow
+def test_the_command_prints_json() -> None:
+    found = json.loads(worked("bench", "--rounds", 1, "--seconds", 0.01, "--threads", 1, "--json").out)
+    assert found["cell"]["vocabulary"] == 10_000
+    assert found["machine"]["threads"] == 1
+    flops = 6 * (4 * 256 * (256 + 256) + 4 * 256 * (256 + 32 + 256) + 256 * 10_000)
+    assert found["training"]["flops_per_token"] == flops
+    rate = found["training"]["tokens_per_second"] * flops / (found["ceiling_gflops"] * 1e9)
+    assert found["training"]["fraction_of_ceiling"] == pytest.approx(rate)
+
+
+def test_seconds_must_be_positive() -> None:
+    assert "seconds" in refused("bench", "--seconds", 0, code=2)

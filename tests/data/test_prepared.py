@@ -1,0 +1,178 @@
+"""Prepared corpora: the same tokens as in memory, made once, in pieces that outlive a kill."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from textvae.data import prepared, store
+from textvae.data.batches import BatchStream, encode
+from textvae.data.corpora import Corpus, open_corpus
+from textvae.data.prepared import prepared_sequences, prepared_tokenizer
+from textvae.data.tokenizers import KINDS, train_tokenizer
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("TEXTVAE_CACHE", str(folder))
+    monkeypatch.setattr(store, "LARGE", 1)
+    monkeypatch.setattr(prepared, "SHARD", 2000)
+    return folder
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    random = np.random.default_rng(0)
+    words = np.array([f"w{int(x)}" for x in 3 / (random.random(4000) + 0.003)])
+    lengths = random.integers(1, 12, size=600)
+    rows = [" ".join(random.choice(words, size=n)) for n in lengths]
+    path = tmp_path / "corpus.txt"
+    path.write_text("\n".join(rows))
+    return path
+
+
+def memory(corpus: Corpus) -> list[str]:
+    return list(corpus["train"])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_same_tokenizer_and_tokens_as_in_memory(file: Path, kind: str) -> None:
+    corpus = open_corpus(str(file))
+    size = None if kind == "char" else 90
+    plain = train_tokenizer(kind, memory(corpus), vocabulary_size=size)
+    expected = encode(memory(corpus), plain, 6)
+    assert expected.cut
+    for _ in range(2):  # made, then kept
+        tokenizer = prepared_tokenizer(corpus, kind, vocabulary_size=size)
+        assert tokenizer.content() == plain.content()
+        found = prepared_sequences(corpus, "train", tokenizer, 6)
+        assert np.array_equal(found.ids, expected.ids)
+        assert np.array_equal(found.offsets, expected.offsets)
+        assert (found.ids.dtype, found.cut) == (expected.ids.dtype, expected.cut)
+        assert isinstance(found.ids.base, np.memmap)
+
+
+def test_batches_are_the_same_from_disk(file: Path) -> None:
+    corpus = open_corpus(str(file))
+    tokenizer = prepared_tokenizer(corpus, "word")
+    on_disk = BatchStream(prepared_sequences(corpus, "train", tokenizer, None), 16, seed=3)
+    in_memory = BatchStream(encode(memory(corpus), tokenizer), 16, seed=3)
+    for _ in range(2 * in_memory.batches_per_epoch):
+        assert torch.equal(next(on_disk).targets, next(in_memory).targets)
+
+
+def test_nothing_is_made_twice(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    corpus = open_corpus(str(file))
+    tokenizer = prepared_tokenizer(corpus, "word")
+    first = prepared_sequences(corpus, "train", tokenizer, None)
+    monkeypatch.setattr(prepared, "in_processes", None)
+    corpus = open_corpus(str(file))
+    assert prepared_tokenizer(corpus, "word").content() == tokenizer.content()
+    assert np.array_equal(prepared_sequences(corpus, "train", tokenizer, None).ids, first.ids)
+    for other in (4, 5):
+        with pytest.raises(TypeError):
+            prepared_sequences(corpus, "train", tokenizer, other)
+    with pytest.raises(TypeError):
+        prepared_sequences(corpus, "valid", tokenizer, None)
+    with pytest.raises(TypeError):
+        prepared_tokenizer(corpus, "word", min_count=2)
+
+
+def test_a_touched_or_moved_file_keeps_its_tokens(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    corpus = open_corpus(str(file))
+    tokenizer = prepared_tokenizer(corpus, "word")
+    prepared_sequences(corpus, "train", tokenizer, None)
+    moved = file.rename(file.with_name("moved.txt"))
+    moved.touch()
+    again = open_corpus(str(moved))
+    monkeypatch.setattr(prepared, "in_processes", None)
+    assert len(prepared_sequences(again, "train", tokenizer, None)) == len(corpus["train"])
+
+
+def test_progress_adds_up(file: Path) -> None:
+    corpus = open_corpus(str(file))
+    ticks: list[int] = []
+    tokenizer = prepared_tokenizer(corpus, "word", tick=ticks.append)
+    assert sum(ticks) == len(corpus["train"])
+    ticks.clear()
+    prepared_sequences(corpus, "train", tokenizer, None, ticks.append)
+    assert sum(ticks) == len(corpus["train"])
+    assert len(ticks) > 3
+
+
+KILLED = """
+import sys, time
+from textvae.data import prepared, store
+from textvae.data.corpora import open_corpus
+
+store.LARGE, prepared.SHARD = 1, 2000
+corpus = open_corpus(sys.argv[1])
+tokenizer = prepared.prepared_tokenizer(corpus, "word")
+write = prepared.write_arrays
+
+def slowly(folder, arrays):
+    time.sleep(0.1)
+    write(folder, arrays)
+
+prepared.write_arrays = slowly
+prepared.prepared_sequences(corpus, "train", tokenizer, None, lambda n: print(n, flush=True))
+"""
+
+
+@pytest.mark.slow
+def test_finished_shards_outlive_a_kill(file: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    environment = {**os.environ, "TEXTVAE_CACHE": str(cache)}
+    with subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(file)], stdout=subprocess.PIPE, env=environment
+    ) as running:
+        assert running.stdout is not None
+        for _ in range(3):
+            running.stdout.readline()
+        running.send_signal(signal.SIGKILL)
+    time.sleep(0.5)  # the processes it forked end after their shard
+    done = {path.name for path in cache.glob("tokens/*.partial/shard-*") if "." not in path.name}
+    assert len(done) >= 2
+    corpus = open_corpus(str(file))
+    tokenizer = prepared_tokenizer(corpus, "word")
+    made: list[str] = []
+    spread = prepared.in_processes
+
+    def watched(work, jobs):  # type: ignore[no-untyped-def]
+        made.extend(shard.name for shard, _ in jobs)
+        return spread(work, jobs)
+
+    monkeypatch.setattr(prepared, "in_processes", watched)
+    found = prepared_sequences(corpus, "train", tokenizer, None)
+    assert made
+    assert not done & set(made)
+    assert np.array_equal(found.ids, encode(memory(corpus), tokenizer).ids)
+    (entry,) = (path for path in cache.glob("tokens/*"))
+    assert {path.name for path in entry.iterdir()} == {"ids.npy", "offsets.npy", "cut.npy"}
+
+
+def test_small_corpora_touch_no_cache(file: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "LARGE", 1 << 20)
+    corpus = open_corpus(str(file))
+    tokenizer = prepared_tokenizer(corpus, "word")
+    found = prepared_sequences(corpus, "train", tokenizer, None)
+    assert np.array_equal(found.ids, encode(memory(corpus), tokenizer).ids)
+    assert list(cache.iterdir()) == []
+
+
+def test_without_a_cache_the_same_comes_from_memory(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("TEXTVAE_CACHE", str(tmp_path / "file"))
+    corpus = open_corpus(str(file))
+    tokenizer = prepared_tokenizer(corpus, "word")
+    found = prepared_sequences(corpus, "train", tokenizer, 5)
+    assert np.array_equal(found.ids, encode(memory(corpus), tokenizer, 5).ids)
+    assert any("TEXTVAE_CACHE" in remark for remark in corpus.remarks)

@@ -1,0 +1,97 @@
+"""The verdict in words, from numbers whose meaning is known."""
+
+import pytest
+
+from textvae.config import recipe_files
+from textvae.evaluation.diagnosis import REMEDIES, diagnose
+from textvae.evaluation.diagnostics import verdict
+
+LAGGING = {"inference_lags": True, "amortisation_gap": 2.0, "amortisation_gap_se": 0.1}
+STUCK = {"inference_lags": False, "amortisation_gap": 0.01, "amortisation_gap_se": 0.05}
+
+
+def numbers(gain: float, **more):
+    return {"verdict": verdict(gain, 0.01), "latent_dim": 16, "active_units": 0, "rate": 0.01} | more
+
+
+def said(found) -> str:
+    return " ".join([found.headline, *found.findings])
+
+
+@pytest.mark.parametrize(("evidence", "cause"), [(LAGGING, "inference"), (STUCK, "model"), ({}, "unknown")])
+def test_who_is_to_blame_for_a_collapse(evidence, cause):
+    found = diagnose(numbers(0.0, **evidence))
+    assert found.state == "collapsed"
+    assert found.cause == cause
+    assert found.headline.startswith("Collapsed: ")
+    assert "to blame" in said(found)
+    assert (f"The {cause} is to blame" in said(found)) == (cause != "unknown")
+    assert set(found.advice) == set(REMEDIES.get(cause, ()))
+
+
+def test_a_refined_q_that_says_more_is_the_inferences_fault():
+    gap = {"inference_lags": False, "amortisation_gap": 1.0, "amortisation_gap_se": 0.1, "amortised_rate": 0.0}
+    more = diagnose(numbers(0.0, **gap, refined_rate=2.0, refined_rate_se=0.1))
+    less = diagnose(numbers(0.0, **gap, refined_rate=0.0, refined_rate_se=0.0))
+    assert (more.cause, less.cause) == ("inference", "model")
+
+
+def test_a_rate_that_buys_nothing_is_named():
+    found = diagnose(numbers(0.05, **STUCK) | {"rate": 4.0, "active_units": 16})
+    assert "buys nothing" in said(found)
+    assert set(REMEDIES["unused_rate"]) <= set(found.advice)
+    assert "buys nothing" not in said(diagnose(numbers(20.0) | {"rate": 4.0}))
+
+
+def test_alive_models_are_blamed_for_nothing_but_told_their_gaps():
+    gap = {"posterior_gap": 1.5, "posterior_gap_se": 0.1, "amortisation_gap": 1.0, "amortisation_gap_se": 0.1}
+    found = diagnose(numbers(20.0, **gap, family_gap=0.5))
+    assert (found.state, found.cause) == ("alive", None)
+    assert "1.50 nats below log p(x): 1.00 because" in said(found)
+    assert set(found.advice) == set(REMEDIES["gap"])
+    elsewhere = diagnose(numbers(20.0, marginal_kl=3.0, marginal_kl_se=0.1))
+    assert set(elsewhere.advice) == set(REMEDIES["elsewhere"])
+    assert diagnose(numbers(20.0)).advice == ()
+
+
+def test_a_rate_held_above_what_the_elbo_pays_is_no_lag():
+    encoders = {
+        "lag_steps": 100, "fresh_encoder_gain": -3.0, "fresh_encoder_gain_se": 0.1,
+        "continued_encoder_gain": 0.4, "continued_encoder_gain_se": 0.02, "continued_encoder_rate_gain": -1.0,
+        "posterior_gap": 1.5, "posterior_gap_se": 0.1, "amortisation_gap": 1.0, "family_gap": 0.5,
+    }  # fmt: skip
+    found = diagnose(numbers(20.0, **encoders))
+    assert "held the rate" in said(found)
+    assert found.advice == ()
+    assert "held the rate" not in said(diagnose(numbers(20.0, **encoders) | {"continued_encoder_rate_gain": 1.0}))
+
+
+def test_saturated_information_is_a_bound():
+    told = {"mutual_information": 6.0, "mutual_information_cap": 7.6, "marginal_kl": 0.5}
+    assert "at least 6.00 nats (saturated" in said(
+        diagnose(numbers(20.0, **told, mutual_information_saturated=True))
+    )
+    assert "tells 6.00 nats" in said(diagnose(numbers(20.0, **told, mutual_information_saturated=False)))
+
+
+@pytest.mark.parametrize(("net", "worth"), [(1.0, "z pays"), (0.1, "z does not pay"), (-2.0, "z does not pay")])
+def test_z_pays_for_itself_or_not(net, worth):
+    gain = {"lm_gain": 5.0, "lm_gain_net_of_rate": net, "lm_gain_net_of_rate_se": 0.1}
+    assert worth in said(diagnose(numbers(20.0, **gain)))
+
+
+def test_models_without_z_or_without_a_rate_are_told_so():
+    found = diagnose({"verdict": "language model: there is no z to listen to", "rate": 0.0, "latent_dim": 0})
+    assert (found.state, found.findings, found.advice) == ("language model", (), ())
+    assert "no rate" in said(diagnose(numbers(20.0) | {"rate": None}))
+    assert diagnose({}).headline.startswith("Undefined")
+
+
+def test_every_recipe_it_may_advise_exists():
+    names = {name for topic in REMEDIES.values() for name, _ in topic}
+    assert names <= {path.stem for path in recipe_files("remedies")}
+
+
+def test_only_recipes_that_exist_are_advised():
+    found = diagnose(numbers(0.0, **STUCK), known={"cyclical"}.__contains__)
+    assert [name for name, _ in found.advice] == ["cyclical"]

@@ -1,0 +1,93 @@
+"""`textvae diagnose`: a page in plain words, pictures beside it, the same in TensorBoard."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from command_line import refused, worked
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from textvae.plots.figure import pixels
+from textvae.tasks import diagnose
+
+SMALL = diagnose.BRIEF.__class__(
+    gap_sentences=6, refining_steps=30, mean_samples=200, temperatures=0, lag_steps=3, lag_sentences=10
+)
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch):
+    monkeypatch.setattr(diagnose, "BRIEF", SMALL)
+
+
+def diagnosed(run: Path, *options: object) -> str:
+    """The page; printed and kept alike."""
+    page = worked("diagnose", run, *options).out
+    assert (run / "diagnosis" / "diagnosis.md").read_text() == page
+    return page
+
+
+def test_an_alive_model_with_a_language_model_beside_it(own_vae_run, lm_run):
+    page = diagnosed(own_vae_run, "--lm", lm_run)
+    assert "**Alive: " in page or "**Partly collapsed: " in page
+    assert "dimensions of z are active" in page
+    assert "Against that language model" in page
+    kept = json.loads((own_vae_run / "diagnosis" / "diagnosis.json").read_text())
+    assert kept["listening"] > 0.1
+    assert kept["split"] == "valid"
+    pictures = {path.stem for path in (own_vae_run / "diagnosis").glob("*.png")}
+    assert pictures >= {"listening", "dimensions", "posterior", "bounds", "density", "positions", "training"}
+    assert all(f"[{name}.png]({name}.png)" in page for name in pictures)
+
+
+def test_the_pictures_and_the_page_are_in_tensorboard(own_vae_run):
+    diagnosed(own_vae_run)
+    board = EventAccumulator(str(own_vae_run / "tensorboard"), size_guidance={"images": 0, "tensors": 0}).Reload()
+    shown = {tag for tag in board.Tags()["images"] if tag.startswith("diagnosis/")}
+    assert shown == {f"diagnosis/{path.stem}" for path in (own_vae_run / "diagnosis").glob("*.png")}
+    assert "diagnosis/text_summary" in board.Tags()["tensors"]
+    last = json.loads((own_vae_run / "metrics.jsonl").read_text().splitlines()[-1])["step"]
+    assert board.Images("diagnosis/listening")[0].step == last
+
+
+def test_a_full_evaluations_parts_are_taken_and_nothing_is_measured_twice(own_vae_run, monkeypatch):
+    diagnosed(own_vae_run)
+    files = {path: path.stat().st_mtime_ns for path in (own_vae_run / "evaluation" / "valid").iterdir()}
+    assert {path.stem for path in files} == {"dimensions", "listening", "posterior", "lag"}
+    page = diagnosed(own_vae_run)
+    assert files == {path: path.stat().st_mtime_ns for path in files}
+    monkeypatch.setattr(diagnose, "FULL", SMALL)
+    monkeypatch.setattr(diagnose, "measured", lambda *given: pytest.fail("measured again"))
+    assert diagnosed(own_vae_run) == page
+
+
+def test_a_language_model_and_an_autoencoder(lm_run, ae_run, tmp_path):
+    lm = shutil.copytree(lm_run, tmp_path / "lm")
+    assert "It is a language model" in diagnosed(lm)
+    assert [path.name for path in (lm / "diagnosis").glob("*.png")] == ["training.png"]
+    ae = shutil.copytree(ae_run, tmp_path / "ae")
+    page = diagnosed(ae)
+    assert "It has no rate" in page
+    assert (ae / "diagnosis" / "listening.png").exists()
+    assert not (ae / "diagnosis" / "posterior.png").exists()
+
+
+def test_without_matplotlib_one_sentence_says_how_to_get_it(own_vae_run, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert "pip install 'textvae[plots]'" in refused("diagnose", own_vae_run, code=2)
+
+
+def test_bad_usage_is_refused(vae_run, tmp_path):
+    assert "no such run directory" in refused("diagnose", tmp_path / "none", code=1)
+    assert "is no language model" in refused("diagnose", vae_run, "--lm", vae_run, code=2)
+
+
+def test_pixels_are_what_the_file_shows(own_vae_run):
+    diagnosed(own_vae_run)
+    content = (own_vae_run / "diagnosis" / "listening.png").read_bytes()
+    shown = pixels(content)
+    assert shown.ndim == 3
+    assert shown.shape[2] == 3
+    assert 0.1 < float((shown < 0.95).any(2).mean()) < 0.9

@@ -1,0 +1,205 @@
+"""`textvae evaluate --all`: every part, kept as it is done, skipped when it was, on every kind of run."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from command_line import TINY, refused, worked
+
+from textvae.runs import Run
+from textvae.tasks import everything
+from textvae.tasks.everything import evaluate_all
+from textvae.tasks.parts import PARTS, Sizes
+from textvae.tasks.parts.kept import headlines, keep, kept
+
+SMALL = Sizes(
+    prior_sentences=8, prior_samples=40, gap_sentences=6, refining_steps=5, mean_samples=30, temperatures=4,
+    simulated_sentences=6, lag_steps=3, lag_sentences=10, text_samples=12, reconstructions=6,
+    interpolations=3, lm_steps=3,
+)  # fmt: skip
+
+PROMISED = {
+    "prior_nll", "prior_nll_se", "ais_lower", "ais_lower_se", "ais_upper", "ais_upper_se", "posterior_gap",
+    "posterior_gap_se", "amortisation_gap", "amortisation_gap_se", "family_gap", "family_gap_se", "refined_elbo",
+    "refined_elbo_se", "marginal_kl", "marginal_kl_se", "ais_nll", "refined_iwae_nll", "distortion_prior_z",
+    "distortion_shuffled_z", "word_accuracy_gap", "gradient_norm", "lm_gain_net_of_rate", "fresh_encoder_gain",
+    "samples_distinct_2", "samples_self_bleu", "samples_novelty", "forward_perplexity", "reverse_perplexity",
+    "reconstructions_bleu", "mmd",
+    # The settings of the estimators beside them.
+    "prior_nll_samples", "prior_nll_sentences", "gap_sentences", "refining_passes", "ais_temperatures",
+    "ais_chains", "refined_iwae_samples", "marginal_kl_reference", "lag_steps", "lm_steps", "mmd_samples",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def whole(vae_run, lm_run, tmp_path_factory):
+    """A copy of the VAE's run, evaluated whole, and what came back."""
+    import shutil
+
+    run = Run(shutil.copytree(vae_run, tmp_path_factory.mktemp("whole") / "vae"))
+    return run, evaluate_all(run, samples=4, lm=lm_run, sizes=SMALL)
+
+
+def test_every_number_stands_in_evaluation_json_with_its_settings(whole):
+    run, values = whole
+    assert set(values) >= PROMISED, PROMISED - set(values)
+    assert run.evaluation["valid"] == values
+    assert values["iwae_samples_asked"] == 4
+    assert values["ais_lower"] <= values["ais_upper"] + 3 * values["ais_gap_se"]
+    assert values["posterior_gap"] == pytest.approx(values["amortisation_gap"] + values["family_gap"])
+    assert values["refined_elbo"] - values["amortised_elbo"] == pytest.approx(values["amortisation_gap"])
+    assert values["distortion_own_z"] == pytest.approx(values["distortion"])
+    net = values["lm_gain"] - values["rate"]
+    assert values["lm_gain_net_of_rate"] == pytest.approx(net)
+
+
+def test_each_part_has_a_file_with_curves_and_settings(whole):
+    run, _ = whole
+    files = {path.stem: json.loads(path.read_text()) for path in (run.path / "evaluation" / "valid").glob("*.json")}
+    assert set(files) == {part.name for part in PARTS}
+    for content in files.values():
+        assert content["settings"]["weights_sha256"] == run.weights_sha256
+    assert len(files["positions"]["values"]["lm_gain_by_position"]) > 2
+    assert len(files["dimensions"]["values"]["mean_variances"]) == 4
+    labels = [row["factor"] for row in files["knowledge"]["values"]["probes"]]
+    assert labels == ["length", "first word", "words"]
+    assert files["prior"]["settings"] == {
+        "weights_sha256": run.weights_sha256, "seed": 0, "prior_sentences": 8, "prior_samples": 40,
+    }  # fmt: skip
+
+
+def test_a_second_call_measures_nothing_and_changes_nothing(whole, lm_run, monkeypatch, capsys):
+    run, values = whole
+    monkeypatch.setattr(everything, "measured", lambda *given: pytest.fail("measured again"))
+    assert evaluate_all(run, samples=4, lm=lm_run, sizes=SMALL) == values
+    assert f"0 of {len(PARTS)} parts are to be measured" in capsys.readouterr().err
+
+
+def test_a_plain_evaluation_keeps_the_parts_numbers(whole):
+    run, values = whole
+    worked("evaluate", run.path, "--samples", 3)
+    again = run.evaluation["valid"]
+    assert again["iwae_samples"] == 3
+    assert {name: again[name] for name in PROMISED} == {name: values[name] for name in PROMISED}
+    table = worked("show", run.path).out
+    assert "ELBO gap to log p(x)" in table
+
+
+def test_an_interrupted_evaluation_goes_on_behind_the_last_part(own_vae_run, monkeypatch, capsys):
+    run = Run(own_vae_run)
+    done: list[str] = []
+    measure = everything.measured
+
+    def stop_at_the_third(subject, part, sizes):
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        done.append(part.name)
+        return measure(subject, part, sizes)
+
+    monkeypatch.setattr(everything, "measured", stop_at_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_all(run, samples=2, sizes=SMALL)
+    assert {path.stem for path in (run.path / "evaluation" / "valid").glob("*.json")} == set(done)
+    assert "mmd" in run.evaluation["valid"]
+    monkeypatch.setattr(everything, "measured", measure)
+    capsys.readouterr()
+    values = evaluate_all(run, samples=2, sizes=SMALL)
+    said = capsys.readouterr().err
+    assert f"{len(PARTS) - 3} of {len(PARTS) - 1} parts are to be measured" in said
+    assert "positions (gain over a language model, by position) is left out" in said
+    assert "lm_gain" not in values
+    assert "ais_upper" in values
+
+
+def test_parts_of_other_weights_or_settings_are_not_taken(own_vae_run):
+    run = Run(own_vae_run)
+    settings = {"weights_sha256": run.weights_sha256, "seed": 0}
+    keep(run, "valid", "x", settings, {"number": 1.0, "curve": [1, 2]})
+    keep(run, "valid", "y", {**settings, "weights_sha256": "other"}, {"stale": 1.0})
+    assert kept(run, "valid", "x", settings) == {"number": 1.0, "curve": [1, 2]}
+    assert kept(run, "valid", "x", {**settings, "seed": 1}) is None
+    assert kept(run, "test", "x", settings) is None
+    assert headlines(run, "valid") == {"number": 1.0}
+
+
+def test_evaluation_is_inert(own_vae_run):
+    before = {path.name: path.read_bytes() for path in own_vae_run.iterdir() if path.is_file()}
+    stream = torch.get_rng_state()
+    one = evaluate_all(Run(own_vae_run), samples=2, sizes=SMALL)
+    assert torch.equal(stream, torch.get_rng_state())
+    after = {path.name: path.read_bytes() for path in own_vae_run.iterdir() if path.is_file()}
+    assert {name: after[name] for name in before} == before
+    (own_vae_run / "evaluation.json").unlink()
+    for path in (own_vae_run / "evaluation" / "valid").iterdir():
+        path.unlink()
+    two = evaluate_all(Run(own_vae_run), samples=2, sizes=SMALL)
+    assert without_clocks(one) == without_clocks(two)
+
+
+def without_clocks(values):
+    return {name: value for name, value in values.items() if not name.endswith("_seconds")}
+
+
+def test_an_autoencoder_and_a_language_model_are_told_what_they_lack(ae_run, lm_run, tmp_path, capsys):
+    import shutil
+
+    ae = evaluate_all(Run(shutil.copytree(ae_run, tmp_path / "ae")), samples=2, lm=lm_run, sizes=SMALL)
+    said = capsys.readouterr().err
+    assert "a deterministic autoencoder has no rate" in said
+    assert ae["distortion_shuffled_z"] > 0
+    assert ae["lm_gain_net_of_rate"] is None
+    assert "posterior_gap" not in ae
+    lm = evaluate_all(Run(shutil.copytree(lm_run, tmp_path / "lm")), samples=2, sizes=SMALL)
+    assert "a language model has no z" in capsys.readouterr().err
+    assert lm["samples_novelty"] >= 0
+    assert "reconstructions_bleu" not in lm
+
+
+@pytest.fixture
+def few_steps(corpus, tmp_path):
+    """Train a few steps with further settings."""
+
+    def train(*settings: object) -> Run:
+        worked("train", *TINY, "--corpus", corpus, "--run", tmp_path / "run", "--steps", 20, *settings)
+        return Run(tmp_path / "run")
+
+    return train
+
+
+def test_two_dimensions_are_integrated(few_steps):
+    values = evaluate_all(few_steps("--model.latent_dim", 2), samples=4, sizes=SMALL)
+    assert values["quadrature_error"] < 1e-3
+    assert values["posterior_gap"] == pytest.approx(-values["quadrature_nll"] - values["amortised_elbo"], abs=1e-6)
+    assert "ais_nll" not in values
+    assert values["posterior_mean_sentences"] == 6
+
+
+def test_on_a_sphere_the_gap_is_whole_and_no_chain_moves(few_steps, capsys):
+    sphere = ("--model.posterior.kind", "vmf", "--model.prior.kind", "uniform_sphere")
+    values = evaluate_all(few_steps(*sphere), samples=4, sizes=SMALL)
+    assert "z lies on a sphere" in capsys.readouterr().err
+    assert values["posterior_gap"] > -0.5
+    assert "refined_elbo" not in values
+    assert "ais_upper" not in values
+    assert values["fresh_encoder_gain"] is not None
+    assert values["samples_novelty"] >= 0
+
+
+@pytest.mark.slow
+def test_the_command_at_full_size(own_vae_run, lm_run):
+    done = worked("evaluate", own_vae_run, "--all", "--lm", lm_run, "--samples", 5, "--json")
+    values = json.loads(done.out)["valid"]
+    assert set(values) >= PROMISED
+    assert "parts are to be measured on valid, about" in done.err
+    assert values["ais_lower"] <= values["ais_upper"] + 3 * values["ais_gap_se"]
+    again = worked("evaluate", own_vae_run, "--all", "--lm", lm_run, "--samples", 5)
+    assert f"0 of {len(PARTS)} parts" in again.err
+    assert "simulated log p, from above" in again.out
+
+
+def test_usage_is_checked_in_one_sentence(vae_run: Path, lm_run: Path, corpus: Path):
+    assert "is no language model" in refused("evaluate", vae_run, "--all", "--lm", vae_run, code=2)
+    assert "add --all" in refused("evaluate", vae_run, "--lm", lm_run, code=2)
+    assert "run's own sentences" in refused("evaluate", vae_run, "--all", "--corpus", corpus, code=2)
+    assert "no such run" in refused("evaluate", vae_run, "--all", "--lm", vae_run / "none", code=1)

@@ -1,0 +1,183 @@
+"""Two-stage remedies: the first stage is settled before work starts, trained once, and handed on."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import SIZES, batch_of, make, objective_of, tiny
+
+from textvae import build
+from textvae.api import load
+from textvae.config import Draft
+from textvae.config.draft import read_mapping
+from textvae.config.recipes import resolve
+from textvae.errors import ConfigError, RunError
+from textvae.models.parts import inherit
+from textvae.runs import Run
+from textvae.tasks.train import train
+
+QUICK = {
+    "model.latent_dim": 3,
+    "model.encoder.embedding_dim": 8,
+    "model.encoder.hidden_dim": 8,
+    "model.decoder.embedding_dim": 8,
+    "model.decoder.hidden_dim": 8,
+    "first.training.budget": 3,
+    "training.budget": 2,
+    "training.validate_every": 100,
+}
+
+
+def completed(*names: str, **options: object):
+    draft = Draft()
+    for name in names:
+        draft.merge_file(name)
+    for key, value in options.items():
+        draft.set(key.replace("__", "."), value)
+    return build.complete(draft)
+
+
+def test_the_first_stage_is_the_recipe_on_the_same_corpus_and_sizes():
+    config = completed("grammar", "pretrained_free_bits", model__latent_dim=5, seed=3)
+    first = config.first
+    assert first is not None
+    assert first.model.posterior.kind == "dirac"
+    assert first.objective.penalty.kind == "none"
+    assert config.objective.penalty.kind == "free_bits_per_dimension"
+    assert (first.model.latent_dim, first.seed, first.data) == (5, 3, config.data)
+    assert first.model.decoder == config.model.decoder
+    assert first.first is None
+
+
+def test_options_of_the_remedy_and_the_budget_stay_with_the_second_stage():
+    config = completed(
+        "grammar",
+        "pretrained_free_bits",
+        objective__penalty__nats_per_dimension=0.5,
+        training__budget=7,
+        first__training__optimiser__lr=0.5,
+    )
+    assert config.first is not None
+    assert config.training.budget == 7
+    assert config.first.training.budget == completed("grammar").training.budget
+    assert config.objective.penalty.arguments["nats_per_dimension"] == 0.5
+    assert config.first.training.optimiser.arguments["lr"] == 0.5
+    assert config.training.optimiser.arguments["lr"] != 0.5
+
+
+@pytest.mark.parametrize("name", ["lm_start", "lm_frozen", "unigram_start", "pretrained_free_bits"])
+def test_options_never_undo_what_the_first_stage_is(name):
+    sizes = {"model__latent_dim": 5, "model__encoder__hidden_dim": 9, "model__decoder__hidden_dim": 9}
+    config = completed("grammar", name, **sizes)
+    assert config.first is not None
+    recipe = completed("grammar", config_of_first(name))
+    kinds = ("encoder", "posterior", "decoder")
+    assert [getattr(config.first.model, slot).kind for slot in kinds] == [
+        getattr(recipe.model, slot).kind for slot in kinds
+    ]
+    assert (config.first.model.latent_dim == 0) == (recipe.model.latent_dim == 0)
+
+
+def config_of_first(name: str) -> str:
+    return str(read_mapping(resolve(name))["first"])
+
+
+def test_the_resolved_settings_read_back_as_themselves():
+    config = completed("grammar", "pretrained_free_bits")
+    draft = Draft()
+    draft.merge(config.plain(), "config.yaml")
+    assert build.complete(draft) == config
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"inherit": {"decoder": "posterior"}}, "inherit: decoder cannot be taken from posterior: encoder"),
+        (
+            {"inherit": {"posterior": "encoder"}},
+            "inherit: 'encoder' is no part of the model; choose from posterior",
+        ),
+        ({"first__recipe": "autoencodr"}, "did you mean"),
+        (
+            {"first__model__latent_dim": 4},
+            "inherit: posterior cannot be taken from posterior: mean.weight is of shape",
+        ),
+        ({"first__nonsense": 4}, "nonsense: unknown key"),
+    ],
+)
+def test_what_cannot_be_handed_on_is_refused_before_work_starts(options, message):
+    with pytest.raises(ConfigError) as refused:
+        completed("grammar", "pretrained_free_bits", **options)
+    assert message.lower() in str(refused.value).lower()
+
+
+def test_a_stage_cannot_come_before_itself(tmp_path: Path):
+    file = tmp_path / "ring.yaml"
+    file.write_text(f"first: {file}\n")
+    with pytest.raises(ConfigError, match=r"ring.yaml: first.recipe: names a stage before itself"):
+        completed("grammar", str(file))
+
+
+def test_inheriting_copies_what_there_is_and_leaves_the_rest():
+    encoder = ("lstm", SIZES)
+    heir, source = tiny(2, encoder=encoder, seed=1), tiny(2, encoder=encoder, posterior="dirac", seed=2)
+    before = {name: value.clone() for name, value in heir.state_dict().items()}
+    inherit(heir, source, {"posterior": "posterior"})
+    for name, value in heir.state_dict().items():
+        own = name.startswith("posterior") and "log_variance" not in name
+        assert torch.equal(value, (source.state_dict() if own else before)[name]), name
+
+
+def test_a_language_models_weights_start_an_encoder():
+    lm = tiny(0, encoder=("none", {}), seed=5)
+    heir = tiny(2, seed=6)
+    inherit(heir, lm, {"posterior.encoder.forwards.0": "decoder.lstm"})
+    encoder, decoder = heir.posterior.encoder, lm.decoder
+    assert torch.equal(encoder.forwards[0].weight_hh_l0, decoder.lstm.weight_hh_l0)
+
+
+def test_a_first_stage_is_trained_once_and_can_be_shared(tmp_path: Path):
+    own = train(["grammar", "pretrained_free_bits"], QUICK, tmp_path / "own")
+    first = Run(own.path / "first")
+    assert first.status == own.status == "done"
+    assert load(first.path).model.posterior.__class__.__name__ == "DiracPosterior"
+    shared = train(["grammar", "pretrained_free_bits"], QUICK, tmp_path / "shared", init=first.path)
+    assert not (shared.path / "first").exists()
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(load(own.path).model.parameters(), load(shared.path).model.parameters(), strict=True)
+    )
+    further = {**QUICK, "training.budget": 4}
+    assert train(["grammar", "pretrained_free_bits"], further, own.path).status == "done"
+
+
+def test_another_first_stage_is_refused(tmp_path: Path):
+    lm = train(["grammar", "lm"], {"training.budget": 1}, tmp_path / "lm")
+    with pytest.raises(RunError, match=r"--init: not the first stage of these settings: .*penalty.* differ"):
+        train(["grammar", "pretrained_free_bits"], QUICK, tmp_path / "run", init=lm.path)
+    with pytest.raises(ConfigError, match="no first stage to take the place of"):
+        train(["grammar", "free_bits"], {"training.budget": 1}, tmp_path / "other", init=lm.path)
+
+
+def test_a_frozen_part_stays_and_thaws():
+    model = tiny(2)
+    objective = objective_of(model)
+    rule = make(
+        "training.update",
+        "joint",
+        objective,
+        lambda: torch.optim.SGD(objective.parameters(), lr=0.1),
+        frozen=["posterior.encoder"],
+        frozen_until=2,
+    )
+    before = [p.clone() for p in model.posterior.encoder.parameters()]
+    stream = iter([batch_of([4, 5], [6])] * 3)
+
+    def same() -> bool:
+        return all(torch.equal(a, b) for a, b in zip(before, model.posterior.encoder.parameters(), strict=True))
+
+    seen = []
+    for step in range(3):
+        rule(stream, step, torch.Generator().manual_seed(step))
+        seen.append(same())
+    assert seen == [True, True, False]

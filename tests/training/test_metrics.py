@@ -1,0 +1,56 @@
+"""Totals: sums that stay on the device, divided once."""
+
+from typing import Any
+
+import pytest
+import torch
+from helpers import batch_of
+from questions import Questions
+
+from textvae.models.terms import Terms
+from textvae.training.metrics import SUMMED, Totals
+from textvae.training.updates import Step
+
+
+def step(distortion: list[float], rate: list[float], loss: float, batch: Any) -> Step:
+    class Loss:
+        value = torch.tensor(loss, requires_grad=True)
+        terms = Terms(torch.tensor(distortion, requires_grad=True), torch.tensor(rate), None)
+        penalty, auxiliary = torch.tensor(loss / 2), torch.tensor(0.25)
+
+    return Step(Loss(), batch, torch.tensor(3.0), torch.tensor(4.0), encoder_updates=5)  # type: ignore[arg-type]
+
+
+def test_means_are_over_sentences_and_steps() -> None:
+    one = step([10.0, 20.0, 30.0], [1.0, 2.0, 3.0], 22.0, batch_of([4], [5, 6], [4]))
+    two = step([50.0], [6.0], 56.0, batch_of([4, 5, 6]))
+    total = Totals() + Totals.of(one) + Totals.of(two)
+    assert (total.steps, total.sentences, total.tokens) == (2, 4, 2 + 3 + 2 + 4)
+    means = total.means()
+    assert means["distortion"] == 110 / 4
+    assert means["rate"] == 12 / 4
+    assert means["elbo"] == -122 / 4
+    assert means["perplexity_elbo"] == pytest.approx(torch.tensor(122 / 11).exp().item())
+    assert (means["loss"], means["penalty"], means["auxiliary"]) == (39, 19.5, 0.25)
+    assert (means["encoder_gradient_norm"], means["decoder_gradient_norm"]) == (3, 4)
+    assert (means["encoder_updates"], means["decoder_updates"]) == (5, 1)
+
+
+def test_adding_asks_the_device_nothing_and_keeps_no_graph() -> None:
+    done = step([10.0], [1.0], 11.0, batch_of([4]))
+    with Questions() as questions:
+        total = Totals() + Totals.of(done) + Totals.of(done)
+    assert questions.asked == []
+    assert not total.sums.requires_grad
+    assert total.sums.shape == (len(SUMMED),)
+
+
+def test_sums_are_those_of_python_numbers_to_the_bit() -> None:
+    generator = torch.Generator().manual_seed(0)
+    values = (100 * torch.rand(50, 3, generator=generator)).tolist()
+    total, wanted = Totals(), 0.0
+    for row in values:
+        done = step(row, row, row[0], batch_of([4], [5], [6]))
+        total = total + Totals.of(done)
+        wanted += done.loss.terms.distortion.sum().item()
+    assert total.means()["distortion"] == wanted / 150

@@ -1,0 +1,91 @@
+"""Precision is a property of training on a CUDA device; elsewhere, and in evaluation, there is float32."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import batch_of, tiny
+from torch import nn
+
+from textvae import build
+from textvae.config import Draft
+from textvae.errors import ConfigError
+from textvae.models.terms import forward_pass
+from textvae.tasks.train import train
+from textvae.training.precision import cast, prepare, refuse, switch
+
+HERE, CUDA = torch.device("cpu"), torch.device("cuda")
+
+
+@pytest.fixture(autouse=True)
+def _switches() -> Iterator[None]:
+    """Torch's own switches are put back."""
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    yield
+    torch.set_float32_matmul_precision(before[0])
+    torch.backends.cudnn.allow_tf32 = before[1]
+
+
+@pytest.mark.parametrize("precision", ["tf32", "bf16"])
+def test_a_processor_has_float32_alone(precision: str, tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=rf"--training.precision: {precision} needs a CUDA device, and cpu is none"
+    ):
+        train([], {"training.precision": precision}, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_first_stage_is_refused_as_well(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="bf16 needs a CUDA device"):
+        train([], {"first": {"training": {"precision": "bf16"}}}, tmp_path / "run")
+
+
+def test_an_unknown_precision_is_refused_with_the_choices(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="must be 'float32', 'tf32' or 'bf16', not 'half'"):
+        train([], {"training.precision": "half"}, tmp_path / "run")
+
+
+def test_a_cuda_device_is_refused_nothing() -> None:
+    for precision in ("float32", "tf32", "bf16"):
+        refuse(precision, CUDA)  # type: ignore[arg-type]
+
+
+def test_float32_is_float32_for_lstms_too() -> None:
+    switch("tf32")
+    assert (torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32) == ("high", True)
+    build.device("cpu")
+    assert (torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32) == ("highest", False)
+
+
+def test_float32_leaves_an_objective_as_it_is() -> None:
+    objective = nn.Linear(2, 2)
+    prepare(objective, "float32", HERE)
+    assert "forward" not in vars(objective)
+
+
+@pytest.mark.filterwarnings("ignore:TF32 acceleration")
+def test_bfloat16_rounds_the_objectives_products_and_neither_weights_nor_evaluation() -> None:
+    torch.manual_seed(0)
+    model = tiny().float()
+    draft = Draft()
+    draft.merge({"model": {"latent_dim": 2}}, "test")
+    objective = build.objective(build.complete(draft), model, 7, 1)
+    batch, noise = batch_of([4, 5, 6], [5, 5]), torch.zeros(1, 2, 2)
+
+    def loss() -> torch.Tensor:
+        value: torch.Tensor = objective(batch, 0, torch.Generator().manual_seed(0)).value
+        return value
+
+    exact = loss()
+    evaluated = forward_pass(model, batch, noise).terms.distortion
+    cast(objective, "cpu")
+    # The processor's own LSTM kernels know no bfloat16 without the instructions for it.
+    with torch.backends.mkldnn.flags(enabled=False):
+        rounded = loss()
+        rounded.backward()
+        assert torch.allclose(forward_pass(model, batch, noise).terms.distortion, evaluated, rtol=1e-6)
+    assert rounded.dtype == torch.float32
+    assert rounded != exact
+    torch.testing.assert_close(rounded, exact, rtol=0.02, atol=0)
+    assert {p.grad.dtype for p in model.parameters() if p.grad is not None} == {torch.float32}

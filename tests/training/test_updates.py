@@ -1,0 +1,107 @@
+"""The aggressive encoder: who moves when, when it stops, and that its state goes on."""
+
+import math
+
+import pytest
+import torch
+from helpers import batch_of, make, objective_of, tiny
+
+BATCHES = [batch_of([4, 5, 6], [6]), batch_of([5], [4, 4]), batch_of([6, 6, 5], [])]
+
+
+class Stream:
+    """Batches without end, counted."""
+
+    def __init__(self) -> None:
+        self.drawn = 0
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        self.drawn += 1
+        return BATCHES[self.drawn % 3]
+
+
+def rule_of(model, lr=0.1, kind="aggressive", **options):
+    objective = objective_of(model)
+    return make(
+        "training.update", kind, objective, lambda: torch.optim.SGD(objective.parameters(), lr=lr), **options
+    )
+
+
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+def weights(part) -> list[torch.Tensor]:
+    return [p.detach().clone() for p in part.parameters()]
+
+
+def moved(before, part) -> bool:
+    return any(not torch.equal(a, b) for a, b in zip(before, part.parameters(), strict=True))
+
+
+def test_an_aggressive_step_is_encoder_steps_and_one_decoder_step():
+    model, stream = tiny(2), Stream()
+    rule = rule_of(model, batches=7, window=50)
+    done = rule(stream, 0, generator())
+    assert (done.encoder_updates, done.decoder_updates, stream.drawn) == (7, 1, 8)
+
+
+def test_the_encoder_moves_alone_and_then_everything_else():
+    model = tiny(2)
+    rule = rule_of(model, batches=3)
+    encoder, decoder = weights(model.posterior), weights(model.decoder)
+    moves = rule._train_encoder(Stream(), 0, generator())
+    assert moves == 3
+    assert moved(encoder, model.posterior)
+    assert not moved(decoder, model.decoder)
+    encoder = weights(model.posterior)
+    rule._move(next(Stream()), 0, generator(), still=rule.encoder)
+    assert not moved(encoder, model.posterior)
+    assert moved(decoder, model.decoder)
+
+
+def test_the_encoder_stops_once_a_window_gains_nothing():
+    rule = rule_of(tiny(2), batches=100, window=3)
+    losses = iter([5.0] * 3 + [4.0] * 3 + [4.5] * 3)
+    real = rule._move
+
+    def scripted(*args, **options):
+        done = real(*args, **options)
+        value = torch.tensor(next(losses) * done.batch.tokens / done.batch.sentences)
+        return type(done)(**{**vars(done), "loss": type(done.loss)(**{**vars(done.loss), "value": value})})
+
+    rule._move = scripted
+    assert rule._train_encoder(Stream(), 0, generator()) == 9
+
+
+@pytest.mark.parametrize(
+    ("seen", "still"), [([0.1, 0.2, 0.2], True), ([0.1, 0.2, 0.1], False), ([math.nan], False)]
+)
+def test_it_stays_aggressive_until_the_information_falls(seen, still):
+    rule = rule_of(tiny(2))
+    for information in seen:
+        rule.observe({"mutual_information": information})
+    assert rule.aggressive is still
+
+
+def test_it_never_turns_aggressive_again_and_then_is_joint():
+    model, stream = tiny(2), Stream()
+    rule = rule_of(model)
+    for information in (0.5, 0.4, 0.9):
+        rule.observe({"mutual_information": information})
+    before = weights(model.posterior), weights(model.decoder)
+    done = rule(stream, 0, generator())
+    assert (done.encoder_updates, stream.drawn) == (1, 1)
+    assert moved(before[0], model.posterior)
+    assert moved(before[1], model.decoder)
+
+
+def test_its_state_goes_on():
+    one, other = rule_of(tiny(2)), rule_of(tiny(2))
+    for information in (0.5, 0.4):
+        one.observe({"mutual_information": information})
+    other.load_state_dict(one.state_dict())
+    assert (other.aggressive, other.information) == (False, 0.4)

@@ -1,0 +1,111 @@
+"""`textvae bench`: training and evaluation against what the machine's own matrix product allows.
+
+Everything is measured in turn, in one process, over several rounds, and the best rounds are compared: a
+neighbour's load then falls on all. A trained token costs 6P floating-point operations, P being the
+parameters that enter matrix products for every token (2P forward, 4P backward); one that is only decoded
+costs twice the decoder's.
+"""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import torch
+
+from textvae.bench.cell import REFERENCE, Cell, Workload, grid
+from textvae.bench.contenders import PLAIN, SAMPLES, STEP, WHOLE
+from textvae.bench.machine import describe
+from textvae.bench.memory import NOTHING, peak
+from textvae.bench.timing import best, interleaved
+from textvae.console import remark
+
+__all__ = ["bench", "compare"]
+
+LARGEST_PLAIN = 50_000
+"""The largest vocabulary whose logits the plain reference is asked to hold all at once."""
+PENN_TEST = 82_430
+"""Tokens of Penn Treebank's test split, EOS counted."""
+WEIGHED = ("training", "evaluation", "data", "optimiser")
+"""What has its peak memory measured, besides the reference."""
+PER_STEP = ("clipping", "optimiser")
+"""What is timed in steps; all else is in tokens."""
+
+
+def bench(rounds: int = 10, seconds: float = 0.5, threads: int | None = None, full: bool = False) -> dict[str, Any]:
+    """The reference cell, 256/256/32 at batch 32 over 10,000 types, and all others under `cells` if `full`."""
+    if threads:
+        torch.set_num_threads(threads)
+    found = {"machine": describe(), **compare(REFERENCE, rounds, seconds)}
+    if not full:
+        return found
+    devices = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+    cells = [cell for device in devices for cell in grid(device) if cell != REFERENCE]
+    return {**found, "cells": [compare(cell, rounds, seconds) for cell in cells]}
+
+
+def compare(cell: Cell, rounds: int, seconds: float) -> dict[str, Any]:
+    """Rates, ratios of the best rounds, and peak memory of everything in one cell."""
+    remark(cell.name)
+    load = Workload(cell)
+    plain = PLAIN if cell.vocabulary <= LARGEST_PLAIN else {}
+    contenders = {name: make(load) for name, make in {**WHOLE, **plain, **STEP}.items()}
+    rates = interleaved(contenders, rounds, seconds, load.device)
+    memory = {work: peak(cell, work, torch.get_num_threads()) for work in (NOTHING, *WEIGHED, *plain)}
+    return {
+        "name": cell.name,
+        "cell": asdict(cell),
+        "rounds": rounds,
+        "ceiling_gflops": max(rates["ceiling"]) / 1e9,
+        "memory_base_bytes": memory[NOTHING],
+        "training": {**_training(load, rates), "memory_peak_bytes": memory["training"]},
+        "reference": {name: _reference(rates[name], memory[name]) for name in plain},
+        "evaluation": {**_evaluation(cell, best(rates)), "memory_peak_bytes": memory["evaluation"]},
+        "data": {
+            "tokens_per_second": max(rates["data"]),
+            "ratio_to_training": max(rates["data"]) / max(rates["training"]),
+            "memory_peak_bytes": memory["data"],
+        },
+        "optimiser": {"steps_per_second": max(rates["optimiser"]), "memory_peak_bytes": memory["optimiser"]},
+    }
+
+
+def _training(load: Workload, rates: Mapping[str, list[float]]) -> dict[str, Any]:
+    found, flops = best(rates), 6 * sum(load.cell.products.values())
+    fractions = [speed * flops / top for speed, top in zip(rates["training"], rates["ceiling"], strict=True)]
+    return {
+        "flops_per_token": flops,
+        "tokens_per_second": found["training"],
+        "fraction_of_ceiling": found["training"] * flops / found["ceiling"],
+        "median_fraction_of_ceiling": statistics.median(fractions),
+        "ratio_to_reference": found["training"] / found["packed"] if "packed" in found else None,
+        "ratio_to_padded_reference": found["training"] / found["padded"] if "padded" in found else None,
+        "share_of_time": _shares(load, found),
+        "fraction_of_ceiling_of_parts": {
+            part: 6 * products * found[part] / found["ceiling"] for part, products in load.cell.products.items()
+        },
+    }
+
+
+def _shares(load: Workload, found: Mapping[str, float]) -> dict[str, float]:
+    """Of a training step's time, what each of its parts takes on its own, and the rest."""
+    tokens = len(load.stream.sequences.ids) / load.stream.batches_per_epoch
+    steps = found["training"] / tokens
+    shares = {part: (steps if part in PER_STEP else found["training"]) / found[part] for part in STEP}
+    return {**shares, "rest": 1 - sum(shares.values())}
+
+
+def _reference(speeds: Sequence[float], memory: int) -> dict[str, Any]:
+    return {"tokens_per_second": max(speeds), "memory_peak_bytes": memory}
+
+
+def _evaluation(cell: Cell, found: Mapping[str, float]) -> dict[str, Any]:
+    products = cell.products["recurrence"] + cell.products["output"]
+    return {
+        "samples": SAMPLES,
+        "tokens_per_second": found["evaluation"],
+        "fraction_of_ceiling": 2 * products * found["evaluation"] / found["ceiling"],
+        "decoder_tokens_per_second": found["decoder"],
+        "cost_of_a_sample": found["decoder"] / found["evaluation"],
+        "ptb_test_minutes_at_100_samples": 100 * PENN_TEST / found["evaluation"] / 60,
+    }

@@ -1,0 +1,136 @@
+"""What is measured: a model of stated sizes on random sentences as long as Penn Treebank's.
+
+The bench needs no corpus: what a step costs depends on lengths and sizes, not on which words they are.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+
+import numpy as np
+import torch
+
+from textvae import build
+from textvae.config import Config, Draft
+from textvae.data.batches import BatchStream, Sequences
+from textvae.data.resident import gathering_on
+from textvae.data.tokenizers import EOS
+from textvae.models.text_vae import TextVAE
+from textvae.objectives.objective import Objective
+from textvae.training.precision import Precision, prepare
+from textvae.training.updates import Joint
+
+__all__ = ["REFERENCE", "Cell", "Workload", "grid", "sentences_of"]
+
+MEAN, DEVIATION, LONGEST = 22.1, 10.1, 83
+"""Tokens of a sentence of Penn Treebank's train split, EOS counted."""
+RESERVED = 2
+"""PAD and BOS, which are in the vocabulary and never predicted."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Sizes, and where they are tried."""
+
+    embedding_dim: int = 256
+    hidden_dim: int = 256
+    latent_dim: int = 32
+    vocabulary: int = 10_000  # types that can be predicted
+    batch_size: int = 32
+    device: str = "cpu"
+    precision: Precision = "float32"
+
+    @property
+    def name(self) -> str:
+        """Such as `256/256, vocabulary 10,000, batch 32, cpu float32`."""
+        sizes = f"{self.embedding_dim}/{self.hidden_dim}, vocabulary {self.vocabulary:,}, batch {self.batch_size}"
+        return f"{sizes}, {self.device} {self.precision}"
+
+    @property
+    def tokens(self) -> int:
+        """The size of the vocabulary as the model has it."""
+        return self.vocabulary + RESERVED
+
+    @property
+    def products(self) -> dict[str, int]:
+        """Parameters that enter a matrix product for every token; what is done once per sentence is not counted."""
+        width, hidden = self.embedding_dim, self.hidden_dim
+        return {
+            "encoder": 4 * hidden * (width + hidden),
+            "recurrence": 4 * hidden * (width + self.latent_dim + hidden),
+            "output": hidden * self.vocabulary,
+        }
+
+    def config(self) -> Config:
+        """Penn Treebank's settings in these sizes."""
+        draft = Draft()
+        draft.merge_file("ptb")
+        sizes = {"embedding_dim": self.embedding_dim, "hidden_dim": self.hidden_dim}
+        model = {"latent_dim": self.latent_dim, "encoder": sizes, "decoder": sizes}
+        training = {"precision": self.precision}
+        draft.merge({"model": model, "data": {"batch_size": self.batch_size}, "training": training}, "bench")
+        return build.complete(draft)
+
+
+REFERENCE = Cell()
+"""Penn Treebank in the set-up of Li et al. 2019."""
+
+
+def grid(device: str) -> Iterator[Cell]:
+    """Every cell of the full bench on one device."""
+    precisions: tuple[Precision, ...] = ("float32",) if device == "cpu" else ("float32", "tf32", "bf16")
+    sizes = ((256, 256), (512, 1024))
+    for precision, (width, hidden), vocabulary, batch in product(
+        precisions, sizes, (10_000, 50_000, 200_000), (32, 128)
+    ):
+        yield Cell(width, hidden, 32, vocabulary, batch, device, precision)
+
+
+class Workload:
+    """The objects of a cell, made when they are first asked for."""
+
+    def __init__(self, cell: Cell) -> None:
+        self.cell = cell
+        self.config = cell.config()
+        self.device = build.device(cell.device)
+        self.generator = torch.Generator(self.device).manual_seed(0)
+
+    @cached_property
+    def model(self) -> TextVAE:
+        torch.manual_seed(0)
+        return build.model(self.config, self.cell.tokens).to(self.device)
+
+    @cached_property
+    def objective(self) -> Objective:
+        made = build.objective(self.config, self.model, self.cell.tokens, self.stream.batches_per_epoch)
+        prepare(made, self.cell.precision, self.device)
+        return made
+
+    @cached_property
+    def update(self) -> Joint:
+        made = build.update(self.config, self.objective, self.stream.batches_per_epoch)
+        assert isinstance(made, Joint)
+        return made
+
+    @cached_property
+    def stream(self) -> BatchStream:
+        sentences = sentences_of(penn_lengths(4_000), self.cell.vocabulary)
+        return BatchStream(sentences, self.cell.batch_size, seed=0, gathering=gathering_on(self.device))
+
+
+def penn_lengths(count: int) -> np.ndarray:
+    """Lengths drawn from a gamma with Penn Treebank's mean and deviation."""
+    random = np.random.Generator(np.random.PCG64(0))
+    shape = (MEAN / DEVIATION) ** 2
+    lengths: np.ndarray = random.gamma(shape, MEAN / shape, count).round().clip(2, LONGEST).astype(np.int64)
+    return lengths
+
+
+def sentences_of(lengths: np.ndarray, vocabulary: int) -> Sequences:
+    """Random tokens in sentences of these lengths, EOS counted."""
+    random = np.random.Generator(np.random.PCG64(0))
+    ids = random.integers(EOS + 1, vocabulary + RESERVED, int(lengths.sum()), dtype=np.int32)
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    ids[offsets[1:] - 1] = EOS
+    return Sequences(ids, offsets)

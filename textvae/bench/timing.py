@@ -1,0 +1,51 @@
+"""Contenders measured in turn, in one process: a neighbour's load then falls on all of them.
+
+The best round of each is what it can do; ratios of best rounds are what is quoted.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+
+import torch
+
+__all__ = ["Work", "best", "interleaved"]
+
+Work = Callable[[], int]
+"""Does some work and says how much: tokens, steps, or floating-point operations."""
+
+
+def interleaved(
+    contenders: Mapping[str, Work], rounds: int, seconds: float, device: torch.device
+) -> dict[str, list[float]]:
+    """Work per second of each contender in each round, which lasts at least `seconds` for each.
+
+    Everyone first works once uncounted: memory is found and kernels are chosen.
+    """
+    for work in contenders.values():
+        work()
+    rates: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, work in contenders.items():
+            rates[name].append(_rate(work, seconds, device))
+    return rates
+
+
+def best(rates: Mapping[str, list[float]]) -> dict[str, float]:
+    """The best round of each contender."""
+    return {name: max(found) for name, found in rates.items()}
+
+
+def _rate(work: Work, seconds: float, device: torch.device) -> float:
+    began, done = _now(device), 0
+    while True:
+        done += work()
+        elapsed = _now(device) - began
+        if elapsed >= seconds:
+            return done / elapsed
+
+
+def _now(device: torch.device) -> float:
+    """Seconds on a clock, once the device has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()

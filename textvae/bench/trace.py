@@ -1,0 +1,41 @@
+"""A trace of some training steps and one evaluation, operation by operation.
+
+Perfetto (ui.perfetto.dev) and chrome://tracing open the file as it is; TensorBoard's profiler shows it
+where it lies in a log directory under a name that ends in `.pt.trace.json`.
+"""
+
+from pathlib import Path
+
+import torch
+from torch.profiler import ProfilerActivity, profile, record_function
+
+from textvae.bench.cell import REFERENCE, Cell, Workload
+from textvae.bench.contenders import evaluation, training
+from textvae.errors import TextvaeError
+
+__all__ = ["write_trace"]
+
+STEPS = 5
+
+
+def write_trace(path: Path, cell: Cell = REFERENCE) -> None:
+    """Write the trace of one cell as JSON; gzipped if the name ends in `.gz`.
+
+    Raises
+    ------
+    TextvaeError
+        If its folder is not there.
+    """
+    if not path.parent.is_dir():
+        raise TextvaeError(f"{path}: there is no folder {path.parent} to write it to")
+    load = Workload(cell)
+    step, estimate = training(load), evaluation(load)
+    step(), estimate()
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if torch.cuda.is_available() else [])]
+    with profile(activities=activities) as profiler:
+        for number in range(STEPS):
+            with record_function(f"training step {number}"):
+                step()
+        with record_function("importance-weighted evaluation"):
+            estimate()
+    profiler.export_chrome_trace(str(path))

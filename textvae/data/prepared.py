@@ -1,0 +1,129 @@
+"""The tokenizer and the token ids of a corpus, worked out once and kept where it is large.
+
+A large split is tokenised in shards by as many processes as there are cores. A finished shard stays when the
+work is killed, and the next start goes on with the others; in the end they are one memory-mapped array.
+"""
+
+import hashlib
+import shutil
+from collections import Counter
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from textvae.data.batches import Sequences, encode
+from textvae.data.corpus import Corpus
+from textvae.data.lazy import LazySentences, is_large
+from textvae.data.store import kept, read_arrays, write_arrays
+from textvae.data.tokenizers import Tokenizer, WordTokenizer, load_tokenizer, train_tokenizer
+from textvae.data.tokenizers.word import count_words
+from textvae.data.workers import in_processes
+
+__all__ = ["prepared_sequences", "prepared_tokenizer"]
+
+SHARD = 8 << 20
+"""Bytes of text in a shard, which one process handles at a time."""
+
+Tick = Callable[[int], None]
+
+
+def prepared_tokenizer(
+    corpus: Corpus,
+    kind: str,
+    *,
+    min_count: int = 1,
+    vocabulary_size: int | None = None,
+    tick: Tick = lambda n: None,
+) -> Tokenizer:
+    """`train_tokenizer` on the train split; `tick` is told of sentences as they are read."""
+    sentences = corpus["train"]
+
+    def make() -> Tokenizer:
+        if kind == "word" and is_large(sentences):
+            return WordTokenizer.of_counts(_counts(sentences, tick), min_count, vocabulary_size)
+        return train_tokenizer(kind, sentences, min_count=min_count, vocabulary_size=vocabulary_size)
+
+    if not is_large(sentences):
+        return make()
+    key = "\n".join(map(str, (corpus.digest(), kind, min_count, vocabulary_size)))
+    found = kept("tokenizers", key, lambda folder: make().save(folder), load_tokenizer)
+    return make() if found is None else found
+
+
+def prepared_sequences(
+    corpus: Corpus, split: str, tokenizer: Tokenizer, max_length: int | None, tick: Tick = lambda n: None
+) -> Sequences:
+    """`encode` of a split: memory-mapped where it is large; `tick` is told of sentences as they are done."""
+    sentences = corpus[split]
+    if not is_large(sentences):
+        return encode(sentences, tokenizer, max_length)
+    content = hashlib.sha256(tokenizer.content()).hexdigest()
+    found = kept(
+        "tokens",
+        "\n".join(map(str, (corpus.digest(), split, tokenizer.kind, content, max_length))),
+        lambda folder: _tokenise(folder, sentences, tokenizer, max_length, tick),
+        _read,
+    )
+    return encode(sentences, tokenizer, max_length) if found is None else found
+
+
+def _read(folder: Path) -> Sequences:
+    arrays = read_arrays(folder)
+    return Sequences(arrays["ids"], arrays["offsets"], int(arrays["cut"]))
+
+
+def _counts(sentences: LazySentences, tick: Tick) -> "Counter[str]":
+    def count(part: slice) -> "tuple[int, Counter[str]]":
+        return part.stop - part.start, count_words(sentences[part])
+
+    total: Counter[str] = Counter()
+    for done, counts in in_processes(count, _parts(sentences)):
+        total.update(counts)
+        tick(done)
+    return total
+
+
+def _tokenise(folder: Path, sentences: LazySentences, tokenizer: Tokenizer, limit: int | None, tick: Tick) -> None:
+    """Fill `folder` with the arrays of `sentences`, by way of shards; those that are there are not made again."""
+    parts = _parts(sentences)
+    shards = [folder / f"shard-{number}" for number in range(len(parts))]
+
+    def work(job: tuple[Path, slice]) -> int:
+        shard, part = job
+        partial = shard.with_suffix(".partial")
+        partial.mkdir(exist_ok=True)
+        found = encode(sentences[part], tokenizer, limit)
+        write_arrays(partial, {"ids": found.ids, "offsets": found.offsets, "cut": np.array(found.cut)})
+        partial.replace(shard)
+        return len(found)
+
+    jobs = list(zip(shards, parts, strict=True))
+    tick(sum(part.stop - part.start for shard, part in jobs if shard.is_dir()))
+    for done in in_processes(work, [job for job in jobs if not job[0].is_dir()]):
+        tick(done)
+    _join(folder, shards)
+
+
+def _join(folder: Path, shards: Sequence[Path]) -> None:
+    """One set of arrays from all shards, which are then removed."""
+    parts = [_read(shard) for shard in shards]
+    sizes = [len(part.ids) for part in parts]
+    ids = np.lib.format.open_memmap(folder / "ids.npy", mode="w+", dtype=np.int32, shape=(sum(sizes),))
+    starts = np.cumsum([0, *sizes])
+    for start, part in zip(starts, parts, strict=False):
+        ids[start : start + len(part.ids)] = part.ids
+    ids.flush()
+    offsets = [part.offsets[:-1] + start for start, part in zip(starts, parts, strict=False)]
+    cut = np.array(sum(part.cut for part in parts))
+    write_arrays(folder, {"offsets": np.concatenate([*offsets, starts[-1:]]), "cut": cut})
+    for shard in shards:
+        shutil.rmtree(shard)
+
+
+def _parts(sentences: LazySentences) -> list[slice]:
+    """Ranges of about `SHARD` bytes that make up all of `sentences`."""
+    count = min(len(sentences), max(1, sentences.size // SHARD))
+    cuts = [len(sentences) * k // count for k in range(count + 1)]
+    return [slice(a, b) for a, b in pairwise(cuts)]

@@ -1,0 +1,205 @@
+"""Annealed importance sampling with Hamiltonian transitions, forward and reverse.
+
+    f_β(z) = q₀(z)^(1−β) · p(x, z)^β,    0 = β₀ < … < β_T = 1
+    log w  = Σ_t (β_t − β_{t−1}) log (p(x, z_{t−1}) / q₀(z_{t−1})),    z_t by Hamiltonian Monte Carlo under f_{β_t}
+
+Forward, from z₀ ~ q₀, w is unbiased for p(x): the mean of log w is a lower bound. In reverse, from an
+exact sample of p(z|x), 1/w is unbiased for 1/p(x): the mean of log w is an upper bound. An exact sample
+is known only for sentences that were simulated from the model itself; there the two enclose log p(x).
+
+References
+----------
+Neal 2001, *Annealed Importance Sampling*.
+Grosse, Ghahramani & Adams 2015, *Sandwiching the Marginal Likelihood Using Bidirectional Monte Carlo*.
+Wu et al. 2017, *On the Quantitative Analysis of Decoder-Based Generative Models*.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from textvae.data.batches import Batch, Sequences, in_order
+from textvae.evaluation.estimators import Tick, inert
+from textvae.evaluation.hamiltonian import Bridge, Point
+from textvae.evaluation.noise import SentenceNoise
+from textvae.evaluation.requirements import require_counts, require_density
+from textvae.models.refine import fixed
+from textvae.models.terms import importance_weighted
+from textvae.models.text_vae import TextVAE
+
+__all__ = ["Annealing", "Sandwich", "annealed", "sandwich"]
+
+ACCEPTANCE = 0.75
+"""The share of proposals that the step sizes are tuned to accept."""
+GAIN = 0.2
+"""By how much a step size moves, in logarithm, for an acceptance that is off by 1."""
+FIRST, LONGEST = 0.5, 1.5
+"""The first step size, and the longest, in standard deviations of q₀."""
+
+
+@dataclass(frozen=True)
+class Annealing:
+    """How to anneal: z₀ from `origin`, then β along a sigmoid, with one transition of `leapfrogs` steps at each.
+
+    q₀ is q(z|x), or the prior, which does not depend on how good the encoder is and needs more temperatures.
+    Both give valid bounds; those from an encoder that misses a mode of p(z|x) are far apart.
+
+    `chains` paths are averaged in each direction. Step sizes, one for each sentence and temperature, are
+    tuned on `pilots` other paths and then frozen.
+    """
+
+    temperatures: int = 100
+    leapfrogs: int = 4
+    chains: int = 2
+    pilots: int = 1
+    origin: Literal["posterior", "prior"] = "posterior"
+    seed: int = 0
+
+    @property
+    def gradients(self) -> int:
+        """Passes through the decoder, forward and back, for a sentence in one direction, tuning included."""
+        return ((self.temperatures - 1) * self.leapfrogs + 1) * (self.chains + self.pilots)
+
+    @property
+    def powers(self) -> Tensor:
+        """β₀ = 0 … β_T = 1, densest at both ends."""
+        curve = torch.linspace(-4, 4, self.temperatures + 1, dtype=torch.float64).sigmoid()
+        return (curve - curve[0]) / (curve[-1] - curve[0])
+
+
+@dataclass(frozen=True)
+class Sandwich:
+    """Bounds on log p(x) of N simulated sentences: `lower` from below and `upper` from above in expectation."""
+
+    lower: Tensor  # (N,)
+    upper: Tensor  # (N,)
+
+    @property
+    def gap(self) -> Tensor:
+        """(N,): its mean bounds the bias of the two together."""
+        return self.upper - self.lower
+
+
+def annealed(
+    model: TextVAE,
+    sequences: Sequences,
+    how: Annealing,
+    batch_size: int = 32,
+    tick: Tick = lambda n: None,
+) -> Tensor:
+    """log p(x) of every sentence (N,), from below in expectation, whatever the sentences come from.
+
+    Raises
+    ------
+    ConfigError
+        If a number is not positive, or the model has no likelihood.
+    """
+
+    def estimate(path: "_Paths", indices: Tensor) -> Tensor:
+        return path.lower()
+
+    return _of_every_batch(model, sequences, how, batch_size, tick, estimate)
+
+
+def sandwich(
+    model: TextVAE,
+    sequences: Sequences,
+    z: Tensor,
+    how: Annealing,
+    batch_size: int = 32,
+    tick: Tick = lambda n: None,
+) -> Sandwich:
+    """Both bounds for sentences that were simulated from the model, with the z (N, D) that each came from.
+
+    (z, x) from the model is x from p(x) and z from the exact p(z|x); `textvae.generation.simulate` draws them.
+
+    Raises
+    ------
+    ConfigError
+        If a number is not positive, or the model has no likelihood.
+    """
+
+    def estimate(path: "_Paths", indices: Tensor) -> Tensor:
+        return torch.stack([path.lower(), path.upper(z[indices])], -1)
+
+    return Sandwich(*_of_every_batch(model, sequences, how, batch_size, tick, estimate).unbind(-1))
+
+
+def _of_every_batch(
+    model: TextVAE,
+    sequences: Sequences,
+    how: Annealing,
+    batch_size: int,
+    tick: Tick,
+    estimate: "Callable[[_Paths, Tensor], Tensor]",
+) -> Tensor:
+    """The estimates of every batch, in the order of the split."""
+    for name in ("temperatures", "leapfrogs", "chains", "pilots"):
+        require_counts(name, [getattr(how, name)])
+    require_density(model, sequences, "annealed importance sampling")
+    device = next(model.parameters()).device
+    order, parts = [], []
+    with inert(model), fixed(model):
+        for indices, batch in in_order(sequences, batch_size):
+            order.append(torch.from_numpy(indices))
+            parts.append(estimate(_Paths(model, batch.to(device), how), order[-1]).cpu())
+            tick(batch.sentences)
+    return torch.cat(parts)[torch.cat(order).argsort()]
+
+
+class _Paths:
+    """The annealed paths of one batch, with the step sizes (B,) that its pilots found for β₁ … β_{T−1}."""
+
+    def __init__(self, model: TextVAE, batch: Batch, how: Annealing) -> None:
+        self.how, self.batch = how, batch
+        self.powers: list[float] = how.powers.tolist()
+        self.increments = [after - before for before, after in pairwise(self.powers)]
+        self.noise = SentenceNoise(how.seed, model.latent_dim + 2)
+        self.bridge = Bridge(model, batch, model.posterior(batch) if how.origin == "posterior" else model.prior())
+        self.steps = self._tuned()
+
+    def lower(self) -> Tensor:
+        """log of the mean of w over the chains, forward from q₀: (B,)."""
+        first = self.how.pilots
+        point = self._begin(first, self.how.chains)
+        total = self.increments[0] * point.ratio.double()
+        for t in range(1, self.how.temperatures):
+            point, _ = self._move(point, t, self.steps[t - 1], first)
+            total = total + self.increments[t] * point.ratio.double()
+        return importance_weighted(total)
+
+    def upper(self, z: Tensor) -> Tensor:
+        """−log of the mean of 1/w over the chains, in reverse from exact samples z (B, D) of p(z|x): (B,)."""
+        first = self.how.pilots + self.how.chains
+        point = self.bridge.at(z.to(self.bridge.scale).expand(self.how.chains, -1, -1))
+        total = self.increments[-1] * point.ratio.double()
+        for t in range(self.how.temperatures - 1, 0, -1):
+            point, _ = self._move(point, t, self.steps[t - 1], first)
+            total = total + self.increments[t - 1] * point.ratio.double()
+        return -importance_weighted(-total)
+
+    def _tuned(self) -> list[Tensor]:
+        point, steps = self._begin(0, self.how.pilots), []
+        size = torch.full_like(self.bridge.scale[:, 0], math.log(FIRST))
+        for t in range(1, self.how.temperatures):
+            steps.append(size.exp())
+            point, acceptance = self._move(point, t, steps[-1], 0)
+            size = (size + GAIN * (acceptance.mean(0) - ACCEPTANCE)).clamp_max(math.log(LONGEST))
+        return steps
+
+    def _begin(self, first: int, count: int) -> Point:
+        return self.bridge.at(self.bridge.origin.transport(self._draw(0, first, count)[..., :-2]))
+
+    def _move(self, point: Point, t: int, step: Tensor, first: int) -> tuple[Point, Tensor]:
+        noise = self._draw(t, first, len(point.z))
+        return self.bridge.move(point, self.powers[t], step, noise, self.how.leapfrogs)
+
+    def _draw(self, t: int, first: int, count: int) -> Tensor:
+        """The noise (count, B, D + 2) of transition t for the paths from `first` on; no two share any."""
+        start = t * (self.how.pilots + 2 * self.how.chains) + first
+        return self.noise(self.batch, start, start + count).to(self.bridge.scale)

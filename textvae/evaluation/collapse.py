@@ -1,0 +1,52 @@
+"""Which dimensions have collapsed: the spectrum of the posterior means, and (ε, δ)-collapse.
+
+Dimension d is (ε, δ)-collapsed if P_x[KL(q(z_d|x) ‖ p(z_d)) < ε] ≥ 1 − δ: nearly all sentences leave it where
+the prior has it. One threshold hides how sharp the border is, so the whole curve over ε is given.
+
+References
+----------
+Lucas et al. 2019, *Don't Blame the ELBO!*: (ε, δ)-collapse.
+Burda et al. 2016, *Importance Weighted Autoencoders*: active units.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from textvae.evaluation.diagnostics import active_units
+from textvae.evaluation.estimators import Survey
+
+__all__ = ["DELTA", "collapsed_dimensions", "spectrum"]
+
+DELTA = 0.01
+EPSILONS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+"""Nats."""
+
+
+def collapsed_dimensions(rates: Tensor, epsilon: float, delta: float = DELTA) -> int:
+    """How many of the dimensions of `rates` (N, D) are (ε, δ)-collapsed."""
+    return int(((rates < epsilon).double().mean(0) >= 1 - delta).sum())
+
+
+def spectrum(found: Survey) -> dict[str, Any]:
+    """Variances of the posterior means and mean rates, largest first, and the curve of collapse.
+
+    Rates, and with them the curve, are None where posterior or prior does not factorise over dimensions.
+    """
+    rates = found.rate_per_dimension
+    variances = found.mean.double().var(0).sort(descending=True).values
+    values: dict[str, Any] = {
+        "active_units": active_units(found.mean),
+        "mean_variances": variances.tolist(),
+        "collapse_delta": DELTA,
+        "collapse_epsilons": list(EPSILONS),
+        "collapsed_dimensions": None,
+        "rates": None,
+    }
+    if rates is None:
+        return values
+    return values | {
+        "collapsed_dimensions": [collapsed_dimensions(rates, epsilon) for epsilon in EPSILONS],
+        "rates": torch.sort(rates.double().mean(0), descending=True).values.tolist(),
+    }

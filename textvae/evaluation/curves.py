@@ -1,0 +1,126 @@
+"""Estimates of −log p(x) as the number of samples grows, from one and the same draws.
+
+    log p̂_K(x) = log (1/K) Σ_{k ≤ K} wₖ        wₖ = p(x|zₖ) p(zₖ) / q(zₖ|x),  zₖ ~ q(z|x)
+
+The mean of wₖ is unbiased for p(x), so that the mean of −log p̂_K is never below −log p(x); it falls as K
+grows, and exceeds it by Var(w/p(x)) / 2K where K is large and that variance finite. The draws are in log
+space, a chunk at a time, and memory does not grow with K.
+
+References
+----------
+Burda et al. 2016, *Importance Weighted Autoencoders*.
+Kong 1992, *A Note on Importance Sampling using Standardized Weights*: the effective sample size.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from textvae.data.batches import Batch, Sequences, in_order
+from textvae.evaluation.estimators import Tick, inert
+from textvae.evaluation.noise import SentenceNoise
+from textvae.evaluation.requirements import require_counts, require_likelihood
+from textvae.models.terms import log_weight, pass_under
+from textvae.models.text_vae import TextVAE
+
+__all__ = ["TRUSTED", "Curve", "importance_curve", "sampled_curve"]
+
+TRUSTED = 10.0
+"""The effective sample size under which an estimate's own error says nothing."""
+
+Draw = Callable[[int, int], Tensor]
+"""Log-weights (stop − start, B) of the samples start ≤ k < stop of a batch."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What the first K of the same samples give, for every K and sentence; row K is the estimate of K samples."""
+
+    samples: tuple[int, ...]  # K
+    nll: Tensor  # (len(samples), N)
+    effective_samples: Tensor  # (len(samples), N), (Σw)² / Σw²
+
+    @property
+    def error(self) -> Tensor:
+        """The Monte-Carlo standard error of each nll, NaN ("—") where the effective sample size is under 10.
+
+        That of the mean weight, relative to it: √((K / effective − 1) / (K − 1)).
+        """
+        counts = torch.tensor(self.samples, dtype=torch.float64)[:, None]
+        squared = (counts / self.effective_samples - 1).clamp_min(0) / (counts - 1)
+        return squared.sqrt().where(self.effective_samples >= TRUSTED, math.nan)
+
+    @property
+    def mean_error(self) -> Tensor:
+        """(len(samples),): the Monte-Carlo standard error of the mean over sentences, NaN if any is void."""
+        return self.error.square().sum(1).sqrt() / self.error.shape[1]
+
+
+def importance_curve(
+    model: TextVAE,
+    sequences: Sequences,
+    samples: Sequence[int],
+    noise: SentenceNoise,
+    batch_size: int = 32,
+    chunk: int = 16,
+    tick: Tick = lambda n: None,
+) -> Curve:
+    """The importance-weighted bound for every number in `samples`, which rises; z ~ q(z|x).
+
+    Raises
+    ------
+    ConfigError
+        If `samples` is empty, not positive or not rising, or the model has no likelihood to estimate.
+    """
+
+    def draws(batch: Batch) -> Draw:
+        posterior = model.posterior(batch)
+        return lambda start, stop: log_weight(
+            pass_under(model, batch, posterior, posterior.transport(noise(batch, start, stop)))
+        )
+
+    return sampled_curve(model, sequences, samples, draws, batch_size, chunk, tick)
+
+
+@torch.no_grad()
+def sampled_curve(
+    model: TextVAE,
+    sequences: Sequences,
+    samples: Sequence[int],
+    draws: Callable[[Batch], Draw],
+    batch_size: int,
+    chunk: int,
+    tick: Tick,
+) -> Curve:
+    """The curve of any unbiased estimator of p(x), given by its log-weights."""
+    require_counts("samples", samples)
+    require_likelihood(model, sequences, "importance weights")
+    device = next(model.parameters()).device
+    nll = torch.empty(len(samples), len(sequences), dtype=torch.float64)
+    effective = torch.empty_like(nll)
+    with inert(model):
+        for indices, batch in in_order(sequences, batch_size):
+            columns = torch.from_numpy(indices)
+            first, second = _sums(draws(batch.to(device)), batch.sentences, samples, chunk)
+            nll[:, columns] = torch.tensor(samples, dtype=torch.float64).log()[:, None] - first
+            effective[:, columns] = (2 * first - second).exp()
+            tick(batch.sentences)
+    return Curve(tuple(samples), nll, effective)
+
+
+def _sums(draw: Draw, sentences: int, samples: Sequence[int], chunk: int) -> tuple[Tensor, Tensor]:
+    """log Σ w and log Σ w² (len(samples), B) over the first K samples."""
+    total = torch.full((2, sentences), -math.inf, dtype=torch.float64)
+    rows = []
+    for begin, end in pairwise([0, *samples]):
+        for start in range(begin, end, chunk):
+            log_weights = draw(start, min(start + chunk, end)).double().cpu()
+            powers = torch.stack([log_weights.logsumexp(0), (2 * log_weights).logsumexp(0)])
+            total = torch.logaddexp(total, powers)
+        rows.append(total)
+    first, second = torch.stack(rows, 1)
+    return first, second

@@ -1,0 +1,118 @@
+"""Does the decoder listen to z? What it says under other z, word by word, and how steeply it reacts.
+
+    distortion under z    −log p(x|z), with z the sentence's own, the prior's or another sentence's
+    words right           #{t : argmax_w p(w | w₍<ₜ₎, z) = wₜ}, told all words before
+    gradient norm         ‖∂ log p(x|z) / ∂z‖ at the sentence's own z
+    gain at position t    log p(wₜ | w₍<ₜ₎, z) − log p_LM(wₜ | w₍<ₜ₎); net of the rate, Σₜ gain − rate
+
+A gain over a language model is none until the rate is paid: distortion alone can always be bought.
+
+References
+----------
+Bowman et al. 2016, *Generating Sentences from a Continuous Space*: the decoder that ignores z.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from textvae.data.batches import Batch, Sequences, in_order
+from textvae.evaluation.estimators import inert, standard_error
+from textvae.models.refine import fixed
+from textvae.models.text_vae import TextVAE
+
+__all__ = ["another", "distortion_under", "gradient_norms", "position_gain", "token_log_probs", "words_right"]
+
+BATCH = 64
+SEEN = 30
+"""A position shows a mean where at least this many sentences reach it."""
+
+
+def another(count: int, seed: int) -> Tensor:
+    """For each of `count` sentences the index of another (N,), in one cycle through all of them."""
+    order = np.random.Generator(np.random.PCG64(seed)).permutation(count)
+    other = np.empty_like(order)
+    other[order] = np.roll(order, 1)
+    return torch.from_numpy(other)
+
+
+def distortion_under(model: TextVAE, sequences: Sequences, z: Tensor, batch_size: int = BATCH) -> Tensor:
+    """−log p(x|z) of every sentence (N,), in nats, under the z (N, D) given for it."""
+    result = torch.empty(len(sequences), dtype=z.dtype)
+    with inert(model):
+        for rows, batch, code in _batches(model, sequences, z, batch_size):
+            result[rows] = -model.decoder(batch, code[None]).sum(-1)[0].cpu()
+    return result
+
+
+def token_log_probs(model: TextVAE, sequences: Sequences, z: Tensor, batch_size: int = BATCH) -> Tensor:
+    """log p(wₜ | w₍<ₜ₎, z) of every token, in the order of `sequences.ids`."""
+    result = torch.empty(len(sequences.ids), dtype=z.dtype)
+    with inert(model):
+        for rows, batch, code in _batches(model, sequences, z, batch_size):
+            scores = model.decoder(batch, code[None])[0].cpu()
+            for row, score in zip(rows.tolist(), scores, strict=True):
+                first, end = sequences.offsets[row : row + 2]
+                result[first:end] = score[: end - first]
+    return result
+
+
+def words_right(model: TextVAE, sequences: Sequences, z: Tensor, batch_size: int = BATCH) -> Tensor:
+    """How many tokens of each sentence are the decoder's first choice, told all before them (N,)."""
+    result = torch.empty(len(sequences), dtype=torch.int64)
+    with inert(model):
+        for rows, batch, code in _batches(model, sequences, z, batch_size):
+            state = model.decoder.start(code)
+            right = torch.zeros_like(batch.lengths)
+            for words, targets in zip(batch.inputs.T, batch.targets.T, strict=True):
+                log_probs, state = model.decoder.step(words, state)
+                right += log_probs.argmax(-1) == targets  # never on padding, whose probability is 0
+            result[rows] = right.cpu()
+    return result
+
+
+def gradient_norms(model: TextVAE, sequences: Sequences, z: Tensor, batch_size: int = BATCH) -> Tensor:
+    """‖∂ log p(x|z) / ∂z‖ of every sentence (N,), in nats per unit of z, at the z (N, D) given for it."""
+    result = torch.empty(len(sequences), dtype=z.dtype)
+    with inert(model), fixed(model):
+        for rows, batch, code in _batches(model, sequences, z, batch_size):
+            code = code.detach().requires_grad_()
+            (gradient,) = torch.autograd.grad(model.decoder(batch, code[None]).sum(), code)
+            result[rows] = gradient.norm(dim=1).cpu()
+    return result
+
+
+def position_gain(own: Tensor, reference: Tensor, sequences: Sequences, rate: Tensor) -> dict[str, object]:
+    """Gain over a language model by position, and in all, before and after the rate (N,) is paid.
+
+    `own` and `reference` are log-probabilities of every token, as `token_log_probs` gives them.
+    """
+    gain = (own - reference).double()
+    sentence = torch.from_numpy(np.repeat(np.arange(len(sequences)), sequences.lengths))
+    position = torch.arange(len(gain)) - torch.from_numpy(sequences.offsets)[sentence]
+    total = torch.zeros(len(sequences), dtype=torch.float64).index_add_(0, sentence, gain)
+    counts = position.bincount()
+    shown = range(int((counts >= min(SEEN, len(sequences))).sum()))
+    columns = [gain[position == place] for place in shown]
+    net = total - rate.double()
+    return {
+        "lm_gain": float(total.mean()),
+        "lm_gain_se": standard_error(total),
+        "lm_gain_net_of_rate": float(net.mean()),
+        "lm_gain_net_of_rate_se": standard_error(net),
+        "lm_gain_by_position": [float(column.mean()) for column in columns],
+        "lm_gain_by_position_se": [standard_error(column) for column in columns],
+        "sentences_by_position": [len(column) for column in columns],
+    }
+
+
+def _batches(
+    model: TextVAE, sequences: Sequences, z: Tensor, batch_size: int
+) -> Iterator[tuple[Tensor, Batch, Tensor]]:
+    """(indices, batch, its z) on the model's device, by length."""
+    device = next(model.parameters()).device
+    for indices, batch in in_order(sequences, batch_size):
+        rows = torch.from_numpy(indices)
+        yield rows, batch.to(device), z[rows].to(device)

@@ -1,0 +1,98 @@
+"""What an estimator cannot do without, asked for in one sentence before work starts."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from textvae.data.batches import Sequences
+from textvae.errors import ConfigError
+from textvae.models.posteriors import DiracPosterior
+from textvae.models.text_vae import TextVAE
+
+__all__ = [
+    "require_counts",
+    "require_density",
+    "require_latent",
+    "require_likelihood",
+    "require_rate",
+    "require_sentences",
+]
+
+
+def require_sentences(sequences: Sequences) -> None:
+    """At least one.
+
+    Raises
+    ------
+    ConfigError
+        If there is none.
+    """
+    if len(sequences) == 0:
+        raise ConfigError("there is no sentence to estimate from: the set is empty; give at least one")
+
+
+def require_counts(name: str, counts: Sequence[int]) -> None:
+    """Numbers of samples, chains or steps: positive, and rising where there are several.
+
+    Raises
+    ------
+    ConfigError
+        Naming them.
+    """
+    if not counts or counts[0] < 1 or any(a >= b for a, b in pairwise(counts)):
+        said = ", ".join(map(str, counts)) or "none"
+        raise ConfigError(
+            f"{name}: an estimate needs at least 1 of them, and a rising list where several, not {said}"
+        )
+
+
+def require_latent(model: TextVAE, what: str) -> None:
+    """A z.
+
+    Raises
+    ------
+    ConfigError
+        For a language model, which has none.
+    """
+    if model.latent_dim == 0:
+        raise ConfigError(f"{what}: a language model has no z; its log p(x) is exact, and z tells nothing")
+
+
+def require_rate(model: TextVAE, what: str) -> None:
+    """A posterior with a density.
+
+    Raises
+    ------
+    ConfigError
+        For an autoencoder, whose training defines no p(x).
+    """
+    if isinstance(model.posterior, DiracPosterior):
+        raise ConfigError(
+            f"{what}: an autoencoder's posterior has no density and its training no rate, "
+            "so that it defines no likelihood; evaluate a model with another posterior"
+        )
+
+
+def require_likelihood(model: TextVAE, sequences: Sequences, what: str) -> None:
+    """Sentences, a z, and a posterior with a density.
+
+    Raises
+    ------
+    ConfigError
+        For an empty set, a language model, or an autoencoder.
+    """
+    require_sentences(sequences)
+    require_latent(model, what)
+    require_rate(model, what)
+
+
+def require_density(model: TextVAE, sequences: Sequences, what: str) -> None:
+    """All that a likelihood needs, and a z that ranges over all of ℝᴰ.
+
+    Raises
+    ------
+    ConfigError
+        As `require_likelihood` does, and for z on a sphere.
+    """
+    require_likelihood(model, sequences, what)
+    if model.posterior.spherical:
+        raise ConfigError(f"{what}: z lies on a sphere here, and this estimator moves it through all of space")

@@ -1,0 +1,135 @@
+"""Generated text, judged: exactly where the grammar knows the truth, by counts of words elsewhere.
+
+    grammatical        share of sentences with p*(x) > 0; the mean of log p*(x) is over those
+    factors kept       along an interpolation, p(f | x) of the value that both ends share, over all factors
+    exact match, BLEU  of reconstructions against their originals
+    distinct-n         different n-grams ÷ all n-grams
+    self-BLEU          BLEU of each sentence against all others; high means all alike
+    novelty            share of sentences that train does not hold
+
+References
+----------
+Li et al. 2016, *A Diversity-Promoting Objective Function*: distinct-n.
+Zhu et al. 2018, *Texygen*: self-BLEU.
+Post 2018, *A Call for Clarity in Reporting BLEU Scores*: sacrebleu.
+"""
+
+from collections.abc import Container, Iterable, Sequence
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from textvae.data.grammar import Grammar
+from textvae.data.tokenizers import Tokenizer
+from textvae.errors import ConfigError
+from textvae.evaluation.estimators import standard_error
+from textvae.evaluation.evaluate import exact_nll, known_words
+
+__all__ = ["bleu", "distinct", "exact_match", "factors_kept", "grammaticality", "novelty", "self_bleu"]
+
+COMPARED = 200
+"""Sentences whose self-BLEU is taken: its cost grows with their square."""
+
+
+def grammaticality(sentences: Sequence[str], tokenizer: Tokenizer, grammar: Grammar) -> dict[str, Any]:
+    """Share of grammatical sentences and the mean of log p* over those, unknown words being one word."""
+    log_probs = -exact_nll(sentences, tokenizer, grammar)
+    possible = log_probs.isfinite()
+    return {
+        "grammatical": float(possible.double().mean()),
+        "grammatical_se": standard_error(possible.double()),
+        "grammar_log_prob": float(log_probs[possible].mean()) if possible.any() else None,
+        "grammar_log_prob_se": standard_error(log_probs[possible]),
+        "sentences": len(sentences),
+    }
+
+
+def factors_kept(
+    paths: Iterable[Sequence[str]], tokenizer: Tokenizer, grammar: Grammar, others: Sequence[str] = ()
+) -> dict[str, Any]:
+    """How surely the sentences between two ends have the factors that both ends have in common.
+
+    Every path is a list of sentences, its ends first and last. A factor's value at an end is its most
+    probable one; between, its exact posterior probability counts, and 0 in an ungrammatical sentence.
+    `others` are sentences that know nothing of the ends: what they score is chance.
+    """
+    known = known_words(tokenizer)
+    chance = [found for found in (_factors(text, grammar, known) for text in others) if found]
+    kept, grammatical, unrelated = [], [], []
+    for first, *between, last in paths:
+        ends = [_factors(end, grammar, known) for end in (first, last)]
+        if not all(ends):
+            continue
+        shared = {
+            name: int(a.argmax())
+            for (name, a), b in zip(ends[0].items(), ends[1].values(), strict=True)
+            if a.argmax() == b.argmax()
+        }
+        found = [_factors(text, grammar, known) for text in between]
+        grammatical += [float(bool(each)) for each in found]
+        kept += [each[name][value] if each else 0.0 for each in found for name, value in shared.items()]
+        unrelated += [each[name][value] for each in chance for name, value in shared.items()]
+    return {
+        "interpolation_grammatical": float(np.mean(grammatical)) if grammatical else None,
+        "interpolation_factors_kept": float(np.mean(kept)) if kept else None,
+        "interpolation_factors_by_chance": float(np.mean(unrelated)) if unrelated else None,
+        "interpolation_points": len(grammatical),
+    }
+
+
+def exact_match(originals: Sequence[str], others: Sequence[str]) -> float:
+    """Share of sentences that are the same, word by word."""
+    return float(np.mean([a.split() == b.split() for a, b in zip(originals, others, strict=True)]))
+
+
+def bleu(sentences: Sequence[str], references: Sequence[str]) -> float:
+    """Corpus BLEU of sentences against one reference each, 0 to 100, split at spaces.
+
+    Raises
+    ------
+    ConfigError
+        If sacrebleu is not installed.
+    """
+    found = _sacrebleu().corpus_bleu(list(sentences), [list(references)], tokenize="none", force=True)
+    return float(found.score)
+
+
+def self_bleu(sentences: Sequence[str]) -> float:
+    """Mean BLEU of each of the first 200 sentences against all others of them, 0 to 100; raises as `bleu` does."""
+    compared = list(sentences[:COMPARED])
+    if len(compared) < 2:
+        raise ConfigError("self-BLEU compares sentences with each other: give at least 2")
+    metric = _sacrebleu().BLEU(tokenize="none", force=True, effective_order=True)
+    scores = [metric.sentence_score(s, compared[:i] + compared[i + 1 :]).score for i, s in enumerate(compared)]
+    return float(np.mean(scores))
+
+
+def distinct(sentences: Iterable[str], n: int) -> float | None:
+    """Different n-grams as a share of all; None where no sentence has n words."""
+    rows = [sentence.split() for sentence in sentences]
+    grams = [tuple(row[i : i + n]) for row in rows for i in range(len(row) - n + 1)]
+    return len(set(grams)) / len(grams) if grams else None
+
+
+def novelty(sentences: Sequence[str], train: Iterable[str]) -> float:
+    """Share of sentences that are not in train, which is read once and not kept."""
+    made = set(sentences)
+    seen = {sentence for sentence in train if sentence in made}
+    return float(np.mean([sentence not in seen for sentence in sentences]))
+
+
+def _factors(sentence: str, grammar: Grammar, known: Container[str] | None) -> dict[str, np.ndarray]:
+    """p(f|x) of every factor; empty for a sentence that the grammar does not make."""
+    try:
+        return dict(grammar.factor_posterior(sentence, known))
+    except ValueError:
+        return {}
+
+
+def _sacrebleu() -> ModuleType:
+    try:
+        import sacrebleu
+    except ImportError:
+        raise ConfigError("BLEU needs sacrebleu: pip install 'textvae[metrics]'") from None
+    return sacrebleu

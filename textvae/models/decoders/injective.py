@@ -1,0 +1,74 @@
+"""A decoder that cannot ignore z: what the softmax reads is an injective function of z, after any words.
+
+    hₜ = LSTM(w₍<ₜ₎),  uₜ = ∇Φ([hₜ; z]),  p(wₜ | w₍<ₜ₎, z) = softmax(W uₜ),  Φ strongly convex
+
+Guaranteed, for any weights and words: ‖uₜ(z) − uₜ(z′)‖ ≥ c ‖z − z′‖. Then z ↦ p(wₜ | w₍<ₜ₎, z) is
+injective wherever [W 1] has full column rank: the vocabulary must be larger than H + D, and the weights W
+outside a set of measure zero, which training is not kept from. Not guaranteed: that the difference z makes
+is large enough to be worth its rate; a posterior equal to the prior is impossible, one close to it is not.
+
+The published decoder has a second Brenier map over the logits; here it is the identity, which is one.
+
+References
+----------
+Wang, Blei & Cunningham 2021, *Posterior Collapse and Latent Variable Non-identifiability*: LIDVAE.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from textvae.fields import Count, Positive, Probability
+from textvae.models.brenier import BrenierMap
+from textvae.models.decoders.autoregressive import Autoregressive
+from textvae.models.decoders.decoder import State, words_out
+
+__all__ = ["InjectiveDecoder"]
+
+
+class InjectiveDecoder(Autoregressive):
+    """An LSTM language model whose states meet z in a Brenier map before the softmax.
+
+    `strength` is c; Φ has `convex_layers` layers as wide as `convex_dim`. Dropout spares z and the map.
+    """
+
+    def __init__(
+        self,
+        vocabulary: int,
+        latent_dim: int,
+        *,
+        embedding_dim: Count = 256,
+        hidden_dim: Count = 256,
+        layers: Count = 1,
+        convex_dim: Count = 256,
+        convex_layers: Count = 2,
+        strength: Positive = 1.0,
+        dropout_in: Probability = 0.5,
+        dropout_out: Probability = 0.5,
+        inputless: bool = False,
+    ) -> None:
+        super().__init__(vocabulary, embedding_dim, dropout_in, dropout_out, inputless)
+        between = float(dropout_out) if layers > 1 else 0.0
+        self.lstm = nn.LSTM(embedding_dim, hidden_dim, layers, batch_first=True, dropout=between)
+        self.map = BrenierMap(hidden_dim + latent_dim, convex_dim, convex_layers, strength)
+        self.output = words_out(hidden_dim + latent_dim, vocabulary)
+
+    def hidden(self, words: Tensor, z: Tensor) -> Tensor:
+        # The LSTM hears no z, so it reads every sentence once, however many z there are.
+        states, _ = self.lstm(self.embed(words))
+        heard = z[:, :, None].expand(-1, -1, words.shape[1], -1)
+        return torch.cat([states.expand(len(z), -1, -1, -1), heard], dim=-1)
+
+    def start(self, z: Tensor) -> State:
+        zeros = z.new_zeros(len(z), self.lstm.num_layers, self.lstm.hidden_size)
+        return zeros, zeros, z
+
+    def advance(self, words: Tensor, state: State) -> tuple[Tensor, State]:
+        h, c, z = state
+        before = h.transpose(0, 1).contiguous(), c.transpose(0, 1).contiguous()
+        states, (h, c) = self.lstm(self.embed(words[:, None]), before)
+        return torch.cat([states[:, 0], z], dim=-1), (h.transpose(0, 1), c.transpose(0, 1), z)
+
+    def readout(self, hidden: Tensor) -> Tensor:
+        states, z = hidden.split([self.lstm.hidden_size, hidden.shape[1] - self.lstm.hidden_size], dim=-1)
+        mapped: Tensor = self.map(torch.cat([self.dropout_out(states), z], dim=-1))
+        return mapped

@@ -1,0 +1,60 @@
+"""The von Mises–Fisher distribution on the unit sphere, with a κ that is fixed, so that its rate is constant.
+
+    p(z) = C exp(κ μᵀz)            C = κ^(D/2−1) / ((2π)^(D/2) I_(D/2−1)(κ))
+    KL(q ‖ uniform) = κ A + log C + log area        A = E[w] = I_(D/2)(κ) / I_(D/2−1)(κ)
+
+The Bessel functions enter through C⁻¹ = area(S⁽ᴰ⁻²⁾) ∫ exp(κ cos θ) sin^(D−2) θ dθ, integrated numerically:
+stable for every D and κ, and it is the same integral that samples are drawn by. So are A and Var[w].
+
+References
+----------
+Xu & Durrett 2018, *Spherical Latent Spaces for Stable Variational Autoencoders*.
+Davidson et al. 2018, *Hyperspherical Variational Auto-Encoders*.
+"""
+
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from textvae.models.distributions.rotational import Rotational
+from textvae.models.distributions.uniform_sphere import log_area
+
+__all__ = ["VonMisesFisher"]
+
+
+class VonMisesFisher(Rotational):
+    """vMF(μ, κ), with μ of shape (*batch_shape, D) and norm 1, D ≥ 2, and one κ > 0 for all."""
+
+    def __init__(self, direction: Tensor, concentration: float) -> None:
+        super().__init__(direction, torch.tensor(concentration, dtype=direction.dtype, device=direction.device))
+
+    @staticmethod
+    def statistic(cosine: Tensor) -> Tensor:
+        """T(w) = w."""
+        return cosine
+
+    @property
+    def log_normaliser(self) -> Tensor:
+        return self._constants[0]
+
+    @property
+    def moments(self) -> tuple[Tensor, Tensor]:
+        return self._constants[1], self._constants[2]
+
+    @property
+    def expected_statistic(self) -> Tensor:
+        return self.moments[0]
+
+    def detached(self) -> "VonMisesFisher":
+        return VonMisesFisher(self.direction.detach(), float(self.concentration))
+
+    @cached_property
+    def _constants(self) -> tuple[Tensor, Tensor, Tensor]:
+        """log C, E[w] and Var[w]."""
+        polar = self.polar
+        log_normaliser = -polar.log_integral - log_area(self.event_shape[0] - 1)
+        mean = polar.expectation(torch.cos)
+        variance = polar.expectation(lambda angle: (angle.cos() - mean) ** 2)
+        log_normaliser, mean, variance = (value[0].to(self.direction) for value in (log_normaliser, mean, variance))
+        return log_normaliser, mean, variance

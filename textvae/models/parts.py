@@ -1,0 +1,54 @@
+"""Parts of a model by name, and the handing on of what one model learned to another.
+
+References
+----------
+Li et al. 2019, *A Surprisingly Effective Fix for Deep Latent Variable Modeling of Text*: the encoder of an
+autoencoder.
+Yang et al. 2017, *Improved Variational Autoencoders for Text Modeling using Dilated Convolutions*: the
+weights of a language model.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+__all__ = ["inherit", "part_of"]
+
+
+def part_of(model: nn.Module, name: str) -> nn.Module:
+    """The part of a model that `decoder` or `posterior.encoder` names.
+
+    Raises
+    ------
+    ValueError
+        If it has none of this name; the sentence lists those it has.
+    """
+    try:
+        return model.get_submodule(name)
+    except AttributeError:
+        names = [part for part, _ in model.named_modules() if part and part.count(".") < 2]
+        raise ValueError(f"{name!r} is no part of the model; choose from {', '.join(names)}") from None
+
+
+@torch.no_grad()
+def inherit(heir: nn.Module, source: nn.Module, parts: Mapping[str, str]) -> None:
+    """Copy parts of a trained model: `parts` maps each part of the heir to one of the source.
+
+    Every tensor of the source's part must find its place; tensors that the heir has beside them stay as
+    they are.
+
+    Raises
+    ------
+    ValueError
+        If a part is missing, or does not fit.
+    """
+    for new, old in parts.items():
+        values = part_of(source, old).state_dict()
+        places = part_of(heir, new).state_dict()
+        for name, value in values.items():
+            if name not in places or places[name].shape != value.shape:
+                here = "missing" if name not in places else f"of shape {tuple(places[name].shape)}"
+                there = f"of shape {tuple(value.shape)}"
+                raise ValueError(f"{new} cannot be taken from {old}: {name} is {there} there and {here} here")
+            places[name].copy_(value)

@@ -1,0 +1,57 @@
+"""The δ-VAE's posterior, each of whose dimensions has a rate of at least δ, whatever the encoder says.
+
+With x₁ < 1 < x₂ the roots of ln x − x + 2δ + 1 = 0, and ŝ, m̂ linear in the features,
+
+    σ² = x₁ + (x₂ − x₁) sigmoid(ŝ)        μ = √(2δ + 1 + ln σ² − σ² + max(0, m̂))
+    KL_d = δ + ½ max(0, m̂)
+
+The mean is never negative, and where m̂ ≤ 0 only σ² can tell sentences apart: both are the published form's.
+
+References
+----------
+Razavi et al. 2019, *Preventing Posterior Collapse with δ-VAEs*, §2.1 (the range form).
+"""
+
+import math
+
+from torch import Tensor
+
+from textvae.fields import Positive
+from textvae.models.distributions import DiagonalGaussian
+from textvae.models.encoders import Encoder
+from textvae.models.posteriors.diagonal import DiagonalPosterior
+
+__all__ = ["DeltaPosterior", "variance_range"]
+
+ROUNDING = 1e-6
+"""What μ² is at least: the root's slope stays finite where the range ends, at the cost of half of it in rate."""
+
+
+class DeltaPosterior(DiagonalPosterior):
+    """A diagonal Gaussian with KL(q ‖ N(0, 1)) ≥ δ = `nats_per_dimension` in every dimension."""
+
+    def __init__(self, encoder: Encoder, latent_dim: int, *, nats_per_dimension: Positive = 0.1) -> None:
+        super().__init__(encoder, latent_dim)
+        self.nats = nats_per_dimension
+        self.low, self.high = variance_range(nats_per_dimension)
+
+    def distribution(self, features: Tensor) -> DiagonalGaussian:
+        raw = super().distribution(features)
+        variance = self.low + (self.high - self.low) * raw.log_variance.sigmoid()
+        log_variance = variance.log()
+        least = (2 * self.nats + 1 + log_variance - variance).clamp_min(ROUNDING)
+        return DiagonalGaussian((least + raw.location.relu()).sqrt(), log_variance)
+
+
+def variance_range(nats: float) -> tuple[float, float]:
+    """The roots x₁ < 1 < x₂ of ln x − x + 2δ + 1 = 0, by bisection in ln x."""
+    return _root(-2 * nats - 2, 0.0, nats), _root(0.0, math.log(4 * nats + 4), nats)
+
+
+def _root(low: float, high: float, nats: float) -> float:
+    rising = low < 0
+    for _ in range(200):
+        middle = 0.5 * (low + high)
+        above = middle - math.exp(middle) + 2 * nats + 1 > 0
+        low, high = (low, middle) if above == rising else (middle, high)
+    return math.exp(0.5 * (low + high))

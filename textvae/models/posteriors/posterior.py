@@ -1,0 +1,35 @@
+"""What every posterior q(z|x) is: a module that reads a batch and returns a distribution over z."""
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor, nn
+
+from textvae.data.batches import Batch
+from textvae.models.distributions import Reparameterised
+from textvae.models.encoders import Encoder
+
+__all__ = ["Posterior"]
+
+
+class Posterior(nn.Module, ABC):
+    """q(z|x) = a distribution whose parameters are read off the encoder's features.
+
+    Where a family has a linear map to its mean, or to the direction of its mean, that is named `mean`,
+    so that one family can go on from another's.
+    """
+
+    spherical: bool = False
+    """Whether z lies on the unit sphere."""
+
+    def __init__(self, encoder: Encoder, latent_dim: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.latent_dim = latent_dim
+
+    def forward(self, batch: Batch) -> Reparameterised:
+        """q(z|x) of every sentence: batch shape (B,), event shape (D,)."""
+        return self.distribution(self.encoder(batch))
+
+    @abstractmethod
+    def distribution(self, features: Tensor) -> Reparameterised:
+        """Features (B, F) to q(z|x)."""

@@ -1,0 +1,38 @@
+"""Scale-VAE: the posterior mean is scaled up until each dimension tells sentences apart.
+
+    q(z|x) = N(f μ(x), diag σ²(x)),   f_d = s / std_B μ_d
+
+with one f for all sentences: of the batch in training, of running averages in evaluation. The rate, and so
+the ELBO and every likelihood, is that of the q which z is drawn from. The paper trains with, and reports,
+the rate of the posterior before scaling, which is no bound on anything that the decoder reads: the penalty
+`unscaled_rate` is that, and only training sees it.
+
+References
+----------
+Song et al. 2024, *Scale-VAE: Preventing Posterior Collapse in Variational Autoencoder*.
+"""
+
+from torch import Tensor
+
+from textvae.fields import Positive
+from textvae.models.distributions import ScaledGaussian
+from textvae.models.encoders import Encoder
+from textvae.models.posteriors.batch_norm import EPSILON
+from textvae.models.posteriors.diagonal import DiagonalPosterior
+from textvae.models.posteriors.statistics import BatchStatistics
+
+__all__ = ["ScalePosterior"]
+
+
+class ScalePosterior(DiagonalPosterior):
+    """The standard deviation over the batch of every dimension of the mean is s = `deviation`."""
+
+    def __init__(self, encoder: Encoder, latent_dim: int, *, deviation: Positive = 1.0) -> None:
+        super().__init__(encoder, latent_dim)
+        self.deviation = deviation
+        self.statistics = BatchStatistics(latent_dim)
+
+    def distribution(self, features: Tensor) -> ScaledGaussian:
+        q = super().distribution(features)
+        _, variance = self.statistics(q.location)
+        return ScaledGaussian(q, self.deviation * (variance + EPSILON).rsqrt())

@@ -1,0 +1,41 @@
+"""Mean and variance over a training batch, and their running averages, which evaluation reads.
+
+With several processes the rows are those of the whole batch in each of them (`training.processes`).
+In evaluation a sentence's q depends on nobody beside it.
+"""
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["BatchStatistics"]
+
+MOMENTUM = 0.1
+"""The weight of a new batch in the running averages, once ten batches have been averaged alike."""
+
+
+class BatchStatistics(nn.Module):
+    """Mean and variance (D,) of rows (B, D): of the batch in training, running averages in evaluation."""
+
+    mean: Tensor
+    variance: Tensor
+    batches: Tensor
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(dim))
+        self.register_buffer("variance", torch.ones(dim))
+        self.register_buffer("batches", torch.zeros((), dtype=torch.long))
+
+    def forward(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        if not self.training:
+            return self.mean, self.variance
+        count, mean = len(rows), rows.mean(0)
+        variance = (rows - mean).square().mean(0)
+        self._remember(mean.detach(), variance.detach() * count / max(1, count - 1))
+        return mean, variance
+
+    def _remember(self, mean: Tensor, variance: Tensor) -> None:
+        self.batches += 1
+        share = (1 / self.batches).clamp_min(MOMENTUM).to(mean.dtype)
+        self.mean.lerp_(mean, share)
+        self.variance.lerp_(variance, share)

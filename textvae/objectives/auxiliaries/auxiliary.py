@@ -1,0 +1,32 @@
+"""Terms that join the loss beside distortion and penalty."""
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor, nn
+
+from textvae.models.terms import Pass
+from textvae.models.text_vae import TextVAE
+
+__all__ = ["Auxiliary", "NoAuxiliary"]
+
+
+class Auxiliary(nn.Module, ABC):
+    """A scalar for one pass, already multiplied by its own weight; its parameters are trained along.
+
+    Nothing but the loss sees it: distortion, rate and elbo stay what they are. Constructors are handed
+    (model, vocabulary); a member that keeps the model itself would train and save it twice.
+    """
+
+    @abstractmethod
+    def forward(self, done: Pass, step: int) -> Tensor:
+        """The term at this step, a scalar."""
+
+
+class NoAuxiliary(Auxiliary):
+    """0."""
+
+    def __init__(self, model: TextVAE, vocabulary: int) -> None:
+        super().__init__()
+
+    def forward(self, done: Pass, step: int) -> Tensor:
+        return done.terms.distortion.new_zeros(())

@@ -1,0 +1,46 @@
+"""The discrepancy between q(z) and the prior, by samples: WAE and InfoVAE.
+
+    weight · MMD²(z₁ … z_B ‖ y₁ … y_B),      z_b ~ q(z|x_b),  y_b ~ p(z)
+
+WAE (λ): penalty none, weight λ. InfoVAE (α, λ): weight of the rate 1 − α, and α + λ − 1 here. The draws
+from the prior are a function of the step alone. The estimate is unbiased, so it can be below 0.
+
+References
+----------
+Tolstikhin et al. 2018, *Wasserstein Auto-Encoders*: λ = 10 for images, IMQ kernel.
+Zhao et al. 2019, *InfoVAE: Balancing Learning and Inference in Variational Autoencoders*: RBF kernel.
+Bahuleyan et al. 2019, *Stochastic Wasserstein Autoencoder for Probabilistic Sentence Generation*: λ = 3.
+"""
+
+import torch
+from torch import Tensor
+
+from textvae.fields import NonNegative
+from textvae.models.mmd import Kernel, discrepancies
+from textvae.models.terms import Pass
+from textvae.models.text_vae import TextVAE
+from textvae.objectives.auxiliaries.auxiliary import Auxiliary
+
+__all__ = ["Discrepancy"]
+
+
+class Discrepancy(Auxiliary):
+    """weight · MMD² over the sentences of the batch, averaged over the samples of z.
+
+    It couples the sentences of a batch; in a batch of one there is nothing to compare, and it is 0.
+    """
+
+    def __init__(
+        self, model: TextVAE, vocabulary: int, *, weight: NonNegative = 10.0, kernel: Kernel = "imq"
+    ) -> None:
+        super().__init__()
+        self.weight, self.kernel = weight, kernel
+
+    def forward(self, done: Pass, step: int) -> Tensor:
+        if done.batch.sentences < 2:
+            return done.z.new_zeros(())
+        generator = torch.Generator(done.z.device).manual_seed(step)
+        noise = torch.randn(done.z.shape, generator=generator, device=done.z.device, dtype=done.z.dtype)
+        drawn = done.prior.transport(noise)
+        found = [discrepancies(z, y, self.kernel).mean() for z, y in zip(done.z, drawn, strict=True)]
+        return self.weight * torch.stack(found).mean()

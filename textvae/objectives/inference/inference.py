@@ -1,0 +1,26 @@
+"""From the posterior module's q(z|x) to the one that training decodes from."""
+
+from abc import ABC, abstractmethod
+
+from torch import Generator
+
+from textvae.data.batches import Batch
+from textvae.models.distributions import Reparameterised
+from textvae.models.text_vae import TextVAE
+
+__all__ = ["Amortised", "Inference"]
+
+
+class Inference(ABC):
+    """A differentiable change of q(z|x) of every sentence; evaluation takes the module's own."""
+
+    @abstractmethod
+    def __call__(self, model: TextVAE, q: Reparameterised, batch: Batch, generator: Generator) -> Reparameterised:
+        """The distribution to draw z from; all noise comes from `generator`."""
+
+
+class Amortised(Inference):
+    """The posterior module's own q(z|x)."""
+
+    def __call__(self, model: TextVAE, q: Reparameterised, batch: Batch, generator: Generator) -> Reparameterised:
+        return q

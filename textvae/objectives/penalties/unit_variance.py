@@ -1,0 +1,34 @@
+"""The penalty of the stochastic Wasserstein autoencoder: q's variance is held near 1, its mean is free.
+
+    mean_B KL(N(μ, diag σ²) ‖ N(μ, I)) = mean_B Σ_d ½(σ² − 1 − ln σ²)
+
+Where the means lie is left to a discrepancy between q(z) and the prior (auxiliary `mmd`).
+
+References
+----------
+Bahuleyan et al. 2019, *Stochastic Wasserstein Autoencoder for Probabilistic Sentence Generation*.
+"""
+
+from torch import Tensor
+
+from textvae.models.distributions import DiagonalGaussian
+from textvae.models.terms import Pass
+from textvae.objectives.penalties.penalty import Penalty
+
+__all__ = ["UnitVariance"]
+
+
+class UnitVariance(Penalty):
+    """Without it, nothing keeps σ from falling to 0 once the rate is not charged for.
+
+    Raises
+    ------
+    ValueError
+        At the first pass, if q is no diagonal Gaussian.
+    """
+
+    def __call__(self, done: Pass, step: int) -> Tensor:
+        q = done.posterior
+        if not isinstance(q, DiagonalGaussian):
+            raise ValueError("the penalty unit_variance is for a diagonal Gaussian; choose the posterior diagonal")
+        return 0.5 * (q.variance - 1 - q.log_variance).sum(-1).mean()

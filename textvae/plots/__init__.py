@@ -1,0 +1,1 @@
+"""Pictures of numbers: no model, no run directory, only what is given."""

@@ -1,0 +1,179 @@
+"""The pictures of a diagnosis: each takes numbers by name, and is left out (None) where they are missing."""
+
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
+from typing import Any
+
+from textvae.plots.figure import BLACK, BLUE, GREEN, GREY, ORANGE, RED, Axes, Figure, canvas, legend
+
+__all__ = ["bounds", "density", "dimensions", "listening", "plane", "positions", "training"]
+
+Numbers = Mapping[str, Any]
+ACTIVE = 0.01
+ROOM = {"mean": (-1.0, 1.0), "variance": (0.0, 2.0)}
+"""What a moment's axis shows at least, so that sampling noise looks small."""
+
+
+def training(rows: Sequence[Numbers]) -> Figure | None:
+    """Rate and distortion of the valid split as training went on."""
+    valid = [row for row in rows if row.get("split") == "valid" and row.get("distortion") is not None]
+    if len(valid) < 2:
+        return None
+    steps, rates = [row["step"] for row in valid], [row["rate"] for row in valid if row.get("rate") is not None]
+    figure, axes = canvas(2 if rates else 1)
+    if rates:
+        axes[0].plot(steps[-len(rates) :], rates, color=BLUE, marker="o", markersize=3)
+        axes[0].set_ylim(0, 1.1 * max(rates) + 0.1)
+        axes[0].set(
+            title="rate on valid: at 0, z says nothing", xlabel="optimiser step", ylabel="nats per sentence"
+        )
+    axes[-1].plot(steps, [row["distortion"] for row in valid], color=ORANGE, marker="o", markersize=3)
+    axes[-1].set(title="distortion on valid", xlabel="optimiser step", ylabel="nats per sentence")
+    return figure
+
+
+def dimensions(found: Numbers) -> Figure | None:
+    """Which dimensions are active, and how sharply the others have collapsed."""
+    variances, rates, curve = found.get("mean_variances"), found.get("rates"), found.get("collapsed_dimensions")
+    if not variances:
+        return None
+    figure, axes = canvas(2 if curve else 1)
+    spectrum = axes[0]
+    places = range(1, len(variances) + 1)
+    spectrum.plot(places, variances, "o-", color=BLUE, markersize=4, label="variance of the posterior mean")
+    if rates:
+        spectrum.plot(places, rates, "s--", color=ORANGE, markersize=4, label="rate (nats)")
+    spectrum.axhline(ACTIVE, color=BLACK, linewidth=1, linestyle=":", label=f"active from a variance of {ACTIVE}")
+    spectrum.set_yscale("log")
+    _pad_log(spectrum, [*variances, *(rates or []), ACTIVE])
+    spectrum.set(title="spectrum of z", xlabel="dimension, each curve from its largest", ylabel="variance, or nats")
+    legend(spectrum)
+    if curve:
+        axes[1].step(found["collapse_epsilons"], curve, where="post", color=BLUE)
+        axes[1].set_xscale("log")
+        axes[1].set_ylim(-0.3, len(variances) + 0.3)
+        share = f"{1 - found['collapse_delta']:.0%}"
+        axes[1].set(
+            title=f"collapsed: rate below ε in {share} of sentences",
+            xlabel="ε (nats)",
+            ylabel=f"dimensions, of {len(variances)}",
+        )
+    return figure
+
+
+def density(found: Numbers) -> Figure | None:
+    """Mean and variance of q(z) against those of the prior, dimension by dimension."""
+    if not found.get("aggregate_mean"):
+        return None
+    figure, panels = canvas(2)
+    for axes, moment in zip(panels, ("mean", "variance"), strict=True):
+        values, prior = found[f"aggregate_{moment}"], found[f"prior_{moment}"]
+        places = range(1, len(values) + 1)
+        axes.plot(places, prior, "s", color=GREY, markersize=5, label="p(z)")
+        axes.plot(places, values, "o", color=BLUE, markersize=5, label="q(z), all sentences together")
+        axes.set(title=f"{moment} of z", xlabel="dimension", ylabel=moment)
+        low, high = ROOM[moment]
+        axes.set_ylim(min([low, *values, *prior]), 1.1 * max([high, *values, *prior]))
+        legend(axes)
+    return figure
+
+
+def listening(found: Numbers) -> Figure | None:
+    """What the words cost under the sentence's own z, the prior's and another sentence's."""
+    names = {"own": BLUE, "prior": GREY, "shuffled": ORANGE}
+    if found.get("distortion_own_z") is None:
+        return None
+    values = [found[f"distortion_{name}_z"] for name in names]
+    figure, (axes,) = canvas(1)
+    labels = ["its own", "the prior's", "another sentence's"]
+    errors = [2 * (found.get(f"distortion_{name}_z_se") or 0) for name in names]
+    axes.barh(labels, values, xerr=errors, color=list(names.values()), height=0.6, capsize=3)
+    for place, (value, error) in enumerate(zip(values, errors, strict=True)):
+        axes.annotate(
+            f"{value:.2f}", (value + error, place), xytext=(6, 0), textcoords="offset points", va="center"
+        )
+    axes.set_xlim(0, 1.2 * max(values))
+    axes.invert_yaxis()
+    axes.grid(visible=False, axis="y")
+    axes.set(title="does the decoder listen?", xlabel="−log p(x|z), nats per sentence (± 2 s.e.)", ylabel="z")
+    return figure
+
+
+def plane(found: Numbers) -> Figure | None:
+    """The mean of the model's posterior against that of q, a point for every sentence and dimension."""
+    model, inference = found.get("posterior_means"), found.get("inference_means")
+    if not model or not inference:
+        return None
+    figure, (axes,) = canvas(1)
+    across, up = ([value for row in rows for value in row] for rows in (inference, model))
+    axes.plot(across, up, ".", color=BLUE, markersize=4, alpha=0.5, markeredgewidth=0)
+    reach = 1.05 * max(map(abs, [*across, *up, 1.0]))
+    axes.plot([-reach, reach], [-reach, reach], color=BLACK, linewidth=1, label="both agree")
+    axes.axhline(0, color=ORANGE, linewidth=1, linestyle="--", label="on it: the model ignores z")
+    axes.axvline(0, color=RED, linewidth=1, linestyle=":", label="on it: the inference lags")
+    axes.set_xlim(-reach, reach)
+    axes.set_ylim(-reach, reach)
+    axes.set_aspect("equal")
+    axes.set(title="where the collapse sits", xlabel="mean of q(z|x)", ylabel="mean of p(z|x)")
+    legend(axes, loc="upper left", bbox_to_anchor=(1.02, 1.0))
+    return figure
+
+
+def bounds(found: Numbers) -> Figure | None:
+    """−ELBO of the encoder's q and of the refined one, above the best estimate of −log p(x)."""
+    ways = {"quadrature": "on a grid", "ais": "by annealing", "refined_iwae": "by importance weights"}
+    way = next((way for way in ways if found.get(f"{way}_nll") is not None), None)
+    if way is None or found.get("refined_elbo") is None:
+        return None
+    rows = [
+        ("−ELBO of the encoder's q", -found["amortised_elbo"], RED),
+        ("−ELBO of q refined", -found["refined_elbo"], ORANGE),
+        (f"−log p(x), {ways[way]}", found[f"{way}_nll"], GREEN),
+    ]
+    figure, (axes,) = canvas(1)
+    for place, (_, value, colour) in enumerate(rows):
+        axes.plot(value, place, "o", color=colour, markersize=9)
+        axes.annotate(f"{value:.2f}", (value, place), xytext=(0, 9), textcoords="offset points", ha="center")
+    axes.set_yticks(range(len(rows)), [name for name, _, _ in rows])
+    axes.set_ylim(len(rows) - 0.5, -0.7)
+    values = [value for _, value, _ in rows]
+    room = max(0.25 * (max(values) - min(values)), (1 - max(values) + min(values)) / 2)
+    axes.set_xlim(min(values) - room, max(values) + room)
+    axes.set(
+        title="the gap and its parts",
+        xlabel=f"nats per sentence, mean of {found['gap_sentences']} sentences",
+    )
+    return figure
+
+
+def positions(found: Numbers) -> Figure | None:
+    """What z gains over a language model at every position, and in sum when the rate is paid first."""
+    gain = found.get("lm_gain_by_position")
+    if not gain:
+        return None
+    figure, (left, right) = canvas(2)
+    places = range(1, len(gain) + 1)
+    errors = [2 * (error or 0) for error in found["lm_gain_by_position_se"]]
+    left.errorbar(places, gain, yerr=errors, color=BLUE, marker="o", markersize=3, capsize=2)
+    left.axhline(0, color=BLACK, linewidth=1)
+    left.set(title="gain over the language model", xlabel="position in the sentence", ylabel="nats (± 2 s.e.)")
+    total = found["sentences_by_position"][0]
+    shares = [count / total for count in found["sentences_by_position"]]
+    rate = found["lm_gain"] - found["lm_gain_net_of_rate"]
+    sums = accumulate((g * share for g, share in zip(gain, shares, strict=True)), initial=-rate)
+    right.plot(range(len(gain) + 1), list(sums), color=GREEN, marker="o", markersize=3)
+    right.axhline(0, color=BLACK, linewidth=1)
+    for axes in (left, right):
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    right.set(
+        title="the same in sum, the rate paid first",
+        xlabel="position in the sentence",
+        ylabel="nats per sentence; above 0, z has paid",
+    )
+    return figure
+
+
+def _pad_log(axes: Axes, values: Sequence[float]) -> None:
+    """Limits a little beyond the positive values."""
+    positive = [value for value in values if value > 0]
+    axes.set_ylim(min(positive) / 2, max(positive) * 2)

@@ -1,0 +1,61 @@
+"""One look for every picture, and how it becomes a file or pixels; drawn by matplotlib without a screen.
+
+References
+----------
+Okabe & Ito 2008, *Color Universal Design*: colours that everyone can tell apart.
+"""
+
+import io
+from typing import Any
+
+import numpy as np
+
+from textvae.errors import ConfigError
+
+__all__ = ["BLACK", "BLUE", "GREEN", "GREY", "ORANGE", "RED", "Axes", "Figure", "canvas", "legend", "pixels", "png"]
+
+Figure = Any
+Axes = Any
+"""matplotlib's own, which is imported only where it draws."""
+
+BLACK, BLUE, ORANGE, GREEN, RED, GREY = "#000000", "#0072B2", "#E69F00", "#009E73", "#D55E00", "#999999"
+
+
+def canvas(panels: int, width: float = 5.2) -> tuple[Figure, list[Axes]]:
+    """A figure with that many panels side by side, each `width` inches wide.
+
+    Raises
+    ------
+    ConfigError
+        If matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure as Made
+    except ImportError:
+        raise ConfigError("plots need matplotlib: pip install 'textvae[plots]'") from None
+    figure = Made(figsize=(width * panels, 3.9), dpi=130, layout="constrained")
+    axes = figure.subplots(1, panels, squeeze=False)[0].tolist()
+    for each in axes:
+        each.spines[["top", "right"]].set_visible(False)
+        each.grid(color="#e6e6e6")
+        each.set_axisbelow(True)
+    return figure, axes
+
+
+def legend(axes: Axes, **where: Any) -> None:
+    """What each mark means, without a frame."""
+    axes.legend(frameon=False, fontsize=9, **where)
+
+
+def png(figure: Figure) -> bytes:
+    """The file's content."""
+    out = io.BytesIO()
+    figure.savefig(out, format="png", bbox_inches="tight")
+    return out.getvalue()
+
+
+def pixels(content: bytes) -> np.ndarray:
+    """A PNG as an array (height, width, 3), for TensorBoard."""
+    from matplotlib.image import imread
+
+    return np.asarray(imread(io.BytesIO(content)))[..., :3]

@@ -1,0 +1,118 @@
+"""Does the inference lag? Train q alone against the frozen decoder, and see whether the ELBO grows.
+
+Two encoders are trained on train and scored on held-out sentences: a fresh one, which shares none of the old
+one's habits, and the old one, further. If one surely wins by saying more (a higher rate), the model had more
+use for z than its encoder found: the inference lags. One that wins by saying less is no sign of that: the
+model was trained under a penalty that held the rate above what the ELBO would pay.
+
+References
+----------
+He et al. 2019, *Lagging Inference Networks and Posterior Collapse*.
+Cremer et al. 2018, *Inference Suboptimality in Variational Autoencoders*: the amortisation gap.
+"""
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from textvae.data.batches import Sequences
+from textvae.evaluation.diagnostics import listening
+from textvae.evaluation.estimators import Survey, Tick, standard_error, survey
+from textvae.evaluation.noise import SentenceNoise
+from textvae.evaluation.requirements import require_counts, require_likelihood
+from textvae.models.posteriors import Posterior
+from textvae.models.text_vae import TextVAE
+from textvae.probes.fitting import maximise_elbo
+
+__all__ = ["LAGS_FROM", "Encoding", "inference_lag", "refitted"]
+
+LAGS_FROM = 0.1
+"""Nats per sentence by which another encoder must surely beat the model's own."""
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """What an encoder makes of held-out sentences, in nats per sentence (N,)."""
+
+    elbo: Tensor
+    rate: Tensor
+    listening: Tensor
+
+    def against(self, own: "Encoding", name: str) -> dict[str, Any]:
+        """Its means beside paired differences from the model's own encoder."""
+        gain, more = (self.elbo - own.elbo).double(), (self.rate - own.rate).double()
+        return {
+            f"{name}_elbo": float(self.elbo.double().mean()),
+            f"{name}_elbo_se": standard_error(self.elbo),
+            f"{name}_gain": float(gain.mean()),
+            f"{name}_gain_se": standard_error(gain),
+            f"{name}_rate_gain": float(more.mean()),
+            f"{name}_rate_gain_se": standard_error(more),
+            f"{name}_listening": float(self.listening.double().mean()),
+        }
+
+
+def inference_lag(
+    model: TextVAE,
+    fresh: Posterior,
+    train: Sequences,
+    held_out: Sequences,
+    steps: int,
+    *,
+    seed: int = 0,
+    rate: float = 3e-3,
+    tick: Tick = lambda n: None,
+) -> dict[str, Any]:
+    """Both encoders against the model's own; `tick` is told every one of 2 · `steps` optimiser steps.
+
+    Raises
+    ------
+    ConfigError
+        If there are no steps, or the model has no likelihood.
+    """
+    require_counts("steps", [steps])
+    require_likelihood(model, held_out, "inference lag")
+    own = _encode(model, held_out, seed)
+    candidates = {
+        "fresh_encoder": refitted(model, fresh, train, steps, seed=seed, rate=rate, tick=tick),
+        "continued_encoder": refitted(model, model.posterior, train, steps, seed=seed, rate=rate, tick=tick),
+    }
+    values: dict[str, Any] = {"lag_steps": steps, "lag_sentences": len(held_out)}
+    for name, candidate in candidates.items():
+        values |= _encode(candidate, held_out, seed).against(own, name)
+    return values | {"inference_lags": any(_lags(values, name) for name in candidates)}
+
+
+def _lags(values: dict[str, Any], name: str) -> bool:
+    """Whether this encoder surely (two standard errors) gains 0.1 nats, and surely by a higher rate."""
+    gain, more = (values[f"{name}_{what}"] - 2 * values[f"{name}_{what}_se"] for what in ("gain", "rate_gain"))
+    return bool(gain >= LAGS_FROM and more > 0)
+
+
+def refitted(
+    model: TextVAE,
+    posterior: Posterior,
+    train: Sequences,
+    steps: int,
+    *,
+    seed: int = 0,
+    rate: float = 3e-3,
+    tick: Tick = lambda n: None,
+) -> TextVAE:
+    """A copy of the model with a copy of `posterior`, trained for this decoder and prior, which stay fixed."""
+    found = copy.deepcopy(model).eval()
+    found.posterior = copy.deepcopy(posterior).train()
+    for parameter in (*found.decoder.parameters(), *found.prior.parameters()):
+        parameter.requires_grad_(False)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        maximise_elbo(found, found.posterior.parameters(), train, steps, seed=seed, rate=rate, tick=tick)
+    return found.eval()
+
+
+def _encode(model: TextVAE, held_out: Sequences, seed: int) -> Encoding:
+    found: Survey = survey(model, held_out, SentenceNoise(seed, model.latent_dim))
+    return Encoding(found.elbo, found.rate, listening(model, held_out, found, seed))

@@ -1,0 +1,137 @@
+"""What z may know of a sentence: its factors, its length, its first word, the words in it.
+
+A factor's entropy, and the ceiling I(x; f) that no code of x can pass, are the grammar's own. The other labels
+are functions of the sentence: their ceiling is their entropy, counted on the held-out sentences.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from textvae.data.grammar import Grammar, Sentence
+from textvae.probes.linear import Reading, hits, read_off
+
+__all__ = ["Label", "factor_labels", "first_word", "length", "words"]
+
+Codes = tuple[Tensor, Tensor]
+"""z of train (N, D) and of held-out sentences (M, D)."""
+
+BINS, FIRST_WORDS, WORDS = 8, 30, 100
+
+
+@dataclass(frozen=True)
+class Label:
+    """A label of train (N,) and held-out sentences (M,), or W questions (N, W), and what can be known of it."""
+
+    name: str
+    train: Tensor
+    held_out: Tensor
+    classes: int
+    entropy: float
+    ceiling: float
+    ceiling_se: float
+    best_accuracy: float
+
+    def row(self, z: Codes, untrained: Codes, seed: int) -> dict[str, Any]:
+        """What a linear probe reads off z, beside the controls: untrained codes, shuffled labels, majority."""
+        order = torch.randperm(len(self.train), generator=torch.Generator().manual_seed(seed))
+        known = self.read(z, self.train)
+        return {
+            "factor": self.name,
+            "values": self.classes,
+            "entropy": self.entropy,
+            "ceiling": self.ceiling,
+            "ceiling_se": self.ceiling_se,
+            "information": known.information,
+            "information_se": known.information_se,
+            "accuracy": known.accuracy,
+            "best_accuracy": self.best_accuracy,
+            "majority_accuracy": self.majority(),
+            "shuffled_labels": self.read(z, self.train[order]).information,
+            "untrained_encoder": self.read(untrained, self.train).information,
+        }
+
+    def read(self, z: Codes, fitted_to: Tensor) -> Reading:
+        """A probe fitted to labels of train, scored on the held-out ones."""
+        return read_off(self.entropy, (z[0], fitted_to), (z[1], self.held_out), self.classes)
+
+    def majority(self) -> float:
+        """How often the most frequent answer of train is right."""
+        counts = self.train.bincount(minlength=self.classes) if self.train.ndim == 1 else self.train.sum(0)
+        return hits(counts.double().expand(len(self.held_out), -1), self.held_out)
+
+
+def factor_labels(grammar: Grammar, train: Sequence[Sentence], held_out: Sequence[Sentence]) -> list[Label]:
+    """Every factor that made the sentences; posteriors are exact."""
+    texts = [sentence.text for sentence in held_out]
+    ceilings, posteriors = grammar.information(texts), [grammar.factor_posterior(text) for text in texts]
+
+    def label(name: str, values: Sequence[str]) -> Label:
+        prior = np.asarray(grammar.factor_prior()[name])
+        return Label(
+            name,
+            torch.tensor([values.index(sentence.factors[name]) for sentence in train]),
+            torch.tensor([values.index(sentence.factors[name]) for sentence in held_out]),
+            len(values),
+            -float((prior * np.log(prior)).sum()),
+            *ceilings[name],
+            best_accuracy=float(np.mean([posterior[name].max() for posterior in posteriors])),
+        )
+
+    return [label(name, values) for name, values in grammar.factors.items()]
+
+
+def length(train: Sequence[str], held_out: Sequence[str]) -> Label:
+    """How many words a sentence has, in eight classes that train fills about equally."""
+
+    def counted(texts: Sequence[str]) -> Tensor:
+        return torch.tensor([len(text.split()) for text in texts], dtype=torch.float64)
+
+    edges = torch.unique(counted(train).quantile(torch.arange(1, BINS, dtype=torch.float64) / BINS))
+    labels = torch.bucketize(counted(train), edges), torch.bucketize(counted(held_out), edges)
+    return _function_of_the_sentence("length", *labels, len(edges) + 1)
+
+
+def first_word(train: Sequence[str], held_out: Sequence[str]) -> Label:
+    """Which of the 30 most frequent first words a sentence begins with, or another."""
+    frequent = Counter(_first(text) for text in train).most_common(FIRST_WORDS)
+    place = {word: i for i, (word, _) in enumerate(frequent)}
+
+    def places(texts: Sequence[str]) -> Tensor:
+        return torch.tensor([place.get(_first(text), len(place)) for text in texts])
+
+    return _function_of_the_sentence("first word", places(train), places(held_out), len(place) + 1)
+
+
+def words(train: Sequence[str], held_out: Sequence[str]) -> Label:
+    """Whether each of the 100 most frequent words that not nearly all sentences share is in the sentence."""
+    counts = Counter(word for text in train for word in set(text.split()))
+    chosen = [word for word, count in counts.most_common() if count < 0.9 * len(train)][:WORDS]
+    place = {word: i for i, word in enumerate(chosen)}
+
+    def present(texts: Sequence[str]) -> Tensor:
+        answers = torch.zeros(len(texts), len(chosen), dtype=torch.int64)
+        for row, text in enumerate(texts):
+            answers[row, [place[word] for word in set(text.split()) & place.keys()]] = 1
+        return answers
+
+    return _function_of_the_sentence("words", present(train), present(held_out), len(chosen))
+
+
+def _function_of_the_sentence(name: str, train: Tensor, held_out: Tensor, classes: int) -> Label:
+    """A label whose ceiling is its entropy, summed over questions."""
+    if held_out.ndim == 1:
+        share = held_out.bincount(minlength=classes).double() / len(held_out)
+    else:
+        share = torch.stack([held_out.double().mean(0), 1 - held_out.double().mean(0)])
+    entropy = float(-torch.xlogy(share, share).sum())
+    return Label(name, train, held_out, classes, entropy, entropy, 0.0, best_accuracy=1.0)
+
+
+def _first(text: str) -> str:
+    return text.split(maxsplit=1)[0] if text.split() else ""

@@ -1,0 +1,143 @@
+"""Every cell that is not finished, in order, as many at once as the launcher allows.
+
+A finished cell is skipped, one that was killed goes on from its checkpoint, one that failed is tried again.
+A cell's first stage comes before it. Ctrl-C and SIGTERM stop all jobs, which save before they end.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from textvae.config import changed_keys
+from textvae.errors import RunError
+from textvae.runs import Run
+from textvae.studies.grid import Cell
+from textvae.studies.jobs import Job, last_line
+from textvae.studies.launchers import Handle, Launcher
+from textvae.studies.manifest import Manifest, State
+from textvae.studies.progress import share
+from textvae.studies.study import Measures
+from textvae.training.signals import stopping
+
+__all__ = ["Conductor", "finished"]
+
+POLL_SECONDS = 0.2
+FAILED_BEFORE = "its first stage failed"
+
+
+def finished(run: Run, cell: Cell, measures: Measures) -> bool:
+    """Whether a run of these settings is trained and evaluated as the study asks."""
+    if not run.exists() or run.status != "done":
+        return False
+    made = run.config
+    same = made.training.budget == cell.config.training.budget and not changed_keys(made, cell.config)
+    asked = (run.evaluation.get(split, {}).get("iwae_samples_asked") for split in measures.splits)
+    return same and (cell.stage or all(samples == measures.samples for samples in asked))
+
+
+class Conductor:
+    """Moves a study from where it stands to its end."""
+
+    def __init__(
+        self,
+        out: Path,
+        cells: Mapping[str, Cell],
+        manifest: Manifest,
+        launcher: Launcher,
+        job: Callable[[Cell], Job],
+        tell: Callable[[float, str], None],
+    ) -> None:
+        self.out = out
+        self.cells = cells
+        self.manifest = manifest
+        self.launcher = launcher
+        self.job = job
+        self.tell = tell
+        self.running: dict[str, tuple[Handle, Job, float]] = {}
+
+    def conduct(self) -> None:
+        """Run all cells that wait.
+
+        Raises
+        ------
+        RunError
+            If it was asked to stop; every job has then saved and ended.
+        """
+        with stopping() as stop:
+            try:
+                while self._waiting() or self.running:
+                    self._end()
+                    if stop.is_set():
+                        break
+                    self._begin()
+                    self.tell(self._behind(), "")
+                    time.sleep(POLL_SECONDS)
+            finally:
+                self._stop()
+        if stop.is_set():
+            left = len(self.cells) - self.manifest.count(["done"])
+            raise RunError(f"{self.out}: stopped with {left} runs to go, and saved; the same command continues")
+
+    def _waiting(self) -> list[str]:
+        return [path for path in self.cells if self._state(path) in ("waiting", "interrupted")]
+
+    def _state(self, path: str) -> State:
+        return self.manifest.records[path].state
+
+    def _begin(self) -> None:
+        """Start what may start; a run that an earlier study's process still trains takes the place of a job."""
+        elsewhere = {path for path in self._waiting() if _in_use(self.out / path)}
+        for path in self._waiting():
+            first = self.cells[path].first
+            if first and self._state(first.path) == "failed":
+                self._mark(path, "failed", FAILED_BEFORE)
+                continue
+            ready = path not in elsewhere and (not first or self._state(first.path) == "done")
+            if ready and len(self.running) + len(elsewhere) < self.launcher.jobs:
+                job = self.job(self.cells[path])
+                self._mark(path, "running")
+                self.running[path] = self.launcher.start(job), job, time.monotonic()
+
+    def _end(self, otherwise: State = "failed") -> None:
+        """Note what has ended: done, or else."""
+        for path, (handle, job, began) in list(self.running.items()):
+            code = handle.poll()
+            if code is not None:
+                del self.running[path]
+                self.manifest.records[path].seconds += time.monotonic() - began
+                self._mark(path, otherwise if code else "done", last_line(job.log) if code else "")
+                self._say(path)
+
+    def _stop(self) -> None:
+        """Have every job save and end."""
+        for handle, _, _ in self.running.values():
+            handle.stop()
+        while self.running:
+            self._end("interrupted")
+            time.sleep(POLL_SECONDS)
+
+    def _mark(self, path: str, state: State, reason: str = "") -> None:
+        record = self.manifest.records[path]
+        record.state, record.reason = state, reason
+        self.manifest.write(self.out)
+
+    def _say(self, path: str) -> None:
+        record = self.manifest.records[path]
+        said = f"done in {record.seconds:.0f} s" if record.state == "done" else f"{record.state}: {record.reason}"
+        self.tell(self._behind(), f"{path}: {said}")
+
+    def _behind(self) -> float:
+        """How many cells are behind us, those under way by their share."""
+        under_way = (share(Run(self.out / path), self.cells[path].config) for path in self.running)
+        return self.manifest.count(["done", "failed"]) + sum(under_way)
+
+
+def _in_use(path: Path) -> bool:
+    """Whether a process that no longer belongs to a study trains in this directory."""
+    if not (path / "lock").exists():
+        return False
+    try:
+        with Run(path).lock():
+            return False
+    except RunError:
+        return True

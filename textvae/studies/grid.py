@@ -1,0 +1,159 @@
+"""From a study to its cells: one complete configuration, one folder and one chain of commands each.
+
+A cell lies in `<corpus>/<remedy>[-<strength>]/seed-<n>` of the study's directory. A first stage that cells
+start from is a cell of its own, `<corpus>/first-…`, which all that need the very same one share.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from textvae import build
+from textvae.config import Config, Draft, signature
+from textvae.config.recipes import resolve
+from textvae.errors import ConfigError
+from textvae.studies.study import Remedy, Study
+
+__all__ = ["Cell", "expand", "shared"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a study: `textvae train` with a corpus, the study's settings, the other recipes, and options.
+
+    A first stage has no recipes: its configuration is written out and trained as it is.
+    """
+
+    corpus: str
+    remedy: str
+    strength: str
+    seed: int
+    recipes: tuple[str, ...]
+    options: Mapping[str, Any]
+    config: Config
+    first: "Cell | None" = None
+
+    @property
+    def stage(self) -> bool:
+        """Whether it is a first stage."""
+        return not self.recipes
+
+    @property
+    def row(self) -> str:
+        """What its seeds share: a row of the report's tables, and a folder."""
+        return f"{self.corpus}/{self.remedy}{f'-{self.strength}' if self.strength else ''}"
+
+    @property
+    def path(self) -> str:
+        return f"{self.row}/seed-{self.seed}"
+
+
+def expand(study: Study, file: Path) -> tuple[list[Cell], list[str]]:
+    """Every cell of a study, first stages first, and every reason why one cannot be run: file, cell, setting."""
+    cells: list[Cell] = []
+    problems: list[str] = []
+    for corpus in study.corpora:
+        for remedy in study.remedies:
+            for step in remedy.steps:
+                try:
+                    cells.extend(_seeds(study, file, corpus, remedy, step))
+                except ConfigError as error:
+                    name = f"{Path(corpus).stem}/{remedy.label}{_dash(step.values())}"
+                    problems.append(f"{file}: {name}: {error}")
+    twice = [path for path, count in Counter(cell.path for cell in cells).items() if count > 1]
+    problems += [f"{file}: two cells would lie in {path}; give one of its remedies another name" for path in twice]
+    # Seeds go round last: a study that is stopped halfway has every row once before it has any twice.
+    cells.sort(key=lambda cell: cell.seed)
+    return [*_stages(cells), *cells], problems
+
+
+def shared(study: Study) -> dict[str, Any]:
+    """What a study sets for every run, nested: what it says of first stages is only for those that have one."""
+    return _nested({key: value for key, value in study.settings.items() if not _of_first_stage(key)})
+
+
+def _seeds(study: Study, file: Path, corpus: str, remedy: Remedy, step: Mapping[str, Any]) -> Iterator[Cell]:
+    """The cells of a row, completed as their commands will complete them: all settings but the seed are one."""
+    corpus, *recipes = (_found(name, file) for name in (corpus, *remedy.recipes))
+    draft = Draft()
+    draft.merge_file(corpus)
+    draft.merge(shared(study), f"{file}: settings")
+    for recipe in recipes:
+        draft.merge_file(recipe)
+    staged = draft.values["first"] is not None
+    of_stage = {key: value for key, value in study.settings.items() if staged and _of_first_stage(key)}
+    options = {**of_stage, **remedy.settings, **step}
+    for key, value in options.items():
+        draft.set(key, value)
+    stage = (draft.values["first"] or {}).get("recipe", remedy.label)
+    complete = build.complete(draft)
+    for seed in study.seeds if remedy.seeds is None else remedy.seeds:
+        config = _seeded(complete, seed)
+        name = Path(corpus).stem
+        yield Cell(
+            corpus=name,
+            remedy=remedy.label,
+            strength=_dash(step.values()).removeprefix("-"),
+            seed=seed,
+            recipes=(corpus, *recipes),
+            options={**options, "seed": seed},
+            config=config,
+            first=_first(name, stage, config),
+        )
+
+
+def _seeded(config: Config, seed: int) -> Config:
+    """The same settings with another seed, which holds for their first stage too."""
+    first = config.first and _seeded(config.first, seed)
+    return config.model_copy(update={"seed": seed, "first": first})
+
+
+def _first(corpus: str, name: str, config: Config) -> Cell | None:
+    """The stage before a configuration, named by its recipe, its budget and what else it was made with."""
+    if config.first is None:
+        return None
+    alike = signature(config.first.model_copy(update={"seed": 0}))
+    return Cell(
+        corpus=corpus,
+        remedy=f"first-{Path(name).stem}",
+        strength=_dash((config.first.training.budget, alike)).removeprefix("-"),
+        seed=config.first.seed,
+        recipes=(),
+        options={},
+        config=config.first,
+        first=_first(corpus, name, config.first),
+    )
+
+
+def _stages(cells: list[Cell]) -> list[Cell]:
+    """The first stages of cells, and theirs, each once, the earliest first."""
+    stages = {cell.first.path: cell.first for cell in cells if cell.first}
+    return [*_stages(list(stages.values())), *stages.values()] if stages else []
+
+
+def _of_first_stage(key: str) -> bool:
+    return key.split(".")[0] == "first"
+
+
+def _nested(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted keys as nested mappings."""
+    draft = Draft(values={})
+    for key, value in settings.items():
+        draft.set(key, value)
+    return draft.values
+
+
+def _found(name: str, file: Path) -> str:
+    """A recipe's name as it is; a file's whole path, looked for beside the study first."""
+    if not name.endswith((".yaml", ".yml")):
+        return name
+    beside = file.parent / name
+    return str((beside if beside.is_file() else resolve(name)).resolve())
+
+
+def _dash(values: Iterable[Any]) -> str:
+    """-0.25 for a strength of 0.25; nothing where there is none."""
+    return "".join("-" + re.sub(r"[^\w.+-]+", "-", str(value)).rstrip("-") for value in values)

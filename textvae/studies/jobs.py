@@ -1,0 +1,148 @@
+"""One cell as work: its commands, each a process of its own, one after another on one machine.
+
+What they say goes into a log file beside the run's folder. Asked to stop, training saves and ends; the
+same commands go on from there.
+"""
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from textvae.studies.grid import Cell
+from textvae.studies.study import Measures
+from textvae.training.signals import stopping
+
+__all__ = ["Job", "Requeued", "Work", "job_of", "last_line", "log_of", "perform"]
+
+POLL_SECONDS = 0.1
+Command = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Job:
+    """Commands of `textvae`, to be run one after another until one fails, in the folder they were given in."""
+
+    name: str
+    commands: tuple[Command, ...]
+    log: Path
+    folder: Path
+    threads: int
+    gpu: bool
+
+
+def job_of(cell: Cell, out: Path, settings: Path, measures: Measures, threads: int) -> Job:
+    """Train, then evaluate on every split, then probe where there is something to probe; a stage only trains."""
+    config, run = cell.config, out / cell.path
+    names = (str(out / f"{cell.path}.yaml"),) if cell.stage else (cell.recipes[0], str(settings), *cell.recipes[1:])
+    train = ("train", *names, *_options(cell), "--threads", str(config.threads or threads), "--run", str(run))
+    if cell.first:
+        train += ("--init", str(out / cell.first.path))
+    evaluate = ("evaluate", str(run), "--samples", str(measures.samples), "--device", config.device)
+    commands: list[Command] = [train]
+    if not cell.stage:
+        commands += [(*evaluate, "--split", split) for split in measures.splits]
+    if measures.probe and not cell.stage and config.model.latent_dim and config.data.corpus.startswith("grammar"):
+        commands.append(("probe", str(run), "--split", measures.splits[0]))
+    return Job(
+        name=cell.path,
+        commands=tuple(commands),
+        log=log_of(cell, out),
+        folder=Path.cwd(),
+        threads=config.threads or threads,
+        gpu=config.device.startswith("cuda"),
+    )
+
+
+def log_of(cell: Cell, out: Path) -> Path:
+    return out / f"{cell.path}.log"
+
+
+def last_line(log: Path) -> str:
+    """The last thing said in a log, without the program's name."""
+    lines = log.read_text("utf-8", "replace").split("\n") if log.exists() else []
+    said = [line.strip() for line in lines if line.strip()]
+    return said[-1].removeprefix("textvae: ") if said else "nothing was said"
+
+
+class Work:
+    """A job under way on this machine."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.commands = iter(job.commands)
+        self.code: int | None = None
+        self.stopped = False
+        job.log.parent.mkdir(parents=True, exist_ok=True)
+        self.process = self._begin(next(self.commands))
+
+    def poll(self) -> int | None:
+        """0 once all commands are done, the code of the first that failed or was stopped, None before that."""
+        if self.code is not None or (code := self.process.poll()) is None:
+            return self.code
+        if code == 0 and not self.stopped and (command := next(self.commands, None)):
+            self.process = self._begin(command)
+            return None
+        if code < 0:
+            self._note(f"ended by {signal.Signals(-code).name}")
+        self.code = 1 if self.stopped else code
+        return self.code
+
+    def stop(self) -> None:
+        """Let no further command begin, and ask the one under way to save and end."""
+        self.stopped = True
+        self.process.terminate()
+
+    def _begin(self, command: Command) -> "subprocess.Popen[bytes]":
+        self._note(f"$ textvae {shlex.join(command)}")
+        with self.job.log.open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "textvae.cli", *command],
+                cwd=self.job.folder,
+                env={**os.environ, "OMP_NUM_THREADS": str(self.job.threads)},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+    def _note(self, line: str) -> None:
+        with self.job.log.open("a", encoding="utf-8") as log:
+            log.write(f"{line}\n")
+
+
+def perform(job: Job) -> int:
+    """Do a job here and return its code; Ctrl-C, SIGTERM and any other end of this call stop its command."""
+    with stopping() as stop:
+        work = Work(job)
+        try:
+            while work.poll() is None:
+                time.sleep(POLL_SECONDS)
+                if stop.is_set() and not work.stopped:
+                    work.stop()
+        finally:
+            work.stop()
+    return work.poll() or 0
+
+
+class Requeued:
+    """`perform` for Slurm: a job that its queue ends early, for time or preemption, goes on where it was."""
+
+    def __call__(self, job: Job) -> int:
+        return perform(job)
+
+    def checkpoint(self, job: Job) -> Any:
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self, job)
+
+
+def _options(cell: Cell) -> Iterator[str]:
+    for key, value in cell.options.items():
+        yield f"--{key}={value if isinstance(value, str) and '.' not in key else json.dumps(value)}"

@@ -1,0 +1,34 @@
+"""How far a run is, from its own record."""
+
+import json
+
+from textvae.config import Config, epochs
+from textvae.runs import Run
+
+__all__ = ["share"]
+
+TAIL_BYTES = 1 << 16
+TRAINING = 0.9
+"""What training takes of a cell; evaluation is the rest."""
+
+
+def share(run: Run, config: Config) -> float:
+    """Which part of a cell is behind it, between 0 and 1."""
+    row = _last_row(run)
+    budget = config.training.budget
+    length = epochs(budget)
+    done = row.get("epoch", 0) / length if length else row.get("step", 0) / max(1, int(budget))
+    return TRAINING * min(1.0, done)
+
+
+def _last_row(run: Run) -> dict[str, float]:
+    """The last whole training row of `metrics.jsonl`."""
+    if not run.metrics.exists():
+        return {}
+    with run.metrics.open("rb") as file:
+        file.seek(max(0, file.seek(0, 2) - TAIL_BYTES))
+        lines = file.read().split(b"\n")[:-1]
+    for line in reversed(lines):
+        if b'"split": "train"' in line and line.startswith(b"{"):
+            return dict(json.loads(line))
+    return {}

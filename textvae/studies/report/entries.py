@@ -1,0 +1,143 @@
+"""What a study's directory holds, read run by run: nothing is computed that a run did not write.
+
+mean ± standard error are over seeds: s.e. = s.d. / √n, with the n − 1 standard deviation over the n seeds of
+a row that have the number.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from textvae.runs import Run
+from textvae.studies.manifest import Manifest, Record
+
+__all__ = ["Entry", "Row", "Summary", "read_entries", "rows_of"]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A number over the seeds of a row."""
+
+    values: tuple[float, ...]
+
+    @property
+    def n(self) -> int:
+        return len(self.values)
+
+    @property
+    def mean(self) -> float:
+        """NaN where no seed has the number."""
+        return sum(self.values) / self.n if self.n else math.nan
+
+    @property
+    def deviation(self) -> float:
+        """The standard deviation over seeds; NaN with fewer than two."""
+        if self.n < 2:
+            return math.nan
+        return math.sqrt(sum((value - self.mean) ** 2 for value in self.values) / (self.n - 1))
+
+    @property
+    def error(self) -> float:
+        """The standard error of the mean over seeds."""
+        return self.deviation / math.sqrt(self.n) if self.n else math.nan
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A run of the study as it stands on disk."""
+
+    record: Record
+    run: Run
+
+    @cached_property
+    def evaluation(self) -> dict[str, dict[str, Any]]:
+        return self.run.evaluation
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The settings as they stand in the file: a report also reads what other versions wrote."""
+        path = self.run.path / "config.yaml"
+        values = yaml.safe_load(path.read_text("utf-8")) if path.exists() else None
+        return values if isinstance(values, dict) else {}
+
+    @cached_property
+    def probes(self) -> list[dict[str, Any]]:
+        return list(self.run.read_json("probes.json").get("factors", []))
+
+    @cached_property
+    def metrics(self) -> list[dict[str, Any]]:
+        """The rows of `metrics.jsonl`, a last one that a kill cut in the middle left out."""
+        if not self.run.metrics.exists():
+            return []
+        lines = self.run.metrics.read_text("utf-8", "replace").split("\n")[:-1]
+        return [json.loads(line) for line in lines if line.endswith("}")]
+
+    def measured(self, split: str) -> dict[str, Any]:
+        """Its numbers on a split; none where it was not evaluated."""
+        return self.evaluation.get(split, {})
+
+    def value(self, split: str, metric: str) -> float | None:
+        value = self.measured(split).get(metric)
+        return float(value) if isinstance(value, (int, float)) else None
+
+    def verdict(self, split: str) -> str | None:
+        """The word before the colon of its verdict."""
+        verdict = self.measured(split).get("verdict")
+        return verdict.split(":")[0] if isinstance(verdict, str) else None
+
+    def course(self, split: str, metric: str) -> tuple[list[int], list[float]]:
+        """Steps and values of a metric over training."""
+        found = [row for row in self.metrics if row.get("split") == split and row.get(metric) is not None]
+        return [row["step"] for row in found], [row[metric] for row in found]
+
+    @property
+    def last(self) -> dict[str, Any]:
+        """The last row written in training."""
+        return next((row for row in reversed(self.metrics) if row.get("split") == "train"), {})
+
+
+@dataclass(frozen=True)
+class Row:
+    """The seeds of one remedy at one strength on one corpus."""
+
+    corpus: str
+    remedy: str
+    strength: str
+    entries: list[Entry] = field(default_factory=list)
+
+    @property
+    def label(self) -> str:
+        return f"{self.remedy} {self.strength}".strip()
+
+    def summary(self, split: str, metric: str) -> Summary:
+        values = (entry.value(split, metric) for entry in self.entries)
+        return Summary(tuple(value for value in values if value is not None))
+
+    def settings(self, split: str, key: str) -> set[Any]:
+        """What an estimator's setting was over the seeds."""
+        return {entry.measured(split)[key] for entry in self.entries if entry.measured(split).get(key) is not None}
+
+
+def read_entries(directory: Path, manifest: Manifest) -> list[Entry]:
+    """Every run of the study, first stages aside, in its order."""
+    records = manifest.records.values()
+    return [Entry(record, Run(directory / record.path)) for record in records if not record.stage]
+
+
+def rows_of(entries: Iterable[Entry]) -> dict[str, Sequence[Row]]:
+    """The rows of every corpus, in the study's order."""
+    rows: dict[tuple[str, str, str], Row] = {}
+    for entry in entries:
+        record = entry.record
+        key = (record.corpus, record.remedy, record.strength)
+        rows.setdefault(key, Row(*key)).entries.append(entry)
+    return {
+        corpus: [row for row in rows.values() if row.corpus == corpus]
+        for corpus in dict.fromkeys(key[0] for key in rows)
+    }

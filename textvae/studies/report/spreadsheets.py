@@ -1,0 +1,64 @@
+"""The report's numbers as CSV: undefined is an empty cell."""
+
+import csv
+import io
+import math
+from collections.abc import Mapping, Sequence
+
+from textvae.studies.manifest import Manifest
+from textvae.studies.report.columns import columns_of
+from textvae.studies.report.entries import Entry, Row
+
+__all__ = ["rows_csv", "runs_csv"]
+
+
+def rows_csv(corpora: Mapping[str, Sequence[Row]], manifest: Manifest) -> str:
+    """A line a corpus, split, row and metric: mean, s.e., s.d. and number of seeds, K or N."""
+    lines: list[list[object]] = [
+        [
+            "corpus",
+            "split",
+            "remedy",
+            "strength",
+            "metric",
+            "mean",
+            "se_over_seeds",
+            "sd_over_seeds",
+            "seeds",
+            "setting",
+        ]
+    ]
+    for corpus, rows in corpora.items():
+        for split in manifest.splits:
+            for column in columns_of(manifest.metrics, rows, split):
+                for row in rows:
+                    found = row.summary(split, column.metric)
+                    made = row.settings(split, column.setting) if column.setting else set()
+                    numbers = [_plain(found.mean), _plain(found.error), _plain(found.deviation), found.n]
+                    said = "; ".join(f"{column.symbol}={value}" for value in sorted(made))
+                    lines.append([corpus, split, row.remedy, row.strength, column.metric, *numbers, said])
+    return _csv(lines)
+
+
+def runs_csv(entries: Sequence[Entry], manifest: Manifest) -> str:
+    """A line a run and split with every number of its evaluation."""
+    found = [(entry, split, entry.measured(split)) for entry in entries for split in manifest.splits]
+    keys = list(
+        dict.fromkeys(key for *_, values in found for key, value in values.items() if not isinstance(value, list))
+    )
+    lines: list[list[object]] = [["corpus", "remedy", "strength", "seed", "state", "reason", "split", *keys]]
+    for entry, split, values in found:
+        r = entry.record
+        numbers = ("" if values.get(key) is None else values[key] for key in keys)
+        lines.append([r.corpus, r.remedy, r.strength, r.seed, r.state, r.reason, split, *numbers])
+    return _csv(lines)
+
+
+def _plain(value: float) -> float | str:
+    return "" if math.isnan(value) else value
+
+
+def _csv(lines: Sequence[Sequence[object]]) -> str:
+    content = io.StringIO()
+    csv.writer(content, lineterminator="\n").writerows(lines)
+    return content.getvalue()

@@ -1,0 +1,128 @@
+"""`textvae diagnose`: a page in plain words on a run, with pictures, in two minutes.
+
+RUN/diagnosis/diagnosis.md     the verdict and what to try, the pictures named
+RUN/diagnosis/diagnosis.json   the numbers behind it
+RUN/diagnosis/*.png            the pictures; the same, and the text, are in TensorBoard
+
+Parts that a full evaluation has measured with the same weights are taken from it.
+"""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from textvae.config import recipe_files
+from textvae.console import remark
+from textvae.evaluation.diagnosis import Diagnosis, diagnose
+from textvae.evaluation.evaluate import latent_use, terms
+from textvae.plots import diagnosis as pictures
+from textvae.plots.figure import Figure, pixels, png
+from textvae.runs import Run, finite, write_atomically
+from textvae.tasks.everything import expected_minutes, measured
+from textvae.tasks.parts import BRIEF, FULL, PARTS
+from textvae.tasks.parts.kept import kept
+from textvae.tasks.subject import Subject, subject_of
+
+__all__ = ["diagnose_run", "page"]
+
+LOOKED_AT = ("dimensions", "listening", "positions", "posterior", "lag")
+DRAWN: Mapping[str, tuple[str, Callable[[Mapping[str, Any]], Figure | None]]] = {
+    "listening": ("What the words cost under other z.", pictures.listening),
+    "dimensions": ("Which dimensions of z are used.", pictures.dimensions),
+    "posterior": ("The model's posterior means against those of q.", pictures.plane),
+    "bounds": ("The ELBO below log p(x), and why.", pictures.bounds),
+    "density": ("q(z) against the prior.", pictures.density),
+    "positions": ("Gain over the language model, by position.", pictures.positions),
+}
+
+
+def diagnose_run(run: Run, split: str = "valid", lm: str | Path | None = None, seed: int = 0) -> str:
+    """Measure what is missing, write the page and its pictures, and return the page.
+
+    Raises
+    ------
+    ConfigError
+        If `lm` does not fit this run, or matplotlib is not installed.
+    """
+    began = time.monotonic()
+    subject = subject_of(run, split, seed, lm)
+    numbers = finite(_numbers(subject))
+    found = diagnose(numbers, {path.stem for path in recipe_files("remedies")}.__contains__)
+    drawn = _draw(run, numbers)
+    text = page(str(run.path), split, len(subject.sequences), found, drawn)
+    run.write_text("diagnosis/diagnosis.md", text.split("\n"))
+    run.write_json(
+        "diagnosis/diagnosis.json", {"split": split, "state": found.state, "cause": found.cause} | numbers
+    )
+    _show_in_tensorboard(run, drawn, text)
+    remark(f"{run.path / 'diagnosis'}: written in {time.monotonic() - began:.0f} seconds")
+    return text
+
+
+def page(name: str, split: str, sentences: int, found: Diagnosis, drawn: Mapping[str, bytes]) -> str:
+    """The verdict as Markdown, which reads as well as plain text."""
+    lines = [
+        f"# {name}",
+        "",
+        f"On {sentences} sentences of {split}; nats per sentence.",
+        "",
+        f"**{found.headline}**",
+    ]
+    lines += ["", *(f"- {sentence}" for sentence in found.findings)] if found.findings else []
+    if found.advice:
+        lines += ["", "What to try, each a recipe of `textvae train`:", ""]
+        lines += [f"- `{recipe}`: {what}" for recipe, what in found.advice]
+    if drawn:
+        lines += ["", "Pictures:", ""]
+        lines += [f"- [{name}.png]({name}.png): {_caption(name)}" for name in drawn]
+    return "\n".join(lines)
+
+
+def _numbers(subject: Subject) -> dict[str, Any]:
+    """What the verdict rests on: the survey of the split, and the parts that this run can have."""
+    wanted = [part for part in PARTS if part.name in LOOKED_AT and part.refusal(subject) is None]
+    known = {
+        part.name: kept(subject.run, subject.split, part.name, part.settings(subject, FULL)) for part in wanted
+    }
+    todo = [part for part in wanted if known[part.name] is None]
+    minutes = expected_minutes(subject, todo, BRIEF)
+    remark(f"{subject.run.path}: {len(todo)} parts to measure, about {max(1, round(minutes))} minutes")
+    values = {"latent_dim": subject.vae.latent_dim, "sentences": len(subject.sequences), **terms(subject.found)}
+    values |= latent_use(subject.vae.model, subject.sequences, subject.found, subject.seed)
+    for part in wanted:
+        values |= known[part.name] or measured(subject, part, BRIEF)
+    return values
+
+
+def _draw(run: Run, numbers: Mapping[str, Any]) -> dict[str, bytes]:
+    """Every picture that these numbers make, written beside the page."""
+    (run.path / "diagnosis").mkdir(exist_ok=True)
+    made = {name: draw(numbers) for name, (_, draw) in DRAWN.items()} | {"training": pictures.training(_rows(run))}
+    drawn = {name: png(figure) for name, figure in made.items() if figure is not None}
+    for name, content in drawn.items():
+        _write(run.path / "diagnosis" / f"{name}.png", content)
+    return drawn
+
+
+def _write(path: Path, content: bytes) -> None:
+    write_atomically(path, lambda file: file.write(content))
+
+
+def _rows(run: Run) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in run.read_text("metrics.jsonl")]
+
+
+def _caption(name: str) -> str:
+    return DRAWN[name][0] if name in DRAWN else "Rate and distortion as training went on."
+
+
+def _show_in_tensorboard(run: Run, drawn: Mapping[str, bytes], text: str) -> None:
+    from torch.utils.tensorboard import SummaryWriter
+
+    step = max((row["step"] for row in _rows(run)), default=0)
+    with SummaryWriter(run.tensorboard) as board:
+        board.add_text("diagnosis", text, step)
+        for name, content in drawn.items():
+            board.add_image(f"diagnosis/{name}", pixels(content), step, dataformats="HWC")

@@ -1,0 +1,80 @@
+"""`textvae evaluate --all`: every part in turn, each kept when it is done, so that it can be stopped and go on."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from textvae.console import remark
+from textvae.errors import ConfigError
+from textvae.runs import Run
+from textvae.tasks.evaluate import evaluate_run
+from textvae.tasks.parts import FULL, PARTS, Part, Sizes
+from textvae.tasks.parts.kept import headlines, keep, kept
+from textvae.tasks.subject import Subject, subject_of
+
+__all__ = ["evaluate_all", "expected_minutes", "measured"]
+
+
+def evaluate_all(
+    run: Run,
+    split: str = "valid",
+    samples: int = 100,
+    lm: str | Path | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+    sizes: Sizes = FULL,
+) -> dict[str, Any]:
+    """Every number of a split; `evaluation.json` is brought up to date after each part.
+
+    Parts that were measured before with the same weights and settings are left as they are.
+    """
+    subject = subject_of(run, split, seed, lm, device)
+    wanted = _possible(subject)
+    todo = [part for part in wanted if kept(run, split, part.name, part.settings(subject, sizes)) is None]
+    minutes = expected_minutes(subject, todo, sizes, samples)
+    remark(
+        f"{run.path}: {len(todo)} of {len(wanted)} parts are to be measured on {split}, about {minutes:.0f} "
+        f"minutes with {torch.get_num_threads()} threads; stopped at any time, the same command goes on"
+    )
+    evaluate_run(run, split, samples, seed=seed, device=device)
+    for number, part in enumerate(todo, 1):
+        remark(f"{number}/{len(todo)} {part.name}: {part.what}")
+        measured(subject, part, sizes)
+        base = run.evaluation[split]
+        run.evaluation = {**run.evaluation, split: {**base, **headlines(run, split)}}
+    return dict(run.evaluation[split])
+
+
+def measured(subject: Subject, part: Part, sizes: Sizes) -> dict[str, Any]:
+    """The numbers of a part: those kept with the same weights and settings, or made and kept now."""
+    settings = part.settings(subject, sizes)
+    found = kept(subject.run, subject.split, part.name, settings)
+    if found is not None:
+        return found
+    began = time.monotonic()
+    try:
+        values = part.measure(subject, sizes)
+    except ConfigError as error:
+        remark(f"{part.name} is left out: {error}")
+        return {}
+    values = {**values, f"{part.name}_seconds": round(time.monotonic() - began, 1)}
+    keep(subject.run, subject.split, part.name, settings, values)
+    return values
+
+
+def expected_minutes(subject: Subject, parts: Sequence[Part], sizes: Sizes, samples: int = 0) -> float:
+    """What the parts, and an importance-weighted estimate of `samples`, will take on this machine."""
+    _, seconds = subject.timed_survey
+    passes = sum(part.passes(subject, sizes) for part in parts) + samples * len(subject.sequences)
+    return passes * seconds / 60
+
+
+def _possible(subject: Subject) -> list[Part]:
+    """The parts that this run can have; the others are named with the reason."""
+    for part in PARTS:
+        if reason := part.refusal(subject):
+            remark(f"{part.name} ({part.what}) is left out: {reason}")
+    return [part for part in PARTS if part.refusal(subject) is None]

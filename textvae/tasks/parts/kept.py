@@ -1,0 +1,40 @@
+"""What was measured of a run part by part: `evaluation/<split>/<part>.json`, each with its settings.
+
+A part is written when it is done, so that an evaluation which was stopped goes on behind the last one.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from textvae.runs import Run
+
+__all__ = ["headlines", "keep", "kept"]
+
+
+def keep(run: Run, split: str, part: str, settings: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+    """Write the numbers of a part."""
+    (run.path / "evaluation" / split).mkdir(parents=True, exist_ok=True)
+    run.write_json(_file(split, part), {"settings": dict(settings), "values": dict(values)})
+
+
+def kept(run: Run, split: str, part: str, settings: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The numbers of a part, if they were made with these weights and settings."""
+    found = run.read_json(_file(split, part))
+    same = found.get("settings") == dict(settings)
+    return dict(found["values"]) if same else None
+
+
+def headlines(run: Run, split: str) -> dict[str, Any]:
+    """Every single number of the parts that were made with the run's present weights, for `evaluation.json`."""
+    values: dict[str, Any] = {}
+    for path in sorted((run.path / "evaluation" / split).glob("*.json")):
+        found = run.read_json(_file(split, path.stem))
+        if found.get("settings", {}).get("weights_sha256") == run.weights_sha256:
+            values |= {
+                name: value for name, value in found["values"].items() if not isinstance(value, (list, dict))
+            }
+    return values
+
+
+def _file(split: str, part: str) -> str:
+    return f"evaluation/{split}/{part}.json"

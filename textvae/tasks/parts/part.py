@@ -1,0 +1,70 @@
+"""A part of a full evaluation: what it measures, what it needs, what it costs, and how large it is taken."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from textvae.tasks.subject import Subject
+
+__all__ = ["BRIEF", "FULL", "Need", "Part", "Sizes"]
+
+Need = Literal["z", "likelihood", "lm", "space"]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How many sentences, samples and steps the parts take."""
+
+    prior_sentences: int = 200
+    prior_samples: int = 1000
+    gap_sentences: int = 100
+    refining_steps: int = 150
+    mean_samples: int = 256
+    temperatures: int = 50
+    simulated_sentences: int = 100
+    lag_steps: int = 500
+    lag_sentences: int = 1000
+    text_samples: int = 2000
+    reconstructions: int = 500
+    interpolations: int = 50
+    lm_steps: int = 400
+
+
+FULL = Sizes()
+BRIEF = Sizes(gap_sentences=64, refining_steps=100, temperatures=0, lag_steps=150, lag_sentences=500)
+"""For a verdict in two minutes: enough to tell the model's fault from the inference's."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One measurement of a run, kept on its own so that an interrupted evaluation goes on where it was.
+
+    `passes` is how many sentences go through the decoder once, one forward and back counting three times.
+    """
+
+    name: str
+    what: str
+    needs: tuple[Need, ...]
+    sizes: tuple[str, ...]
+    passes: Callable[[Subject, Sizes], float]
+    measure: Callable[[Subject, Sizes], dict[str, Any]]
+
+    def settings(self, subject: Subject, sizes: Sizes) -> Mapping[str, Any]:
+        """What its numbers depend on: they are measured again when it changes."""
+        lm = {"lm_sha256": subject.lm_sha256} if "lm" in self.needs else {}
+        chosen = {name: value for name, value in asdict(sizes).items() if name in self.sizes}
+        return {"weights_sha256": subject.run.weights_sha256, "seed": subject.seed, **lm, **chosen}
+
+    def refusal(self, subject: Subject) -> str | None:
+        """Why this run has no such numbers, or None if it has."""
+        if "z" in self.needs and not subject.has_z:
+            return "a language model has no z"
+        if "likelihood" in self.needs and not subject.has_z:
+            return "a language model's likelihood is exact, and it has no z"
+        if "likelihood" in self.needs and not subject.has_likelihood:
+            return "a deterministic autoencoder has no rate, so no likelihood"
+        if "space" in self.needs and subject.vae.model.posterior.spherical:
+            return "z lies on a sphere, and the chains move through all of space"
+        if "lm" in self.needs and subject.lm is None:
+            return "there is no language model to compare with: give one as --lm RUN"
+        return None

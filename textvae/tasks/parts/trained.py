@@ -1,0 +1,66 @@
+"""Parts that train something small to measure: encoders against the decoder, probes of z."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from textvae import build
+from textvae.console import counting
+from textvae.data.batches import Sequences
+from textvae.data.grammar import embedded_grammar, embedded_split
+from textvae.evaluation.estimators import survey
+from textvae.evaluation.noise import SentenceNoise
+from textvae.models.text_vae import TextVAE
+from textvae.probes.inference_lag import inference_lag
+from textvae.probes.labels import Label, factor_labels, first_word, length, words
+from textvae.tasks.parts.part import Sizes
+from textvae.tasks.subject import Subject
+
+__all__ = ["knowledge", "lag"]
+
+
+def lag(subject: Subject, sizes: Sizes) -> dict[str, Any]:
+    """What another encoder makes of the frozen decoder."""
+    train, held_out = subject.encoded(subject.train), subject.some(sizes.lag_sentences)
+    fresh = untrained(subject).posterior
+    with counting("encoders against the frozen decoder", 2 * sizes.lag_steps) as tick:
+        return inference_lag(
+            subject.vae.model, fresh, train, held_out, sizes.lag_steps, seed=subject.seed, tick=tick
+        )
+
+
+def knowledge(subject: Subject, sizes: Sizes) -> dict[str, Any]:
+    """What linear probes read off z ~ q(z|x): a row a label, on the grammar corpus its factors first."""
+    train, held_out = subject.encoded(subject.train), subject.sequences
+    z = _codes(subject.vae.model, train, subject.seed), subject.found.z
+    fresh = untrained(subject)
+    untold = _codes(fresh, train, subject.seed), _codes(fresh, held_out, subject.seed)
+    made = labels(subject)
+    with counting("probes of z", len(made)) as tick:
+        rows = []
+        for label in made:
+            rows.append(label.row(z, untold, subject.seed))
+            tick(1)
+    return {"probe_train": len(train), "probes": rows}
+
+
+def labels(subject: Subject) -> list[Label]:
+    """The factors where the grammar made the sentences; length, first word and words everywhere."""
+    texts = subject.train, subject.sentences
+    own = [length(*texts), first_word(*texts), words(*texts)]
+    if subject.corpus.grammar is None:
+        return own
+    return factor_labels(embedded_grammar(), embedded_split("train"), embedded_split(subject.split)) + own
+
+
+def untrained(subject: Subject) -> TextVAE:
+    """The same model before any training."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(subject.seed)
+        return build.model(subject.vae.config, subject.vae.tokenizer.size).to(subject.vae.device)
+
+
+def _codes(model: TextVAE, sequences: Sequences, seed: int) -> Tensor:
+    """One z ~ q(z|x) for each sentence (N, D)."""
+    return survey(model, sequences, SentenceNoise(seed, model.latent_dim)).z

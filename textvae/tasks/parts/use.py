@@ -1,0 +1,58 @@
+"""Parts that ask whether z is used: the spectrum of its dimensions, and what the decoder does with it."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from textvae.evaluation.collapse import spectrum
+from textvae.evaluation.density import from_prior, mismatch
+from textvae.evaluation.estimators import standard_error
+from textvae.evaluation.listening import (
+    another,
+    distortion_under,
+    gradient_norms,
+    position_gain,
+    token_log_probs,
+    words_right,
+)
+from textvae.tasks.parts.part import Sizes
+from textvae.tasks.subject import Subject
+
+__all__ = ["dimensions", "listening", "positions"]
+
+
+def dimensions(subject: Subject, sizes: Sizes) -> dict[str, Any]:
+    """Active units, the spectrum, (ε, δ)-collapse, and q(z) against p(z) by moments and MMD."""
+    return spectrum(subject.found) | mismatch(subject.vae.model, subject.found, subject.seed)
+
+
+def listening(subject: Subject, sizes: Sizes) -> dict[str, Any]:
+    """Distortion and words right under the sentence's own z, the prior's and another's; gradient norms."""
+    model, sequences, found = subject.vae.model, subject.sequences, subject.found
+    other = found.z[another(len(sequences), subject.seed)]
+    prior = from_prior(model, found.z, subject.seed)
+    right, wrong = words_right(model, sequences, found.z), words_right(model, sequences, other)
+    words = found.tokens.double().mean()
+    return {
+        **mean("distortion_own_z", found.distortion),
+        **mean("distortion_prior_z", distortion_under(model, sequences, prior)),
+        **mean("distortion_shuffled_z", distortion_under(model, sequences, other)),
+        "word_accuracy": float(right.double().mean() / words),
+        **mean("word_accuracy_gap", (right - wrong).double() / words),
+        **mean("gradient_norm", gradient_norms(model, sequences, found.z)),
+    }
+
+
+def positions(subject: Subject, sizes: Sizes) -> dict[str, Any]:
+    """What every position gains over the language model, and what is left of it when the rate is paid."""
+    assert subject.lm is not None
+    nothing = torch.empty(len(subject.sequences), 0)
+    own = token_log_probs(subject.vae.model, subject.sequences, subject.found.z)
+    reference = token_log_probs(subject.lm.model, subject.sequences, nothing)
+    return position_gain(own, reference, subject.sequences, subject.found.rate)
+
+
+def mean(name: str, values: Tensor) -> dict[str, float]:
+    """A mean over sentences with its standard error."""
+    return {name: float(values.double().mean()), f"{name}_se": standard_error(values)}

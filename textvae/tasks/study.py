@@ -1,0 +1,176 @@
+"""`textvae study`: every run of a study, in processes of their own, each in its folder."""
+
+import shutil
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from textvae import build
+from textvae.config import changed_keys
+from textvae.config.recipes import resolve
+from textvae.console import StudyDisplay, remark
+from textvae.data.corpora import open_corpus
+from textvae.errors import ConfigError, RunError, TextvaeError, did_you_mean
+from textvae.evaluation.evaluate import KEYS
+from textvae.runs import Run, write_atomically
+from textvae.studies.conduct import Conductor, finished
+from textvae.studies.grid import Cell, expand, shared
+from textvae.studies.jobs import job_of, log_of
+from textvae.studies.launchers import LAUNCHERS, launcher_named
+from textvae.studies.manifest import Manifest, Record
+from textvae.studies.study import Study, read_study
+
+__all__ = ["study"]
+
+
+def study(name: str, out: Path | None = None, jobs: int | None = None, launcher: LAUNCHERS = "local") -> Path:
+    """Run what is not finished of a study, into `runs/<its name>` unless told; its directory.
+
+    Raises
+    ------
+    ConfigError
+        If anything in it cannot be run; nothing was then started.
+    RunError
+        If it was stopped, or runs of it failed.
+    """
+    file = resolve(name, ("studies",))
+    asked = read_study(file)
+    out = out or Path("runs") / file.stem
+    cells = _checked(asked, file, out)
+    _prepare(out, asked, file, cells.values())
+    with Run(out).lock():
+        manifest = _manifest(out, asked, file, cells)
+        _conduct(out, asked, cells, manifest, jobs, launcher)
+    _report_failures(out, cells, manifest)
+    return out
+
+
+def _checked(asked: Study, file: Path, out: Path) -> dict[str, Cell]:
+    """Every cell by its path, in the order to run them.
+
+    Raises
+    ------
+    ConfigError
+        After a line for every reason why one cannot be run.
+    """
+    unknown = [metric for metric in asked.metrics if metric not in KEYS]
+    problems = [f"{file}: metrics: no number {metric!r}{did_you_mean(metric, KEYS)}" for metric in unknown]
+    cells, wrong = expand(asked, file)
+    problems += [*wrong, *_elsewhere(cells, out)]
+    for problem in problems:
+        remark(problem)
+    if problems:
+        raise ConfigError(f"{file}: mistakes, all listed above: {len(problems)}; nothing was started")
+    return {cell.path: cell for cell in cells}
+
+
+def _elsewhere(cells: Iterable[Cell], out: Path) -> Iterable[str]:
+    """What is wrong outside the settings: corpora, devices, and runs that lie there already."""
+    seen: set[Hashable] = set()
+    for cell in cells:
+        data, name = cell.config.data, cell.config.device
+        checks: dict[Hashable, Callable[[], object]] = {
+            (data.corpus, data.column): partial(open_corpus, data.corpus, column=data.column),
+            name: partial(build.device, name, "device"),
+            cell.path: partial(_refuse_other_settings, Run(out / cell.path), cell),
+        }
+        for key, check in checks.items():
+            try:
+                if key not in seen:
+                    check()
+            except TextvaeError as error:
+                yield f"{cell.path}: {error}"
+            seen.add(key)
+
+
+def _refuse_other_settings(run: Run, cell: Cell) -> None:
+    changed = changed_keys(run.config, cell.config) if run.exists() else []
+    if changed:
+        raise RunError(f"{run.path}: was made with other settings of {', '.join(changed)}; choose another --out")
+
+
+def _prepare(out: Path, asked: Study, file: Path, cells: Iterable[Cell]) -> None:
+    """The study's directory, which holds all that the report needs."""
+    others = sorted(path.name for path in out.iterdir()) if out.is_dir() else []
+    if others and not (out / "study.yaml").exists():
+        raise RunError(f"{out}: holds other files ({others[0]}) and no study; choose another --out")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if file.resolve() != (out / "study.yaml").resolve():
+            shutil.copyfile(file, out / "study.yaml")
+    except OSError as error:
+        raise RunError(f"{out}: cannot be written to: {error.strerror or error}") from None
+    _write_yaml(out / "settings.yaml", "what study.yaml sets for every run", shared(asked))
+    for cell in cells:
+        if cell.stage:
+            (out / cell.path).parent.mkdir(parents=True, exist_ok=True)
+            _write_yaml(
+                out / f"{cell.path}.yaml", "a first stage that runs of this study share", cell.config.plain()
+            )
+
+
+def _write_yaml(path: Path, what: str, values: Mapping[str, Any]) -> None:
+    write_atomically(path, f"# {what}\n{yaml.safe_dump(values, sort_keys=False, allow_unicode=True)}")
+
+
+def _manifest(out: Path, asked: Study, file: Path, cells: dict[str, Cell]) -> Manifest:
+    """What is known of every cell; only what is finished counts as done."""
+    manifest = Manifest(
+        title=_first_line(file) or file.stem,
+        metrics=asked.metrics,
+        splits=list(asked.evaluate.splits),
+        baseline=asked.baseline,
+        remedies={
+            cell.remedy: "; ".join(map(_says, cell.recipes[1:])) for cell in cells.values() if not cell.stage
+        },
+        records={
+            path: Record(path, cell.corpus, cell.remedy, cell.strength, cell.seed, cell.stage)
+            for path, cell in cells.items()
+        },
+    )
+    if (out / "manifest.json").exists():
+        manifest.keep(Manifest.read(out).records)
+    for path, record in manifest.records.items():
+        done = record.state == "done" and finished(Run(out / path), cells[path], asked.evaluate)
+        record.state = "done" if done else "interrupted" if record.state == "interrupted" else "waiting"
+    manifest.write(out)
+    return manifest
+
+
+def _conduct(
+    out: Path, asked: Study, cells: dict[str, Cell], manifest: Manifest, jobs: int | None, launcher: LAUNCHERS
+) -> None:
+    done = manifest.count(["done"])
+    remark(f"{out}: {len(cells)} runs, {done} of them finished already")
+    if done == len(cells):
+        return
+    chosen = launcher_named(launcher, jobs, out / "slurm", asked.slurm)
+    job = partial(job_of, out=out, settings=out / "settings.yaml", measures=asked.evaluate, threads=chosen.threads)
+    try:
+        with StudyDisplay(done, len(cells)) as display:
+            Conductor(out, cells, manifest, chosen, job, display).conduct()
+    finally:
+        chosen.close()
+
+
+def _report_failures(out: Path, cells: dict[str, Cell], manifest: Manifest) -> None:
+    failed = [record for record in manifest.records.values() if record.state == "failed"]
+    for record in failed:
+        remark(f"{record.path} failed: {record.reason} ({log_of(cells[record.path], out)})")
+    if failed:
+        raise RunError(
+            f"{out}: {len(failed)} of {len(cells)} runs failed, as listed above; the same command tries them again"
+        )
+
+
+def _says(recipe: str) -> str:
+    return _first_line(resolve(recipe)) or Path(recipe).stem
+
+
+def _first_line(file: Path) -> str:
+    """What a file's first line says, if it is a comment."""
+    first = file.read_text("utf-8").split("\n")[0]
+    return first.lstrip("# ").rstrip() if first.startswith("#") else ""

@@ -1,0 +1,119 @@
+"""What the parts of a full evaluation look at: a run's model, its corpus, and one survey of the split."""
+
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from textvae.api import Vae, load
+from textvae.data.batches import Sequences, encode
+from textvae.data.corpora import Corpus, open_corpus
+from textvae.errors import ConfigError, RunError
+from textvae.evaluation.estimators import Survey, survey
+from textvae.evaluation.noise import SentenceNoise
+from textvae.runs import Run
+from textvae.tasks.showcase import pick
+
+__all__ = ["Subject", "own_corpus", "subject_of"]
+
+TRAIN = 20_000
+"""Sentences of train that probes are fitted to."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A run to be measured on a split of its own corpus, and a language model to hold it against, or none."""
+
+    run: Run
+    vae: Vae
+    corpus: Corpus
+    split: str
+    seed: int = 0
+    lm: Vae | None = None
+    lm_sha256: str | None = None
+
+    @cached_property
+    def sentences(self) -> list[str]:
+        return list(self.corpus[self.split])
+
+    @cached_property
+    def sequences(self) -> Sequences:
+        return self.encoded(self.sentences)
+
+    @cached_property
+    def train(self) -> list[str]:
+        """At most 20,000 sentences of train, at even distances."""
+        return pick(self.corpus["train"], TRAIN)
+
+    @cached_property
+    def noise(self) -> SentenceNoise:
+        return SentenceNoise(self.seed, self.vae.latent_dim)
+
+    @cached_property
+    def timed_survey(self) -> tuple[Survey, float]:
+        """The survey of the split, and how many seconds a sentence took."""
+        began = time.monotonic()
+        found = survey(self.vae.model, self.sequences, self.noise)
+        return found, (time.monotonic() - began) / len(self.sequences)
+
+    @property
+    def found(self) -> Survey:
+        return self.timed_survey[0]
+
+    @property
+    def has_z(self) -> bool:
+        return self.vae.latent_dim > 0
+
+    @property
+    def has_likelihood(self) -> bool:
+        """Whether there is a rate, which a deterministic autoencoder lacks."""
+        return bool(self.found.rate.isfinite().all())
+
+    def encoded(self, sentences: list[str]) -> Sequences:
+        return encode(sentences, self.vae.tokenizer, self.vae.config.data.max_length)
+
+    def some(self, count: int) -> Sequences:
+        """At most `count` sentences of the split, at even distances."""
+        return self.encoded(pick(self.sentences, count))
+
+
+def own_corpus(run: Run, vae: Vae) -> Corpus:
+    """The corpus that the run was trained on.
+
+    Raises
+    ------
+    RunError
+        If it now holds other sentences.
+    """
+    data = vae.config.data
+    corpus = open_corpus(data.corpus, column=data.column)
+    digest = corpus.digest()
+    if run.environment.get("corpus_sha256", digest) != digest:
+        raise RunError(
+            f"{run.path}: {data.corpus} now holds other sentences than it was trained on; "
+            f"to measure it on those, write --corpus {data.corpus}"
+        )
+    return corpus
+
+
+def subject_of(run: Run, split: str, seed: int = 0, lm: str | Path | None = None, device: str = "cpu") -> Subject:
+    """A run, its model and corpus, ready to be measured; `lm` is the run of a language model.
+
+    Raises
+    ------
+    ConfigError
+        If `lm` has a z, or does not predict the very tokens that this run does.
+    RunError
+        If a run is missing or damaged, or the corpus holds other sentences now.
+    """
+    vae = load(run.path, device)
+    corpus = own_corpus(run, vae)
+    if lm is None:
+        return Subject(run, vae, corpus, split, seed)
+    other = Run.open(lm)
+    against = load(other.path, device)
+    if against.latent_dim:
+        raise ConfigError(f"--lm {lm}: is no language model, its latent_dim is {against.latent_dim}")
+    if against.tokenizer.content() != vae.tokenizer.content():
+        raise ConfigError(f"--lm {lm}: has another vocabulary than {run.path}, so their words do not compare")
+    return Subject(run, vae, corpus, split, seed, against, other.weights_sha256)

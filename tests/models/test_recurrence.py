@@ -50,11 +50,14 @@ def test_dropout_between_layers_is_that_of_torch(training: bool) -> None:
 
 
 def products(z_to: str, samples: int) -> int:
-    """Floating-point operations in matrix products of a decoder's pass with some samples of z."""
-    decoder = make("model.decoder", "lstm", 50, 2, embedding_dim=E, hidden_dim=H, z_to=z_to).eval()
+    """Floating-point operations in matrix products of a decoder's pass with some samples of z.
+
+    In float64, whose products the counter sees.
+    """
+    decoder = make("model.decoder", "lstm", 50, 2, embedding_dim=E, hidden_dim=H, z_to=z_to).eval().double()
     batch = batch_of([4, 5, 6], [7, 8, 9], [4, 4, 4])
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        decoder(batch, torch.randn(samples, batch.sentences, 2))
+        decoder(batch, torch.randn(samples, batch.sentences, 2, dtype=torch.float64))
     return int(counter.get_total_flops())
 
 

@@ -16,6 +16,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from textvae.models.products import product
+
 __all__ = ["word_log_probs"]
 
 CHUNK_ELEMENTS = 4_000_000
@@ -105,8 +107,9 @@ def _gradients(
 
 
 def _like(hidden: Tensor, weight: Tensor, wants_hidden: bool, wants_weight: bool) -> Gradients:
-    """Room for the gradients that are wanted."""
-    return torch.empty_like(hidden) if wants_hidden else None, torch.zeros_like(weight) if wants_weight else None
+    """Room for the gradients that are wanted, that of the weight laid out by columns, as products make it."""
+    by_columns = weight.new_zeros(weight.shape[::-1]).T if wants_weight else None
+    return torch.empty_like(hidden) if wants_hidden else None, by_columns
 
 
 def _propagate(
@@ -119,9 +122,9 @@ def _propagate(
 ) -> None:
     """Multiply the gradient by the logits (n, V) of some rows on."""
     if by_hidden is not None:
-        torch.mm(residual, weight, out=by_hidden[rows])
+        by_hidden[rows] = product(residual, weight.T)
     if by_weight is not None:
-        by_weight.addmm_(residual.T, hidden[rows])
+        by_weight.T.add_(product(hidden[rows].T, residual.T))
 
 
 def _chunks(hidden: Tensor, weight: Tensor) -> list[slice]:
@@ -133,7 +136,7 @@ def _chunks(hidden: Tensor, weight: Tensor) -> list[slice]:
 
 def _score(hidden: Tensor, weight: Tensor, words: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """log p of the words (n,), and exp(logits − max) (n, V) with its row sums (n, 1)."""
-    logits = hidden @ weight.T
+    logits = product(hidden, weight)
     top = logits.amax(1, keepdim=True)
     own = logits.gather(1, words[:, None])
     powers = logits.sub_(top).exp_()

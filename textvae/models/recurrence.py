@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from textvae.models.products import product
+
 __all__ = ["states_under"]
 
 
@@ -42,7 +44,7 @@ def _scan(gates: Iterable[Tensor], recurrent: Tensor, hidden: Tensor, cell: Tens
     """States (T, N, H) of one layer, from each position's gates (N, 4H) without the recurrent part."""
     states = []
     for position in gates:
-        keep_in, keep, new, out = torch.addmm(position, hidden, recurrent.T).chunk(4, dim=1)
+        keep_in, keep, new, out = (position + product(hidden, recurrent)).chunk(4, dim=1)
         cell = torch.addcmul(cell * keep.sigmoid(), keep_in.sigmoid(), new.tanh())
         hidden = out.sigmoid() * cell.tanh()
         states.append(hidden)

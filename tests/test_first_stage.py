@@ -79,7 +79,8 @@ def test_options_never_undo_what_the_first_stage_is(name):
 
 
 def config_of_first(name: str) -> str:
-    return str(read_mapping(resolve(name))["first"])
+    first = read_mapping(resolve(name))["first"]
+    return str(first["recipe"] if isinstance(first, dict) else first)
 
 
 def test_the_resolved_settings_read_back_as_themselves():

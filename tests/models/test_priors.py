@@ -4,10 +4,12 @@ import copy
 
 import pytest
 import torch
-from families import posterior_module, prior_of, together
+from families import posterior_module, together
 from helpers import MEMBERS, SIZES, VOCABULARY, batch_of, make
 from torch import Tensor
 
+from textvae import build
+from textvae.config import Draft
 from textvae.models.terms import forward_pass
 from textvae.models.text_vae import TextVAE
 
@@ -84,7 +86,10 @@ def test_vamp_trains_the_posterior_too():
 
 
 def test_a_mixture_starts_with_components_apart():
-    p = prior_of("mixture", {"components": 4})
-    means = make("model.prior", "mixture", 2, components=4).means
-    assert torch.cdist(means, means)[~torch.eye(4, dtype=torch.bool)].min() > 1e-3
-    assert p.components.batch_shape == (4,)
+    draft = Draft()
+    draft.merge(
+        {"model": {"latent_dim": 2, "prior": {"kind": "mixture", "components": 4}, "init_range": 0.01}}, "test"
+    )
+    means = build.model(build.complete(draft), 20).prior().components.mean
+    assert means.shape == (4, 2)
+    assert torch.cdist(means, means)[~torch.eye(4, dtype=torch.bool)].min() > 0.05

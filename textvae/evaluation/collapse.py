@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from textvae.evaluation.diagnostics import active_units
+from textvae.evaluation.diagnostics import active_units, mean_variances
 from textvae.evaluation.estimators import Survey
 
 __all__ = ["DELTA", "collapsed_dimensions", "spectrum"]
@@ -35,10 +35,9 @@ def spectrum(found: Survey) -> dict[str, Any]:
     Rates, and with them the curve, are None where posterior or prior does not factorise over dimensions.
     """
     rates = found.rate_per_dimension
-    variances = found.mean.double().var(0).sort(descending=True).values
     values: dict[str, Any] = {
         "active_units": active_units(found.mean),
-        "mean_variances": variances.tolist(),
+        "mean_variances": mean_variances(found.mean),
         "collapse_delta": DELTA,
         "collapse_epsilons": list(EPSILONS),
         "collapsed_dimensions": None,

@@ -22,7 +22,7 @@ from textvae.evaluation.listening import another, distortion_under
 from textvae.evaluation.requirements import require_counts
 from textvae.models.text_vae import TextVAE
 
-__all__ = ["active_units", "densities", "listening", "mutual_information", "verdict"]
+__all__ = ["ACTIVE", "active_units", "densities", "listening", "mean_variances", "mutual_information", "verdict"]
 
 ACTIVE = 0.01
 COLLAPSED_BELOW, ALIVE_FROM = 0.1, 1.0
@@ -30,9 +30,16 @@ COLLAPSED_BELOW, ALIVE_FROM = 0.1, 1.0
 
 def active_units(means: Tensor) -> int | None:
     """How many dimensions of the posterior means (N, D) vary by at least 0.01; None where none could."""
+    spectrum = mean_variances(means)
+    return None if spectrum is None else sum(variance >= ACTIVE for variance in spectrum)
+
+
+def mean_variances(means: Tensor) -> list[float] | None:
+    """Var_x E_q[z_d | x] of each dimension of the posterior means (N, D), largest first; None where none could vary."""
     if len(means) < 2 or not means.shape[1]:
         return None
-    return int((means.double().var(0) >= ACTIVE).sum())
+    variances: list[float] = means.double().var(0).sort(descending=True).values.tolist()
+    return variances
 
 
 def mutual_information(found: Survey, reference: int | None = None) -> tuple[float, int]:

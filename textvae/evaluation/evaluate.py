@@ -17,7 +17,7 @@ from textvae.data.grammar import Grammar
 from textvae.data.tokenizers import UNK, Tokenizer, WordTokenizer
 from textvae.errors import ConfigError
 from textvae.evaluation.density import information
-from textvae.evaluation.diagnostics import active_units, listening, verdict
+from textvae.evaluation.diagnostics import active_units, listening, mean_variances, verdict
 from textvae.evaluation.estimators import (
     Survey,
     Tick,
@@ -83,7 +83,7 @@ KEYS = (
     "distortion", "distortion_se", "rate", "rate_se", "rate_per_dimension", "elbo", "elbo_se",
     "iwae_nll", "iwae_nll_se", "iwae_samples",
     "perplexity_elbo", "perplexity_iwae", "perplexity_per_word_elbo", "perplexity_per_word_iwae",
-    "active_units", "mutual_information", "mutual_information_se", "mutual_information_reference",
+    "active_units", "mean_variances", "mutual_information", "mutual_information_se", "mutual_information_reference",
     "mutual_information_cap", "mutual_information_saturated",
     "marginal_kl", "marginal_kl_se", "marginal_kl_reference",
     "listening", "listening_se", "exact_nll", "excess_nll", "excess_nll_se", "verdict",
@@ -106,7 +106,8 @@ def latent_use(model: TextVAE, sequences: Sequences, found: Survey, seed: int) -
     """Active units, how the rate divides, whether the decoder listens; nothing for a model without z."""
     if model.latent_dim == 0:
         return {"verdict": "language model: there is no z to listen to"}
-    values = {"active_units": active_units(found.mean), **information(model, found)}
+    spectrum = {"active_units": active_units(found.mean), "mean_variances": mean_variances(found.mean)}
+    values = {**spectrum, **information(model, found)}
     if len(sequences) < 2:
         return values
     gain = listening(model, sequences, found, seed)

@@ -41,11 +41,12 @@ class TextVAE(nn.Module):
 def initialise(model: nn.Module, width: float | None, embedding_width: float | None) -> None:
     """Draw every parameter from U(−width, width), embeddings from U(−embedding_width, embedding_width).
 
-    `None` keeps torch's own initialisation, and so do layer normalisations, whose gains begin at 1.
+    `None` keeps torch's own initialisation, and so do layer normalisations, whose gains begin at 1, and
+    learned priors, whose components must begin apart: drawn from a narrow interval they would all be one.
     """
     embeddings = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
-    normalised = {id(p) for m in model.modules() if isinstance(m, nn.LayerNorm) for p in m.parameters()}
+    own = {id(p) for m in model.modules() if isinstance(m, (nn.LayerNorm, Prior)) for p in m.parameters()}
     for parameter in model.parameters():
         bound = embedding_width if id(parameter) in embeddings else width
-        if bound is not None and id(parameter) not in normalised:
+        if bound is not None and id(parameter) not in own:
             nn.init.uniform_(parameter, -bound, bound)

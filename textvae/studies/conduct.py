@@ -12,7 +12,7 @@ from textvae.config import changed_keys
 from textvae.errors import RunError
 from textvae.runs import Run
 from textvae.studies.grid import Cell
-from textvae.studies.jobs import Job, last_line
+from textvae.studies.jobs import Job, last_line, probed
 from textvae.studies.launchers import Handle, Launcher
 from textvae.studies.manifest import Manifest, State
 from textvae.studies.progress import share
@@ -32,7 +32,8 @@ def finished(run: Run, cell: Cell, measures: Measures) -> bool:
     made = run.config
     same = made.training.budget == cell.config.training.budget and not changed_keys(made, cell.config)
     asked = (run.evaluation.get(split, {}).get("iwae_samples_asked") for split in measures.splits)
-    return same and (cell.stage or all(samples == measures.samples for samples in asked))
+    measured = cell.stage or all(samples == measures.samples for samples in asked)
+    return same and measured and (not probed(cell, measures) or (run.path / "probes.json").exists())
 
 
 class Conductor:

@@ -20,7 +20,7 @@ from textvae.studies.grid import Cell
 from textvae.studies.study import Measures
 from textvae.training.signals import stopping
 
-__all__ = ["Job", "Requeued", "Work", "job_of", "last_line", "log_of", "perform"]
+__all__ = ["Job", "Requeued", "Work", "job_of", "last_line", "log_of", "perform", "probed"]
 
 POLL_SECONDS = 0.1
 Command = tuple[str, ...]
@@ -49,7 +49,7 @@ def job_of(cell: Cell, out: Path, settings: Path, measures: Measures, threads: i
     commands: list[Command] = [train]
     if not cell.stage:
         commands += [(*evaluate, "--split", split) for split in measures.splits]
-    if measures.probe and not cell.stage and config.model.latent_dim and config.data.corpus.startswith("grammar"):
+    if probed(cell, measures):
         commands.append(("probe", str(run), "--split", measures.splits[0]))
     return Job(
         name=cell.path,
@@ -59,6 +59,11 @@ def job_of(cell: Cell, out: Path, settings: Path, measures: Measures, threads: i
         threads=config.threads or threads,
         gpu=config.device.startswith("cuda"),
     )
+
+
+def probed(cell: Cell, measures: Measures) -> bool:
+    """Whether a study asks what a run's z knows, and there is a z to ask."""
+    return measures.probe and not cell.stage and cell.config.model.latent_dim > 0
 
 
 def log_of(cell: Cell, out: Path) -> Path:

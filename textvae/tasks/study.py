@@ -40,10 +40,14 @@ def study(name: str, out: Path | None = None, jobs: int | None = None, launcher:
     asked = read_study(file)
     out = out or Path("runs") / file.stem
     cells = _checked(asked, file, out)
-    _prepare(out, asked, file, cells.values())
-    with Run(out).lock():
-        manifest = _manifest(out, asked, file, cells)
-        _conduct(out, asked, cells, manifest, jobs, launcher)
+    try:
+        _make(out)
+        with Run(out).lock():
+            _prepare(out, asked, file, cells.values())
+            manifest = _manifest(out, asked, file, cells)
+            _conduct(out, asked, cells, manifest, jobs, launcher)
+    except OSError as error:
+        raise RunError(f"{out}: cannot be written to: {error.strerror or error}") from None
     _report_failures(out, cells, manifest)
     return out
 
@@ -92,17 +96,18 @@ def _refuse_other_settings(run: Run, cell: Cell) -> None:
         raise RunError(f"{run.path}: was made with other settings of {', '.join(changed)}; choose another --out")
 
 
-def _prepare(out: Path, asked: Study, file: Path, cells: Iterable[Cell]) -> None:
-    """The study's directory, which holds all that the report needs."""
+def _make(out: Path) -> None:
+    """The study's directory, where nothing else lies yet."""
     others = sorted(path.name for path in out.iterdir()) if out.is_dir() else []
     if others and not (out / "study.yaml").exists():
         raise RunError(f"{out}: holds other files ({others[0]}) and no study; choose another --out")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        if file.resolve() != (out / "study.yaml").resolve():
-            shutil.copyfile(file, out / "study.yaml")
-    except OSError as error:
-        raise RunError(f"{out}: cannot be written to: {error.strerror or error}") from None
+    out.mkdir(parents=True, exist_ok=True)
+
+
+def _prepare(out: Path, asked: Study, file: Path, cells: Iterable[Cell]) -> None:
+    """What the study's directory says of it: all that its runs and the report need."""
+    if file.resolve() != (out / "study.yaml").resolve():
+        shutil.copyfile(file, out / "study.yaml")
     _write_yaml(out / "settings.yaml", "what study.yaml sets for every run", shared(asked))
     for cell in cells:
         if cell.stage:

@@ -35,7 +35,7 @@ def active_units(means: Tensor) -> int | None:
 
 
 def mean_variances(means: Tensor) -> list[float] | None:
-    """Var_x E_q[z_d | x] of each dimension of the posterior means (N, D), largest first; None where none could vary."""
+    """Var_x E_q[z_d | x] of each dimension of the posterior means (N, D), largest first; None where none could."""
     if len(means) < 2 or not means.shape[1]:
         return None
     variances: list[float] = means.double().var(0).sort(descending=True).values.tolist()

@@ -27,7 +27,7 @@ PROMISED = {
     "samples_distinct_2", "samples_self_bleu", "samples_novelty", "forward_perplexity", "reverse_perplexity",
     "reconstructions_bleu", "mmd",
     # The settings of the estimators beside them.
-    "prior_nll_samples", "prior_nll_sentences", "gap_sentences", "refining_passes", "ais_temperatures",
+    "prior_nll_samples", "prior_nll_sentences", "gap_sentences", "refined_elbo_passes", "ais_temperatures",
     "ais_chains", "refined_iwae_samples", "marginal_kl_reference", "lag_steps", "lm_steps", "mmd_samples",
 }  # fmt: skip
 
@@ -120,7 +120,8 @@ def test_parts_of_other_weights_or_settings_are_not_taken(own_vae_run):
     assert kept(run, "valid", "x", settings) == {"number": 1.0, "curve": [1, 2]}
     assert kept(run, "valid", "x", {**settings, "seed": 1}) is None
     assert kept(run, "test", "x", settings) is None
-    assert headlines(run, "valid") == {"number": 1.0}
+    assert headlines(run, "valid", seed=0) == {"number": 1.0}
+    assert headlines(run, "valid", seed=1) == {}
 
 
 def test_evaluation_is_inert(own_vae_run):

@@ -86,6 +86,12 @@ def _value(key: str, digits: int = 2) -> Callable[[Mapping[str, Any]], str]:
     return show
 
 
+def _bounded(key: str, how: str) -> Callable[[Mapping[str, Any]], str]:
+    """A number that is a bound where the mutual information is saturated."""
+    shown = _value(key)
+    return lambda split: f"{how} {shown(split)}" if split.get("mutual_information_saturated") else shown(split)
+
+
 def _negated(key: str) -> Callable[[Mapping[str, Any]], str]:
     shown = _value(key)
     return lambda split: shown({**split, key: -split[key]} if split.get(key) is not None else {})
@@ -105,9 +111,9 @@ ROWS: tuple[tuple[str, Callable[[Mapping[str, Any]], str]], ...] = (
     ("perplexity from −ELBO", _value("perplexity_elbo")),
     ("perplexity from K samples", _value("perplexity_iwae")),
     ("active units", _value("active_units")),
-    ("mutual information  I(x; z)", _value("mutual_information")),
+    ("mutual information  I(x; z)", _bounded("mutual_information", "at least")),
     ("    capped at ln N, N =", _value("mutual_information_reference")),
-    ("marginal KL  KL(q(z) ‖ p(z))", _value("marginal_kl")),
+    ("marginal KL  KL(q(z) ‖ p(z))", _bounded("marginal_kl", "at most")),
     ("listening  G", _value("listening")),
 )
 
@@ -121,6 +127,8 @@ FURTHER = (
     ("NLL by annealing", "ais_nll"),
     ("NLL by quadrature", "quadrature_nll"),
     ("    of so many sentences", "gap_sentences"),
+    ("ELBO of q refined by sentence", "refined_elbo"),
+    ("    decoder passes a sentence", "refined_elbo_passes"),
     ("−ELBO gap to log p(x)", "posterior_gap"),
     ("    encoder's part", "amortisation_gap"),
     ("    family's part", "family_gap"),

@@ -94,7 +94,7 @@ BLAME: Mapping[Cause, str] = {
     "finds a use for z in this decoder; its own posterior is about the prior.",
     "inference": "The inference is to blame: a better q for the same decoder surely gains by saying more about "
     "the sentence; the model would use z, and its encoder lags behind.",
-    "unknown": "Whether the model or the inference is to blame was not measured.",
+    "unknown": "Whether the model or the inference is to blame is not shown: what was measured does not tell.",
 }
 
 
@@ -108,7 +108,13 @@ def _cause(found: Numbers) -> Cause:
     lags, gap = found.get("inference_lags"), surely(found, "amortisation_gap")
     if lags or (gap is not None and gap >= LAG and _refined_says_more(found)):
         return "inference"
-    return "unknown" if lags is None and gap is None else "model"
+    return "unknown" if (lags is None and gap is None) or _weak(found) else "model"
+
+
+def _weak(found: Numbers) -> bool:
+    """Whether the fresh encoder stayed so far behind the old one that its failure says nothing."""
+    gain = found.get("fresh_encoder_gain")
+    return gain is not None and gain < -GAP
 
 
 def _refined_says_more(found: Numbers) -> bool:
@@ -123,7 +129,8 @@ def _topics(found: Numbers, state: str, cause: Cause | None) -> list[str]:
         topics.append(cause)
     if state == "alive" and (surely(found, "posterior_gap") or 0) >= GAP and not _held(found):
         topics.append("gap")
-    if state == "alive" and (surely(found, "marginal_kl") or 0) >= ELSEWHERE:
+    known = not found.get("mutual_information_saturated")  # else marginal_kl is but an upper bound
+    if state == "alive" and known and (surely(found, "marginal_kl") or 0) >= ELSEWHERE:
         topics.append("elsewhere")
     return topics
 
@@ -162,7 +169,8 @@ def _words(found: Numbers) -> str | None:
         return None
     return (
         f"With its own z {found['word_accuracy']:.1%} of the next words are right, "
-        f"{gap:.1%} more than with another's; log p(x|z) changes by {gradient:.2f} nats per unit of z."
+        f"{100 * gap:.1f} percentage points more than with another's; "
+        f"log p(x|z) changes by {gradient:.2f} nats per unit of z."
     )
 
 
@@ -170,12 +178,13 @@ def _gap(found: Numbers) -> str | None:
     gap, share = found.get("posterior_gap"), found.get("amortisation_gap")
     if gap is None:
         return None
-    said = f"The ELBO lies {gap:.2f} nats below log p(x)"
+    least = "" if found.get("evidence") == "quadrature" else "at least "
+    said = f"The ELBO lies {least}{gap:.2f} nats below log p(x)"
     if share is None:
         return f"{said}; how much of it is the encoder's fault was not measured."
     return (
         f"{said}: {share:.2f} because the encoder misses the best q, a Gaussian refined for each sentence, "
-        f"{found['family_gap']:.2f} because no such q is the posterior."
+        f"{least}{found['family_gap']:.2f} because no such q is the posterior."
     )
 
 

@@ -68,7 +68,14 @@ def survey(
     batch_size: int = 64,
     tick: Tick = lambda n: None,
 ) -> Survey:
-    """Distortion, rate, posterior and one z of every sentence."""
+    """Distortion, rate, posterior and one z of every sentence.
+
+    Raises
+    ------
+    ConfigError
+        If there is none.
+    """
+    require_sentences(sequences)
     device = next(model.parameters()).device
     parts = []
     with inert(model):

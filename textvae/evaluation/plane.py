@@ -25,7 +25,7 @@ from textvae.evaluation.estimators import Tick, inert
 from textvae.evaluation.noise import SentenceNoise
 from textvae.evaluation.quadrature import Integrals
 from textvae.evaluation.requirements import require_counts, require_likelihood
-from textvae.models.distributions import DiagonalGaussian
+from textvae.models.refine import Gaussian
 from textvae.models.terms import importance_weighted, log_weight, pass_under
 from textvae.models.text_vae import TextVAE
 
@@ -82,11 +82,13 @@ def posterior_means(
     sequences: Sequences,
     noise: SentenceNoise,
     samples: int,
-    proposal: DiagonalGaussian | None = None,
+    proposal: Gaussian | None = None,
     batch_size: int = 32,
     tick: Tick = lambda n: None,
 ) -> Plane:
     """Both means of every sentence, from `samples` draws each from q, or from `proposal` (N, D).
+
+    The noise must be other than any that the proposal was fitted to: else nothing here is a bound or unbiased.
 
     Raises
     ------
@@ -129,6 +131,6 @@ def exact_means(model: TextVAE, sequences: Sequences, exact: Integrals) -> Plane
     return Plane(exact.posterior_mean, inference, everything, exact.log_evidence)
 
 
-def _rows(proposal: DiagonalGaussian, indices: np.ndarray, device: torch.device) -> DiagonalGaussian:
+def _rows(proposal: Gaussian, indices: np.ndarray, device: torch.device) -> Gaussian:
     rows = torch.from_numpy(indices)
-    return DiagonalGaussian(proposal.mean[rows].to(device), proposal.log_variance[rows].to(device))
+    return proposal.of(*(parameter[rows].to(device) for parameter in proposal.unconstrained))

@@ -3,10 +3,10 @@
     log p(x) − elbo(q)  =  (elbo(q*) − elbo(q))  +  (log p(x) − elbo(q*))
       posterior_gap          amortisation_gap          family_gap
 
-q* is the diagonal Gaussian refined for each sentence, whatever the family of q: where q is of another
-family, the amortisation gap compares the two and may be negative. Both ELBOs are scored on the same
-noise, drawn apart from the noise that refined: so each is a valid bound. Nothing is selected: neither
-the best iterate nor the better of the two.
+q* is the Gaussian refined for each sentence, with a full covariance where q has one, else diagonal. Where
+q is no Gaussian (a flow), the amortisation gap compares two families and may be negative. Both ELBOs are
+scored on the same noise, drawn apart from the noise that refined: so each is a valid bound. Nothing is
+selected: neither the best iterate nor the better of the two.
 
 References
 ----------
@@ -24,7 +24,7 @@ from textvae.evaluation.estimators import Tick, inert
 from textvae.evaluation.noise import SentenceNoise
 from textvae.evaluation.requirements import require_counts, require_density
 from textvae.models.distributions import Reparameterised
-from textvae.models.refine import refine
+from textvae.models.refine import Gaussian, gaussian_of, refine
 from textvae.models.terms import Terms, pass_under
 from textvae.models.text_vae import TextVAE
 
@@ -42,8 +42,7 @@ class Refinement:
 
     amortised: Terms
     refined: Terms
-    mean: Tensor  # (N, D), of the refined q
-    log_variance: Tensor  # (N, D)
+    q: Gaussian  # the refined one
     refining: int
     passes: int
 
@@ -93,16 +92,17 @@ def refinement(
             batch = batch.to(device)
             q = model.posterior(batch)
             draw = partial(_draw, noise, batch, scoring, samples)
-            refined = refine(model, batch, q, draw, steps, learning_rate)
+            start = gaussian_of(q)
+            refined = refine(model, batch, start, draw, steps, learning_rate)
             scores = [_score(model, batch, each, noise, scoring) for each in (q, refined)]
-            parts.append((*scores[0], *scores[1], refined.mean, refined.log_variance))
+            parts.append((*scores[0], *scores[1], *refined.unconstrained))
             order.append(torch.from_numpy(indices))
             tick(batch.sentences)
     places = torch.cat(order).argsort()
     columns = [torch.cat(column).cpu()[places] for column in zip(*parts, strict=True)]
     amortised, better = Terms(columns[0], columns[1], None), Terms(columns[2], columns[3], None)
     refining = 2 * steps * samples
-    return Refinement(amortised, better, columns[4], columns[5], refining, refining + 2 * scoring)
+    return Refinement(amortised, better, start.of(*columns[4:]), refining, refining + 2 * scoring)
 
 
 def _draw(noise: SentenceNoise, batch: Batch, scoring: int, samples: int, step: int) -> Tensor:

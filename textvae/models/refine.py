@@ -1,6 +1,8 @@
-"""Refinement of q: stochastic variational inference on one sentence's own μ and log σ², the model fixed.
+"""Refinement of q: stochastic variational inference on one sentence's own μ and Σ, the model fixed.
 
-    max over μ, σ of  E_{N(μ, diag σ²)} log p(x|z) − KL(N(μ, diag σ²) ‖ p(z))
+    max over μ, Σ of  E_{N(μ, Σ)} log p(x|z) − KL(N(μ, Σ) ‖ p(z))
+
+with Σ full where q's own is, else diagonal.
 
 Adam on every sentence's parameters at once; it works coordinate by coordinate, so that no sentence
 depends on its batch mates. The learning rate falls linearly to 0, which averages the noise away.
@@ -19,11 +21,13 @@ import torch
 from torch import Tensor, nn
 
 from textvae.data.batches import Batch
-from textvae.models.distributions import DiagonalGaussian, Reparameterised
+from textvae.models.distributions import DiagonalGaussian, FullGaussian, Reparameterised
 from textvae.models.terms import pass_under
 from textvae.models.text_vae import TextVAE
 
-__all__ = ["fixed", "refine"]
+__all__ = ["Gaussian", "fixed", "gaussian_of", "refine"]
+
+Gaussian = DiagonalGaussian | FullGaussian
 
 
 @contextmanager
@@ -41,30 +45,37 @@ def fixed(model: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
+def gaussian_of(q: Reparameterised) -> Gaussian:
+    """q where it is a Gaussian, else the diagonal one with its moments."""
+    if isinstance(q, (DiagonalGaussian, FullGaussian)):
+        return q
+    return DiagonalGaussian(q.mean, q.variance.log())
+
+
 def refine(
     model: TextVAE,
     batch: Batch,
-    start: Reparameterised,
+    start: Gaussian,
     noise: Callable[[int], Tensor],
     steps: int,
     learning_rate: float,
-) -> DiagonalGaussian:
-    """The diagonal Gaussian q(z|x) of each sentence after `steps` steps from the one with the moments of `start`.
+) -> Gaussian:
+    """The Gaussian q(z|x) of each sentence after `steps` steps from `start`, of the family of `start`.
 
     `noise(step)` is the noise (K, B, D) of a step; it is used with its mirror image, which takes the noise
     out of the gradient by μ where log p(x, z) is quadratic. What comes back is fitted to that noise: its
     ELBO is a bound only on noise drawn afresh.
     """
-    mean = start.mean.detach().clone().requires_grad_()
-    log_variance = start.variance.detach().log().requires_grad_()
-    optimiser = torch.optim.Adam([mean, log_variance], lr=learning_rate, betas=(0.9, 0.95))
+    free = [parameter.detach().clone().requires_grad_() for parameter in start.unconstrained]
+    optimiser = torch.optim.Adam(free, lr=learning_rate, betas=(0.9, 0.95))
     with fixed(model):
         for step in range(steps):
             optimiser.param_groups[0]["lr"] = learning_rate * (1 - step / steps)
             drawn = noise(step)
-            q = DiagonalGaussian(mean, log_variance)
+            q = start.of(*free)
             z = q.transport(torch.cat([drawn, -drawn]))
             cost = -pass_under(model, batch, q, z).terms.elbo.sum()
-            mean.grad, log_variance.grad = torch.autograd.grad(cost, [mean, log_variance])
+            for parameter, gradient in zip(free, torch.autograd.grad(cost, free), strict=True):
+                parameter.grad = gradient
             optimiser.step()
-    return DiagonalGaussian(mean.detach(), log_variance.detach())
+    return start.of(*free).detached()

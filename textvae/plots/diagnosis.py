@@ -6,7 +6,7 @@ from typing import Any
 
 from textvae.plots.figure import BLACK, BLUE, GREEN, GREY, ORANGE, RED, Axes, Figure, canvas, legend
 
-__all__ = ["bounds", "density", "dimensions", "listening", "plane", "positions", "training"]
+__all__ = ["bounds", "curves", "density", "dimensions", "listening", "plane", "positions", "training"]
 
 Numbers = Mapping[str, Any]
 ACTIVE = 0.01
@@ -75,6 +75,22 @@ def density(found: Numbers) -> Figure | None:
         low, high = ROOM[moment]
         axes.set_ylim(min([low, *values, *prior]), 1.1 * max([high, *values, *prior]))
         legend(axes)
+    return figure
+
+
+def curves(found: Numbers) -> Figure | None:
+    """The estimate of −log p(x) as the number of samples grows, z from q and z from the prior."""
+    drawn = {"iwae": ("z from q", BLUE), "prior": ("z from the prior", ORANGE)}
+    known = {name: style for name, style in drawn.items() if found.get(f"{name}_curve_nll")}
+    if not known:
+        return None
+    figure, (axes,) = canvas(1)
+    for name, (label, colour) in known.items():
+        counts, values = found[f"{name}_curve_samples"], found[f"{name}_curve_nll"]
+        axes.errorbar(counts, values, found[f"{name}_curve_nll_se"], fmt="o-", color=colour, label=label, capsize=2)
+    axes.set_xscale("log")
+    axes.set(title="the bound as samples are added", xlabel="samples K", ylabel="−log p(x), nats (± s.e.)")
+    legend(axes)
     return figure
 
 

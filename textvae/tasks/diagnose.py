@@ -27,12 +27,13 @@ from textvae.tasks.subject import Subject, subject_of
 
 __all__ = ["diagnose_run", "page"]
 
-LOOKED_AT = ("dimensions", "listening", "positions", "posterior", "lag")
+LOOKED_AT = ("dimensions", "listening", "positions", "bound", "posterior", "lag")
 DRAWN: Mapping[str, tuple[str, Callable[[Mapping[str, Any]], Figure | None]]] = {
     "listening": ("What the words cost under other z.", pictures.listening),
     "dimensions": ("Which dimensions of z are used.", pictures.dimensions),
     "posterior": ("The model's posterior means against those of q.", pictures.plane),
     "bounds": ("The ELBO below log p(x), and why.", pictures.bounds),
+    "curves": ("The importance-weighted estimate as samples are added.", pictures.curves),
     "density": ("q(z) against the prior.", pictures.density),
     "positions": ("Gain over the language model, by position.", pictures.positions),
 }
@@ -88,7 +89,7 @@ def _numbers(subject: Subject) -> dict[str, Any]:
     }
     todo = [part for part in wanted if known[part.name] is None]
     minutes = expected_minutes(subject, todo, BRIEF)
-    remark(f"{subject.run.path}: {len(todo)} parts to measure, about {max(1, round(minutes))} minutes")
+    remark(f"{subject.run.path}: {len(todo)} parts to measure, about {minutes:.1f} minutes")
     values = {"latent_dim": subject.vae.latent_dim, "sentences": len(subject.sequences), **terms(subject.found)}
     values |= latent_use(subject.vae.model, subject.sequences, subject.found, subject.seed)
     for part in wanted:

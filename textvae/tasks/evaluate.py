@@ -38,7 +38,7 @@ def evaluate_run(
     corpus = own_corpus(run, vae) if corpus_source is None else open_corpus(corpus_source)
     values = {**_measure(vae, corpus[split], corpus.grammar, split, samples, seed), **settings}
     if corpus_source is None:
-        values = {**values, **headlines(run, split)}
+        values = {**values, **headlines(run, split, seed)}
         run.evaluation = {**run.evaluation, split: values}
     return values
 

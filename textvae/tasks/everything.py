@@ -44,7 +44,7 @@ def evaluate_all(
         remark(f"{number}/{len(todo)} {part.name}: {part.what}")
         measured(subject, part, sizes)
         base = run.evaluation[split]
-        run.evaluation = {**run.evaluation, split: {**base, **headlines(run, split)}}
+        run.evaluation = {**run.evaluation, split: {**base, **headlines(run, split, seed)}}
     return dict(run.evaluation[split])
 
 

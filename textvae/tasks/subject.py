@@ -16,6 +16,8 @@ from textvae.tasks.showcase import pick
 
 __all__ = ["Subject", "own_corpus", "subject_of"]
 
+FRESH = 2**40
+"""Far from every seed that is given."""
 TRAIN = 20_000
 """Sentences of train that probes are fitted to."""
 
@@ -48,6 +50,11 @@ class Subject:
     @cached_property
     def noise(self) -> SentenceNoise:
         return SentenceNoise(self.seed, self.vae.latent_dim)
+
+    @property
+    def fresh_noise(self) -> SentenceNoise:
+        """Noise that nothing was fitted to: refinement takes its own from `noise`."""
+        return SentenceNoise(self.seed + FRESH, self.vae.latent_dim)
 
     @cached_property
     def timed_survey(self) -> tuple[Survey, float]:

@@ -25,6 +25,16 @@ class DiagonalGaussian(Reparameterised):
         self.log_variance = log_variance
         super().__init__(mean.shape[:-1], mean.shape[-1])
 
+    @classmethod
+    def of(cls, mean: Tensor, log_variance: Tensor) -> "DiagonalGaussian":
+        """The one with these `unconstrained` parameters."""
+        return DiagonalGaussian(mean, log_variance)
+
+    @property
+    def unconstrained(self) -> tuple[Tensor, ...]:
+        """μ and log σ², which may take any value."""
+        return self.location, self.log_variance
+
     @property
     def mean(self) -> Tensor:
         return self.location

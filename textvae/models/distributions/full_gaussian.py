@@ -29,6 +29,21 @@ class FullGaussian(Reparameterised):
         self.factor = factor
         super().__init__(mean.shape[:-1], mean.shape[-1])
 
+    @classmethod
+    def of(cls, mean: Tensor, log_diagonal: Tensor, below: Tensor) -> "FullGaussian":
+        """The one with these `unconstrained` parameters."""
+        factor = torch.diag_embed(log_diagonal.exp())
+        rows, columns = _below(factor)
+        factor[..., rows, columns] = below
+        return FullGaussian(mean, factor)
+
+    @property
+    def unconstrained(self) -> tuple[Tensor, ...]:
+        """μ, the log of L's diagonal, and what is below it, in D (D − 1) / 2 numbers; all may take any value."""
+        rows, columns = _below(self.factor)
+        diagonal = self.factor.diagonal(dim1=-2, dim2=-1)
+        return self.location, diagonal.log(), self.factor[..., rows, columns]
+
     @property
     def mean(self) -> Tensor:
         return self.location
@@ -56,6 +71,12 @@ class FullGaussian(Reparameterised):
 
     def detached(self) -> "FullGaussian":
         return FullGaussian(self.location.detach(), self.factor.detach())
+
+
+def _below(factor: Tensor) -> Tensor:
+    """Rows and columns of what lies below the diagonal."""
+    dim = factor.shape[-1]
+    return torch.tril_indices(dim, dim, -1, device=factor.device)
 
 
 def _kl(q: FullGaussian, p: DiagonalGaussian) -> Tensor:

@@ -5,7 +5,6 @@ References
 Kingma & Welling 2019, *An Introduction to Variational Autoencoders*, §2.5.1.
 """
 
-import torch
 from torch import Tensor, nn
 
 from textvae.models.distributions import FullGaussian
@@ -25,7 +24,4 @@ class FullPosterior(Posterior):
         self.below = nn.Linear(encoder.features, latent_dim * (latent_dim - 1) // 2, bias=False)
 
     def distribution(self, features: Tensor) -> FullGaussian:
-        factor = torch.diag_embed(self.log_diagonal(features).exp())
-        rows, columns = torch.tril_indices(self.latent_dim, self.latent_dim, -1, device=features.device)
-        factor[..., rows, columns] = self.below(features)
-        return FullGaussian(self.mean(features), factor)
+        return FullGaussian.of(self.mean(features), self.log_diagonal(features), self.below(features))

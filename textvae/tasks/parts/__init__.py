@@ -1,7 +1,7 @@
 """Every part of a full evaluation, in the order in which they are measured."""
 
 from textvae.tasks.parts.language import generated
-from textvae.tasks.parts.likelihood import annealing, posterior, prior, simulated
+from textvae.tasks.parts.likelihood import annealing, bound, posterior, prior, simulated
 from textvae.tasks.parts.part import BRIEF, FULL, Part, Sizes
 from textvae.tasks.parts.trained import knowledge, lag
 from textvae.tasks.parts.use import dimensions, listening, positions
@@ -50,6 +50,14 @@ PARTS = (
         ("prior_sentences", "prior_samples"),
         lambda subject, sizes: sizes.prior_sentences * sizes.prior_samples,
         prior,
+    ),
+    Part(
+        "bound",
+        "the importance-weighted bound as K grows",
+        ("likelihood",),
+        ("gap_sentences", "curve_samples"),
+        lambda subject, sizes: sizes.gap_sentences * sizes.curve_samples,
+        bound,
     ),
     Part(
         "posterior",

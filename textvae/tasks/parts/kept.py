@@ -24,12 +24,13 @@ def kept(run: Run, split: str, part: str, settings: Mapping[str, Any]) -> dict[s
     return dict(found["values"]) if same else None
 
 
-def headlines(run: Run, split: str) -> dict[str, Any]:
-    """Every single number of the parts that were made with the run's present weights, for `evaluation.json`."""
+def headlines(run: Run, split: str, seed: int) -> dict[str, Any]:
+    """Every single number of the parts that were made with the run's present weights and this seed."""
     values: dict[str, Any] = {}
+    present = {"weights_sha256": run.weights_sha256, "seed": seed}
     for path in sorted((run.path / "evaluation" / split).glob("*.json")):
         found = run.read_json(_file(split, path.stem))
-        if found.get("settings", {}).get("weights_sha256") == run.weights_sha256:
+        if found.get("settings", {}).items() >= present.items():
             values |= {
                 name: value for name, value in found["values"].items() if not isinstance(value, (list, dict))
             }

@@ -1,5 +1,6 @@
-"""Parts that hold the ELBO against log p(x): prior Monte Carlo, annealing, refinement, the two means."""
+"""Parts that hold the ELBO against log p(x): two curves, annealing, refinement, the two means."""
 
+import math
 from typing import Any
 
 from torch import Tensor
@@ -7,17 +8,18 @@ from torch import Tensor
 from textvae.console import counting
 from textvae.data.batches import Sequences
 from textvae.evaluation.annealed import Annealing, annealed, sandwich
-from textvae.evaluation.estimators import survey
+from textvae.evaluation.curves import TRUSTED, Curve, importance_curve
+from textvae.evaluation.estimators import standard_error, survey
 from textvae.evaluation.plane import Plane, exact_means, posterior_means
 from textvae.evaluation.prior_monte_carlo import prior_curve
 from textvae.evaluation.quadrature import integrate
 from textvae.evaluation.refinement import Refinement, gaps, refinement
-from textvae.models.distributions import DiagonalGaussian
+from textvae.models.refine import Gaussian
 from textvae.tasks.parts.part import Sizes
 from textvae.tasks.parts.use import mean
 from textvae.tasks.subject import Subject
 
-__all__ = ["annealing", "posterior", "prior", "simulated"]
+__all__ = ["annealing", "bound", "posterior", "prior", "simulated"]
 
 GRID = 2
 """The widest z that a grid can hold."""
@@ -27,14 +29,35 @@ def prior(subject: Subject, sizes: Sizes) -> dict[str, Any]:
     """−log of the likelihood averaged over the prior, and how few of its samples counted."""
     sequences = subject.some(sizes.prior_sentences)
     with counting("z from the prior", len(sequences)) as tick:
-        curve = prior_curve(subject.vae.model, sequences, [sizes.prior_samples], subject.noise, tick=tick)
+        curve = prior_curve(subject.vae.model, sequences, rising(sizes.prior_samples), subject.noise, tick=tick)
+    effective = float(curve.effective_samples[-1].median())
+    found = mean("prior_nll", curve.nll[-1])
+    if effective < TRUSTED:
+        found["prior_nll_se"] = math.nan
     return {
-        **mean("prior_nll", curve.nll[-1]),
+        **found,
         "prior_nll_monte_carlo_error": float(curve.mean_error[-1]),
         "prior_nll_samples": sizes.prior_samples,
         "prior_nll_sentences": len(sequences),
-        "prior_nll_effective_samples": float(curve.effective_samples[-1].median()),
+        "prior_nll_effective_samples": effective,
+        **_drawn_curve("prior", curve),
     }
+
+
+def bound(subject: Subject, sizes: Sizes) -> dict[str, Any]:
+    """The importance-weighted bound as K grows, on the sentences whose posterior gap is found."""
+    sequences = subject.some(sizes.gap_sentences)
+    with counting("the bound as K grows", len(sequences)) as tick:
+        curve = importance_curve(
+            subject.vae.model, sequences, rising(sizes.curve_samples), subject.noise, tick=tick
+        )
+    return _drawn_curve("iwae", curve)
+
+
+def rising(most: int) -> list[int]:
+    """1, 3, 10, 30, … up to `most`."""
+    steps = [count for power in range(len(str(most))) for count in (10**power, 3 * 10**power) if count < most]
+    return [*steps, most]
 
 
 def posterior(subject: Subject, sizes: Sizes) -> dict[str, Any]:
@@ -51,6 +74,7 @@ def _unrefined(subject: Subject, sequences: Sequences, sizes: Sizes) -> dict[str
     plane = _weighted(subject, sequences, sizes, None)
     elbo = survey(subject.vae.model, sequences, subject.noise).elbo
     return {
+        "evidence": "iwae",
         **mean("posterior_iwae_nll", -plane.log_evidence),
         "posterior_iwae_samples": sizes.mean_samples,
         **mean("amortised_elbo", elbo),
@@ -70,7 +94,7 @@ def _refined(subject: Subject, sequences: Sequences, sizes: Sizes) -> dict[str, 
         **mean("amortised_rate", refined.amortised.rate),
         **mean("refined_elbo", refined.refined.elbo),
         **mean("refined_rate", refined.refined.rate),
-        "refining_passes": refined.passes,
+        "refined_elbo_passes": refined.passes,
         **mean("posterior_gap", found.posterior_gap),
         **mean("amortisation_gap", found.amortisation_gap),
         **mean("family_gap", found.family_gap),
@@ -107,28 +131,45 @@ def _evidence(
     """The two posterior means, log p(x) (N,), and how both were found.
 
     On a grid where z is narrow enough. Else from below, by importance weights with the refined q as proposal
-    and, if there are temperatures, by annealing, which then counts.
+    and, if there are temperatures, by annealing: of two bounds the tighter counts, by its mean.
     """
     model = subject.vae.model
     if subject.vae.latent_dim <= GRID:
         with counting("integrating over z", len(sequences)) as tick:
             exact = integrate(model, sequences, tick=tick)
         settings = {**mean("quadrature_nll", -exact.log_evidence), "quadrature_error": float(exact.error.max())}
-        return exact_means(model, sequences, exact), exact.log_evidence, settings
-    plane = _weighted(subject, sequences, sizes, DiagonalGaussian(refined.mean, refined.log_variance))
-    settings = {**mean("refined_iwae_nll", -plane.log_evidence), "refined_iwae_samples": sizes.mean_samples}
+        return exact_means(model, sequences, exact), exact.log_evidence, {"evidence": "quadrature", **settings}
+    plane = _weighted(subject, sequences, sizes, refined.q)
+    weighted = plane.log_evidence
+    settings = {**mean("refined_iwae_nll", -weighted), "refined_iwae_samples": sizes.mean_samples}
     if not sizes.temperatures:
-        return plane, plane.log_evidence, settings
+        return plane, weighted, {"evidence": "refined_iwae", **settings}
     how = annealing(subject, sizes)
     with counting("annealing", len(sequences)) as tick:
         lower = annealed(model, sequences, how, tick=tick)
-    return plane, lower, {**settings, **mean("ais_nll", -lower), **_settings(how)}
+    settings |= {**mean("ais_nll", -lower), **_settings(how)}
+    if float(lower.mean()) > float(weighted.mean()):
+        return plane, lower, {"evidence": "ais", **settings}
+    return plane, weighted, {"evidence": "refined_iwae", **settings}
 
 
-def _weighted(subject: Subject, sequences: Sequences, sizes: Sizes, proposal: DiagonalGaussian | None) -> Plane:
+def _weighted(subject: Subject, sequences: Sequences, sizes: Sizes, proposal: Gaussian | None) -> Plane:
     """Both means by importance weights, from a proposal or from q itself."""
     with counting("means of p(z|x)", len(sequences)) as tick:
-        return posterior_means(subject.vae.model, sequences, subject.noise, sizes.mean_samples, proposal, tick=tick)
+        return posterior_means(
+            subject.vae.model, sequences, subject.fresh_noise, sizes.mean_samples, proposal, tick=tick
+        )
+
+
+def _drawn_curve(name: str, curve: Curve) -> dict[str, Any]:
+    """Means over sentences for every number of samples, each with its standard error over sentences."""
+    errors = [standard_error(row) for row in curve.nll]
+    return {
+        f"{name}_curve_samples": list(curve.samples),
+        f"{name}_curve_nll": curve.nll.mean(1).tolist(),
+        f"{name}_curve_nll_se": errors,
+        f"{name}_curve_effective_samples": curve.effective_samples.median(1).values.tolist(),
+    }
 
 
 def _drawn(plane: Plane) -> dict[str, Any]:

@@ -18,6 +18,7 @@ class Sizes:
     prior_sentences: int = 200
     prior_samples: int = 1000
     gap_sentences: int = 100
+    curve_samples: int = 1000
     refining_steps: int = 150
     mean_samples: int = 256
     temperatures: int = 50
@@ -31,7 +32,9 @@ class Sizes:
 
 
 FULL = Sizes()
-BRIEF = Sizes(gap_sentences=64, refining_steps=100, temperatures=0, lag_steps=150, lag_sentences=500)
+BRIEF = Sizes(
+    gap_sentences=64, curve_samples=100, refining_steps=100, temperatures=0, lag_steps=150, lag_sentences=500
+)
 """For a verdict in two minutes: enough to tell the model's fault from the inference's."""
 
 

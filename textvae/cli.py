@@ -333,8 +333,9 @@ def bench(
     full: Flag = False,
     json_: Annotated[Flag, Parameter(name="--json")] = False,
     profile: Path | None = None,
+    out: Path | None = None,
     rounds: Count = 10,
-    seconds: Annotated[float, Parameter(validator=Number(gt=0))] = 0.5,
+    seconds: Annotated[float, Parameter(validator=Number(gt=0, lt=3600))] = 0.5,
     threads: Count | None = None,
 ) -> None:
     """Time training and evaluation against the machine's own matrix product, and against a plain reference.
@@ -348,6 +349,8 @@ def bench(
         Print JSON.
     profile
         Write a trace of some steps here, for Perfetto or TensorBoard.
+    out
+        Write the figures here as JSON, cell by cell; cells that it holds already are not measured again.
     rounds
         How often all contenders are measured in turn; the best rounds count.
     seconds
@@ -358,11 +361,11 @@ def bench(
     from textvae.console import table
     from textvae.tasks.bench import run_bench, table_rows
 
-    found = run_bench(rounds, seconds, threads, full, profile)
+    found = run_bench(rounds, seconds, threads, full, profile, out)
     if json_:
         print(json.dumps(found, indent=1))
         return
-    for cell in (found, *found.get("cells", [])):
+    for cell in (found, *(cell for cell in found.get("cells", []) if "error" not in cell)):
         title = f"{cell['name']}; best of {cell['rounds']} rounds, {found['machine']['threads']} threads"
         table(title, ["", ""], table_rows(cell))
 

@@ -1,7 +1,9 @@
 """What the bench counts, and that its ratios are those of what it measured."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +19,8 @@ from textvae.bench.machine import describe
 from textvae.bench.memory import NOTHING, peak
 from textvae.bench.trace import write_trace
 from textvae.errors import TextvaeError
-from textvae.tasks.bench import table_rows
+from textvae.tasks import bench as task
+from textvae.tasks.bench import run_bench, table_rows
 
 SMALL = Cell(embedding_dim=8, hidden_dim=8, latent_dim=4, vocabulary=60, batch_size=4)
 
@@ -105,9 +108,47 @@ def test_a_trace_names_steps_and_operations(tmp_path: Path) -> None:
     assert {"training step 0", "training step 4", "importance-weighted evaluation", "aten::mm"} <= names
 
 
-def test_a_trace_needs_a_folder() -> None:
-    with pytest.raises(TextvaeError, match="there is no folder"):
-        write_trace(Path("nowhere/at/all/step.json"), SMALL)
+def test_a_place_to_write_to_is_looked_for_before_anything_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(task, "bench", None)
+    for name in ("trace", "out"):
+        with pytest.raises(TextvaeError, match="there is no folder"):
+            run_bench(1, 0.01, None, False, **{name: Path("nowhere/at/all/step.json")})
+        with pytest.raises(TextvaeError, match="is a folder"):
+            run_bench(1, 0.01, None, False, **{name: tmp_path})
+
+
+def test_the_fastest_product_is_never_slower_than_torchs_own() -> None:
+    assert room.fastest({"ceiling": 3.0, "product": 7.0}) == 7
+    assert room.fastest({"ceiling": 3.0, "product": 2.0}) == 3
+
+
+def test_a_full_bench_that_was_stopped_goes_on_and_outlives_a_cell_that_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells = [replace(SMALL, batch_size=size) for size in (1, 2, 3)]
+    asked: list[int] = []
+
+    def compared(cell: Cell, rounds: int, seconds: float) -> dict[str, Any]:
+        asked.append(cell.batch_size)
+        if cell.batch_size == 2 and asked.count(2) == 1:
+            raise TextvaeError("no memory")
+        if cell.batch_size == 3 and asked.count(3) == 1:
+            raise KeyboardInterrupt
+        return {"name": cell.name}
+
+    monkeypatch.setattr(room, "compare", compared)
+    monkeypatch.setattr(room, "grid", lambda device: cells if device == "cpu" else [])
+    monkeypatch.setattr(room, "REFERENCE", cells[0])
+    out = tmp_path / "bench.json"
+    with pytest.raises(KeyboardInterrupt):
+        run_bench(1, 0.01, None, True, out=out)
+    kept = json.loads(out.read_text())
+    assert [cell.get("error") for cell in kept["cells"]] == ["no memory"]
+    run_bench(1, 0.01, None, True, out=out)
+    assert asked == [1, 2, 3, 2, 3]
+    assert [cell["name"] for cell in json.loads(out.read_text())["cells"]] == [cell.name for cell in cells[1:]]
 
 
 @pytest.mark.slow

@@ -16,22 +16,24 @@ def generator() -> torch.Generator:
 
 def test_amortised_inference_changes_nothing():
     q = tiny(2).posterior(BATCH)
-    assert make("objective.inference", "amortised")(tiny(2), q, BATCH, generator()) is q
+    assert make("objective.inference", "amortised")(tiny(2), q, BATCH, 1.0, generator()) is q
 
 
-def refined(model, steps: int, **options) -> DiagonalGaussian:
+def refined(model, steps: int, weight: float = 1.0, **options) -> DiagonalGaussian:
     rule = make("objective.inference", "semi_amortised", steps=steps, **options)
-    return rule(model, model.posterior(BATCH), BATCH, generator())
+    return rule(model, model.posterior(BATCH), BATCH, weight, generator())
 
 
-def test_every_step_lowers_the_cost_on_its_own_noise():
+@pytest.mark.parametrize("weight", [1.0, 0.1, 0.0])
+def test_every_step_lowers_the_cost_on_its_own_noise_at_the_steps_weight(weight):
     model = tiny(2, scale=1.5)
     noise = torch.randn(3, 2, generator=generator(), dtype=torch.float64)[None]
 
     def cost(q: DiagonalGaussian) -> float:
-        return -pass_under(model, BATCH, q, q.transport(noise)).terms.elbo.sum().item()
+        terms = pass_under(model, BATCH, q, q.transport(noise)).terms
+        return (terms.distortion + weight * terms.rate).sum().item()
 
-    costs = [cost(model.posterior(BATCH))] + [cost(refined(model, k)) for k in (1, 5, 20)]
+    costs = [cost(model.posterior(BATCH))] + [cost(refined(model, k, weight)) for k in (1, 5, 20)]
     assert costs == sorted(costs, reverse=True)
     assert costs[0] - costs[-1] > 1e-3
 
@@ -63,8 +65,8 @@ def test_a_sentence_is_refined_the_same_in_any_batch():
     model = tiny(2, scale=1.5)
     rule = make("objective.inference", "semi_amortised", steps=5)
     alone = batch_of([4, 5, 6])
-    one = rule(model, model.posterior(alone), alone, generator())
-    many = rule(model, model.posterior(BATCH), BATCH, generator())
+    one = rule(model, model.posterior(alone), alone, 1.0, generator())
+    many = rule(model, model.posterior(BATCH), BATCH, 1.0, generator())
     torch.testing.assert_close(many.mean[0], one.mean[0], atol=1e-10, rtol=0)
 
 

@@ -13,7 +13,7 @@ from textvae.config import Draft
 from textvae.errors import ConfigError
 from textvae.models.terms import forward_pass
 from textvae.tasks.train import train
-from textvae.training.precision import cast, prepare, refuse, switch
+from textvae.training.precision import cast, exactly, prepare, refuse, switch
 
 HERE, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -56,6 +56,13 @@ def test_float32_is_float32_for_lstms_too() -> None:
     assert (torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32) == ("high", True)
     build.device("cpu")
     assert (torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32) == ("highest", False)
+
+
+def test_validation_is_exact_whatever_training_rounds() -> None:
+    switch("tf32")
+    with exactly():
+        assert (torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32) == ("highest", False)
+    assert (torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32) == ("high", True)
 
 
 def test_float32_leaves_an_objective_as_it_is() -> None:

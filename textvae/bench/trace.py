@@ -4,6 +4,7 @@ Perfetto (ui.perfetto.dev) and chrome://tracing open the file as it is; TensorBo
 where it lies in a log directory under a name that ends in `.pt.trace.json`.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -13,21 +14,28 @@ from textvae.bench.cell import REFERENCE, Cell, Workload
 from textvae.bench.contenders import evaluation, training
 from textvae.errors import TextvaeError
 
-__all__ = ["write_trace"]
+__all__ = ["require_room", "write_trace"]
 
 STEPS = 5
 
 
-def write_trace(path: Path, cell: Cell = REFERENCE) -> None:
-    """Write the trace of one cell as JSON; gzipped if the name ends in `.gz`.
+def require_room(path: Path) -> None:
+    """A place where a file can be written.
 
     Raises
     ------
     TextvaeError
-        If its folder is not there.
+        If its folder is not there, or a folder is in its place.
     """
     if not path.parent.is_dir():
         raise TextvaeError(f"{path}: there is no folder {path.parent} to write it to")
+    if path.is_dir():
+        raise TextvaeError(f"{path}: is a folder; name a file in it")
+
+
+def write_trace(path: Path, cell: Cell | None = None) -> None:
+    """Write the trace of one cell, by default on the card if there is one, as JSON, gzipped if named `.gz`."""
+    cell = cell or replace(REFERENCE, device="cuda" if torch.cuda.is_available() else "cpu")
     load = Workload(cell)
     step, estimate = training(load), evaluation(load)
     step(), estimate()

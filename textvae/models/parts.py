@@ -6,6 +6,7 @@ Li et al. 2019, *A Surprisingly Effective Fix for Deep Latent Variable Modeling 
 autoencoder.
 Yang et al. 2017, *Improved Variational Autoencoders for Text Modeling using Dilated Convolutions*: the
 weights of a language model.
+Bosc & Vincent 2020, *Do Sequence-to-Sequence VAEs Learn Global Features of Sentences?*: parts that stay frozen.
 """
 
 from collections.abc import Mapping

@@ -1,5 +1,8 @@
 """Training noise on what the decoder reads: never on its targets, never on BOS, off in evaluation.
 
+    dropped:   w̃ₜ = <unk> with probability ρ, else wₜ
+    its own:   w̃ₜ ~ p(· | w̃₍<ₜ₎, z) with probability 1 − f, else wₜ
+
 References
 ----------
 Bowman et al. 2016, *Generating Sentences from a Continuous Space*: word dropout.

@@ -86,8 +86,8 @@ class Objective(nn.Module):
 
     def forward(self, batch: Batch, step: int, generator: Generator) -> Loss:
         """The loss of a batch at an optimiser step; all noise but dropout's comes from `generator`."""
-        done = self._pass(batch, step, generator)
         weight, distortion_weight = self.weight(step), self.distortion_weight(step)
+        done = self._pass(batch, step, weight, generator)
         penalty, auxiliary = self.penalty(done, step), self.auxiliary(done, step)
         value = self.bound(done, distortion_weight, weight, penalty) + auxiliary
         return Loss(value, done.terms, penalty, auxiliary, weight, distortion_weight)
@@ -97,11 +97,11 @@ class Objective(nn.Module):
         self.weight.observe(terms)
         self.distortion_weight.observe(terms)
 
-    def _pass(self, batch: Batch, step: int, generator: Generator) -> Pass:
+    def _pass(self, batch: Batch, step: int, weight: float | Tensor, generator: Generator) -> Pass:
         model, device = self.model, batch.targets.device
         noise = torch.randn((self.samples, batch.sentences, model.latent_dim), generator=generator, device=device)
         amortised = model.posterior(self.corruption(batch, generator))
-        posterior = self.inference(model, amortised, batch, generator)
+        posterior = self.inference(model, amortised, batch, weight, generator)
         z = posterior.transport(noise)
         forced = own_words(model.decoder, batch, z[0], self.teacher_forcing(step), generator)
         return pass_under(model, drop_words(forced, self.word_dropout(step), generator), posterior, z)

@@ -7,12 +7,14 @@
 On a processor there is float32 alone.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
 from torch import nn
 
-__all__ = ["Precision", "prepare", "refuse", "switch"]
+__all__ = ["Precision", "exactly", "prepare", "refuse", "switch"]
 
 Precision = Literal["float32", "tf32", "bf16"]
 
@@ -34,6 +36,18 @@ def switch(precision: Precision) -> None:
     rounded = precision == "tf32"
     torch.set_float32_matmul_precision("high" if rounded else "highest")
     torch.backends.cudnn.allow_tf32 = rounded
+
+
+@contextmanager
+def exactly() -> Iterator[None]:
+    """Within, products are made in float32, whatever training rounds: validation and `evaluate` agree."""
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    switch("float32")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+        torch.backends.cudnn.allow_tf32 = before[1]
 
 
 def prepare(objective: nn.Module, precision: Precision, device: torch.device) -> None:

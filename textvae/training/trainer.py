@@ -32,6 +32,7 @@ from textvae.training.checkpoints import (
 )
 from textvae.training.metrics import MetricLog, Totals
 from textvae.training.plan import Plan, Progress, Watcher
+from textvae.training.precision import exactly
 from textvae.training.processes import Processes
 from textvae.training.signals import stopping
 from textvae.training.updates import NonFiniteLossError, Step, Update
@@ -161,7 +162,7 @@ class Trainer:
 
     def _validate(self, log: MetricLog) -> None:
         began = time.monotonic()
-        with self.processes.splitting(self.objective):
+        with self.processes.splitting(self.objective), exactly():
             found = survey(self.objective.model, self.valid, self.noise)
         has_z = self.objective.model.latent_dim > 0
         information, reference = mutual_information(found, REFERENCE) if has_z else (math.nan, None)

@@ -1,7 +1,11 @@
 """Update rules: how one optimiser step is made from the stream of batches.
 
-A rule draws its own batches, so that one which needs several is a member like any other and the
-trainer's loop stays straight.
+    joint         (φ, θ) ← (φ, θ) − lr · clip(∇ loss)
+    aggressive    φ ← φ − lr · clip(∇_φ loss), again and again until the loss per word no longer falls,
+                  then θ ← θ − lr · clip(∇_θ loss) once
+
+with φ the encoder's weights and θ all others. A rule draws its own batches, so that one which needs several
+is a member like any other and the trainer's loop stays straight.
 
 References
 ----------
@@ -175,13 +179,14 @@ class Aggressive(Joint):
             nats += done.loss.value.item() * done.batch.sentences
             words += done.batch.tokens
             if move % self.window == 0:
-                if nats / words >= before:
+                cost = self.processes.agreed(nats / words)
+                if cost >= before:
                     return move
-                before, nats, words = nats / words, 0.0, 0
+                before, nats, words = cost, 0.0, 0
         return self.batches
 
     def observe(self, valid: Mapping[str, Any]) -> None:
-        information = valid["mutual_information"]
+        information = self.processes.agreed(valid["mutual_information"])
         self.aggressive = self.aggressive and information >= self.information
         self.information = information
 

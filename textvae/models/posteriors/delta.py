@@ -6,6 +6,7 @@ With x₁ < 1 < x₂ the roots of ln x − x + 2δ + 1 = 0, and ŝ, m̂ linear i
     KL_d = δ + ½ max(0, m̂)
 
 The mean is never negative, and where m̂ ≤ 0 only σ² can tell sentences apart: both are the published form's.
+Released code moves σ between the roots' square roots; here σ² moves between the roots, over the same range.
 
 References
 ----------

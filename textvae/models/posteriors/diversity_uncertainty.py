@@ -5,8 +5,8 @@
 
 The scales g are learned, their root mean square is held at γ: means are diverse. The variance has a floor at
 which a dimension of q has the entropy ½ ln α, and dropout takes it there now and then: q stays uncertain.
-Dropout is training noise and off in evaluation. The published code turns dropout on only when the weight
-has reached 1; here it is on from the first step.
+Dropout is training noise and off in evaluation. The published code turns dropout and floor on only when the
+weight has reached 1; here both are on from the first step.
 
 References
 ----------

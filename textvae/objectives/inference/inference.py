@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 
-from torch import Generator
+from torch import Generator, Tensor
 
 from textvae.data.batches import Batch
 from textvae.models.distributions import Reparameterised
@@ -15,12 +15,16 @@ class Inference(ABC):
     """A differentiable change of q(z|x) of every sentence; evaluation takes the module's own."""
 
     @abstractmethod
-    def __call__(self, model: TextVAE, q: Reparameterised, batch: Batch, generator: Generator) -> Reparameterised:
-        """The distribution to draw z from; all noise comes from `generator`."""
+    def __call__(
+        self, model: TextVAE, q: Reparameterised, batch: Batch, weight: float | Tensor, generator: Generator
+    ) -> Reparameterised:
+        """The distribution to draw z from, under the step's weight; all noise comes from `generator`."""
 
 
 class Amortised(Inference):
     """The posterior module's own q(z|x)."""
 
-    def __call__(self, model: TextVAE, q: Reparameterised, batch: Batch, generator: Generator) -> Reparameterised:
+    def __call__(
+        self, model: TextVAE, q: Reparameterised, batch: Batch, weight: float | Tensor, generator: Generator
+    ) -> Reparameterised:
         return q

@@ -3,9 +3,10 @@ differentiates through them.
 
     λ₀ = encoder(x)      vₖ₊₁ = momentum · vₖ + ∇_λ f(λₖ, θ)      λₖ₊₁ = λₖ − lr · vₖ₊₁
 
-with λ = (μ, log σ²) and f = −elbo of the sentence. The gradient of the loss runs backwards through every
-step by products of the Hessian of f with a vector u, found by central differences of its gradient:
-H u ≈ (∇f(λ + r u) − ∇f(λ − r u)) / 2r, for λ and for the weights θ of decoder and prior alike.
+with λ = (μ, log σ²) and f = distortion + weight · rate of the sentence, at the step's weight. The gradient
+of the loss runs backwards through every step by products of the Hessian of f with a vector u, found by
+central differences of its gradient: H u ≈ (∇f(λ + r u) − ∇f(λ − r u)) / 2r, for λ and for the weights θ of
+decoder and prior alike.
 
 References
 ----------
@@ -40,7 +41,9 @@ class SemiAmortised(Inference):
 
     `lr` applies to the sentence's own −elbo: the published rate of 1.0 on the mean of a batch of 32 is
     1/32 here, and does not depend on the batch. The published clipping of these gradients is left out,
-    since their differences would no longer be products with the Hessian.
+    since their differences would no longer be products with the Hessian. Selection, `evaluate` and every
+    verdict look at the encoder's own q, where the published code reports the refined one: that bound is
+    `refined_elbo` of `evaluate --all`, on fresh noise.
 
     Raises
     ------
@@ -51,7 +54,9 @@ class SemiAmortised(Inference):
     def __init__(self, *, steps: Count = 10, lr: Positive = 0.03125, momentum: Probability = 0.5) -> None:
         self.steps, self.lr, self.momentum = steps, lr, momentum
 
-    def __call__(self, model: TextVAE, q: Reparameterised, batch: Batch, generator: Generator) -> Reparameterised:
+    def __call__(
+        self, model: TextVAE, q: Reparameterised, batch: Batch, weight: float | Tensor, generator: Generator
+    ) -> Reparameterised:
         if not isinstance(q, DiagonalGaussian):
             raise ValueError("semi-amortised inference refines a diagonal Gaussian; choose the posterior diagonal")
         start = torch.stack([q.mean, q.log_variance])
@@ -62,7 +67,8 @@ class SemiAmortised(Inference):
             with torch.enable_grad(), silent(model.decoder):
                 point = parameters.detach().requires_grad_()
                 here = DiagonalGaussian(point[0], point[1])
-                cost = -pass_under(model, batch, here, here.transport(noise[None])).terms.elbo.sum()
+                terms = pass_under(model, batch, here, here.transport(noise[None])).terms
+                cost = (terms.distortion + weight * terms.rate).sum()
                 found = torch.autograd.grad(cost, [point, *weights], allow_unused=True, materialize_grads=True)
             return tuple(found)
 

@@ -134,9 +134,12 @@ def _stack(rows: np.ndarray) -> Batch:
 
 
 def in_order(sequences: Sequences, batch_size: int) -> Iterator[tuple[np.ndarray, Batch]]:
-    """Every sentence once, by length: (indices into `sequences`, batch)."""
+    """Every sentence once, by length, the longest first: (indices into `sequences`, batch).
+
+    What a long batch has freed then has room for every later one, and memory does not grow.
+    """
     order = np.argsort(_narrow(sequences.lengths), kind="stable")
-    for start in range(0, len(order), batch_size):
+    for start in reversed(range(0, len(order), batch_size)):
         indices = order[start : start + batch_size]
         yield indices, collate([sequences[int(i)] for i in indices])
 

@@ -384,7 +384,7 @@ def study(
     Parameters
     ----------
     name
-        A study by name (smoke, grammar), or a file ending in .yaml.
+        A study by name (smoke, grammar, ptb), or a file ending in .yaml.
     out
         Where its runs live; `runs/<name>` if it is not given.
     jobs

@@ -1,6 +1,7 @@
 """A study's directory with invented numbers, as `textvae study` leaves it: nothing is trained."""
 
 import json
+import math
 import random
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ def evaluation(
         "distortion": -elbo - rate,
         "rate": rate,
         "rate_per_dimension": [2 * rate * 0.5 ** (k + 1) for k in range(latent_dim)] if alive else None,
+        "mean_variances": [1 - math.exp(-4 * rate * 0.5 ** (k + 1)) for k in range(latent_dim)] if alive else None,
         "elbo": elbo,
         "iwae_nll": nll,
         "iwae_samples": samples if alive else 1,
@@ -58,6 +60,27 @@ def evaluation(
     }
 
 
+def probes(rate: float, split: str = "valid") -> dict[str, Any]:
+    """What a linear probe read off z: the more, the higher the rate."""
+    told = 1 - math.exp(-rate)
+    factors = [
+        {
+            "factor": name,
+            "values": values,
+            "entropy": math.log(values),
+            "ceiling": 0.98 * math.log(values),
+            "information": 0.9 * told * math.log(values),
+            "accuracy": told + (1 - told) / values,
+            "best_accuracy": 0.99,
+            "majority_accuracy": 1 / values,
+            "shuffled_labels": -0.01,
+            "untrained_encoder": 0.03,
+        }
+        for name, values in (("topic", 8), ("tense", 3), ("polarity", 2))
+    ]
+    return {"split": split, "seed": 0, "factors": factors}
+
+
 def write_run(path: Path, config: Config, splits: dict[str, dict[str, Any]], rate: float) -> None:
     run = Run(path)
     path.mkdir(parents=True)
@@ -72,6 +95,8 @@ def write_run(path: Path, config: Config, splits: dict[str, dict[str, Any]], rat
                 "step": step,
                 "split": "train",
                 "epoch": step / 250,
+                "encoder_updates": 3.0 if step <= 500 else 1.0,
+                "decoder_updates": 1.0,
                 "elapsed_seconds": step / 20,
                 "tokens_per_second": 9000.0,
             }
@@ -105,6 +130,8 @@ def write_study(directory: Path, remedies: dict[str, dict[str, float]], seeds: i
                 verdict = "alive" if rate >= 1 else "partly" if rate > 0.1 else "collapsed"
                 found = {split: evaluation(rate, dim, seed, given.get("samples", 100), verdict) for split in splits}
                 write_run(directory / path, Config.model_validate(draft), found, rate)
+                if dim and given.get("probed"):
+                    Run(directory / path).write_json("probes.json", probes(rate, splits[0]))
                 records.append(Record(path, corpus, remedy, strength, seed, state="done", seconds=60.0))
     manifest = Manifest(
         title="an invented study",

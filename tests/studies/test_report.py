@@ -13,18 +13,26 @@ from typing import Any
 
 import numpy as np
 import pytest
-from invented import METRICS, TRUTH, write_study
+from invented import METRICS, TRUTH, probes, write_run, write_study
 
+from textvae import build
+from textvae.config import Config, Draft
 from textvae.errors import RunError
 from textvae.runs import Run
 from textvae.studies.manifest import Manifest, Record
 from textvae.studies.report.columns import number, with_error
 from textvae.studies.report.entries import Entry, Row, Summary, read_entries, rows_of
-from textvae.studies.report.matched import at_rate
+from textvae.studies.report.factors import factors
+from textvae.studies.report.marks import MARKERS, OKABE_ITO, Point
+from textvae.studies.report.matched import MATCHED, at_rate
+from textvae.studies.report.names import name_points
 from textvae.studies.report.page import write_report
-from textvae.studies.report.plots import MARKERS, OKABE_ITO
-from textvae.studies.report.published import comparable, published
-from textvae.studies.report.tables import factors, measured
+from textvae.studies.report.panels import ACTIVE, SMALLEST, courses, spectra
+from textvae.studies.report.pictures import pictures_of
+from textvae.studies.report.plane import beyond, crowd, likelihood_by_rate, plane
+from textvae.studies.report.provenance import code_of
+from textvae.studies.report.published import beside, published, same_setup
+from textvae.studies.report.tables import matched_rates, measured, runs
 
 pytest.importorskip("matplotlib")
 
@@ -97,7 +105,7 @@ def column(page: str, heading: str) -> dict[str, str]:
     for table in Cells(page).tables:
         places = [place for place, text in enumerate(table[0]) if text.startswith(heading)]
         if places:
-            return {line[0]: line[places[0]] for line in table[1:]}
+            return {line[0]: line[places[0]] for line in table[1:] if len(line) == len(table[0])}
     raise AssertionError(f"no column {heading}")
 
 
@@ -136,7 +144,7 @@ def test_the_table_holds_what_the_runs_wrote(study: Path, page: str) -> None:
 
 
 def test_the_estimators_setting_stands_in_the_heading(page: str) -> None:
-    (table,) = [table for table in Cells(page).tables if "listening G" in table[0]]
+    table = next(table for table in Cells(page).tables if "listening G" in table[0])
     assert {"IW NLL | K = 100", "I(x; z) | N = 2,000", "IW NLL above the truth | K = 100"} <= set(table[0])
 
 
@@ -145,6 +153,15 @@ def test_a_language_models_likelihood_is_exact_and_it_has_no_use_of_z(page: str)
     assert "exact" not in column(page, "IW NLL")["beta 0.1"]
     for heading in ("active units", "I(x; z)", "listening G"):
         assert column(page, heading)["lm"] == "—"
+
+
+def test_a_language_model_is_exact_while_its_other_seeds_wait(tmp_path: Path) -> None:
+    manifest = write_study(tmp_path, {"lm": {"": 0.0}, "vanilla": {"": 0.0}}, seeds=1)
+    later = Record("grammar/lm/seed-1", "grammar", "lm", "", 1)
+    manifest.records[later.path] = later
+    manifest.write(tmp_path)
+    assert column(tabulated(tmp_path), "IW NLL")["lm"].endswith("exact")
+    assert "IW NLL | K = 100" in Cells(tabulated(tmp_path)).tables[0][0]
 
 
 def test_settings_that_differ_stand_in_the_cells(tmp_path: Path) -> None:
@@ -163,7 +180,8 @@ def test_a_number_that_a_run_lacks_is_a_dash_and_counted_out(tmp_path: Path) -> 
     for seed in range(3):
         run = Run(tmp_path / f"s/grammar/vanilla/seed-{seed}")
         run.evaluation = {"valid": {**run.evaluation["valid"], "listening": None}}
-    (tmp_path / "s/grammar/beta-1/seed-2/evaluation.json").unlink()
+    run = Run(tmp_path / "s/grammar/beta-1/seed-2")
+    run.evaluation = {"valid": {**run.evaluation["valid"], "listening": None}}
     cells = column(tabulated(tmp_path / "s"), "listening G")
     assert cells["vanilla"] == "—"
     assert cells["beta 1"].endswith("n = 2")
@@ -212,43 +230,186 @@ def test_what_a_run_says_is_escaped(page: str) -> None:
     assert "<unk>" not in page
 
 
-def test_matched_rates_lie_between_the_strengths_on_either_side(study: Path) -> None:
-    found = rows(study)
+def test_matched_rates_are_each_seeds_own_line_between_its_strengths(tmp_path: Path) -> None:
+    write_study(tmp_path / "s", {"vanilla": {"": 0.0}, "beta": {"0.2": 3.0, "0.1": 5.0}}, probed=True)
+    # The strengths of one seed lie elsewhere: its line is its own.
+    run = Run(tmp_path / "s/grammar/beta-0.1/seed-2")
+    run.evaluation = {"valid": {**run.evaluation["valid"], "rate": 9.0, "listening": 90.0}}
+    found = rows(tmp_path / "s")
     matched = at_rate(list(found.values()), "valid")
-    assert set(matched) == {"beta"}  # the only one with two strengths
-    assert set(matched["beta"]) == {1.0, 2.0, 4.0}
-    low, high = found["beta 0.2"], found["beta 0.1"]
-    for place, (metric, sign) in enumerate((("elbo", -1), ("iwae_nll", 1), ("listening", 1))):
-        between = np.interp(4.0, [3.0, 5.0], [sign * row.summary("valid", metric).mean for row in (low, high)])
-        assert matched["beta"][4.0][place] == pytest.approx(between)
+    assert list(matched) == [4.0, 8.0]
+    assert set(matched[4.0]) == {"beta"}  # the only one with two strengths
+    values = dict(zip((measure.heading for measure in MATCHED), matched[4.0]["beta"], strict=True))
+    low, high = found["beta 0.2"].entries, found["beta 0.1"].entries
+    for heading, metric, sign in (
+        ("−ELBO", "elbo", -1),
+        ("IW NLL", "iwae_nll", 1),
+        ("listening G", "listening", 1),
+    ):
+        between = [
+            sign
+            * np.interp(
+                4.0, *zip(*((e.value("valid", "rate"), e.value("valid", metric)) for e in seed), strict=True)
+            )
+            for seed in zip(low, high, strict=True)
+        ]
+        assert values[heading].values == pytest.approx(between)
+        assert values[heading].error == pytest.approx(statistics.stdev(between) / math.sqrt(3))
+    assert [value.n for value in matched[8.0]["beta"]] == [1] * len(MATCHED)
+
+
+def test_what_z_knows_and_what_training_cost_stand_at_matched_rate(tmp_path: Path) -> None:
+    write_study(tmp_path / "s", {"beta": {"0.2": 3.0, "0.1": 5.0}}, probed=True)
+    shown = matched_rates(list(rows(tmp_path / "s").values()), "valid")
+    (table,) = Cells(shown).tables
+    assert table[0][:2] == ["remedy", "seeds"]
+    assert "IW NLL | K = 100" in table[0]
+    assert table[1] == ["R = 4 nats"]
+    told = [sum(row["information"] for row in probes(rate)["factors"]) for rate in (3.0, 5.0)]
+    assert column(shown, "Σ I(z; f) ≥")["beta"] == f"{statistics.mean(told):.2f} ± 0.00"
+    assert column(shown, "encoder updates")["beta"] == "2,000 ± 0"
+    assert column(shown, "decoder updates")["beta"] == "1,000 ± 0"
+    assert "± 0.0" in column(shown, "−ELBO")["beta"]
+
+
+def test_updates_are_counted_over_all_steps_and_the_first_stage(tmp_path: Path) -> None:
+    manifest = write_study(tmp_path, {"vanilla": {"": 2.0}, "two_stages": {"": 2.0}}, seeds=2)
+    for seed in (0, 1):
+        stage = Config.model_validate({"seed": seed, "threads": 2})
+        run = Run(tmp_path / f"grammar/two_stages/seed-{seed}")
+        run.config = run.config.model_copy(update={"first": stage.model_copy(update={"threads": None})})
+        record = Record(f"grammar/first/seed-{seed}", "grammar", "first", "", seed, stage=True, state="done")
+        write_run(tmp_path / record.path, stage, {}, 0.0)
+        manifest.records[record.path] = record
+    steps = ((10, 4.0), (50, 2.5), (60, 1.0))  # means over the steps since the row before
+    lines = (
+        {"step": step, "split": "train", "encoder_updates": mean, "decoder_updates": 1.0} for step, mean in steps
+    )
+    Run(tmp_path / "grammar/first/seed-0").metrics.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    manifest.write(tmp_path)
+    found = rows(tmp_path)
+    assert found["vanilla"].entries[0].updates("encoder") == 500 * 3 + 500
+    first, second = found["two_stages"].entries
+    assert first.updates("encoder") == 2000 + 10 * 4 + 40 * 2.5 + 10
+    assert first.updates("decoder") == 1000 + 60
+    assert second.updates("encoder") == 2000 + 2000
+    assert set(found) == {"vanilla", "two_stages"}  # a stage is no row
+
+
+def test_a_language_model_has_no_encoder_to_update(study: Path) -> None:
+    lm = rows(study)["lm"].entries[0]
+    assert (lm.updates("encoder"), lm.updates("decoder")) == (None, 1000)
+
+
+def of_recipes(*names: str, **settings: Any) -> Config:
+    """A whole configuration, as a study writes it; a double underscore stands for the dot."""
+    draft = Draft()
+    for name in names:
+        draft.merge_file(name)
+    for key, value in settings.items():
+        draft.set(key.replace("__", "."), value)
+    return build.complete(draft)
+
+
+def beside_which(config: Config) -> set[str]:
+    return {f"{line.work}: {line.what}" for line in published() if same_setup(line, config.plain())}
+
+
+ADAM = {"training__optimiser": {"kind": "adam", "lr": 0.001}}
 
 
 @pytest.mark.parametrize(
-    ("corpus", "latent_dim", "remedies", "shown"),
+    ("recipe", "settings", "expected"),
     [
-        ("ptb", 32, REMEDIES, True),
-        ("ptb", 16, REMEDIES, True),  # for its language model, which has no z
-        ("ptb", 16, {"vanilla": {"": 0.0}}, False),
-        ("grammar", 32, REMEDIES, False),
+        ("lm", {}, {"Li et al. 2019: LSTM language model"}),
+        ("linear", {}, {"Li et al. 2019: linear warm-up"}),
+        ("cyclical", {}, {"Li et al. 2019: cyclical warm-up"}),
+        ("aggressive", {}, {"Li et al. 2019: aggressive encoder of He et al. 2019"}),
+        ("pretrained_free_bits", {}, {"Li et al. 2019: autoencoder first, decoder reset, free bits"}),
+        (
+            "linear",
+            ADAM,
+            {
+                "Fu et al. 2019: linear warm-up, Adam",
+                "Fang et al. 2019: linear warm-up, Adam",
+                "Hu et al. 2019: Texar on TensorFlow, linear warm-up, Adam",
+                "Hu et al. 2019: Texar on PyTorch, linear warm-up, Adam",
+            },
+        ),
+        ("beta", {**ADAM, "objective__weight__value": 0.5}, {"Fang et al. 2019: β = 0.5, Adam"}),
+        ("semi_amortised", ADAM, {"Fang et al. 2019: semi-amortised, Adam"}),
+        ("cyclical", ADAM, {"Fang et al. 2019: cyclical warm-up, Adam"}),
+        (
+            "cyclical",
+            {**ADAM, "objective__weight__start": 0.1},
+            {"Fang et al. 2019: cyclical warm-up, Adam", "Fu et al. 2019: cyclical warm-up, Adam"},
+        ),
+        ("vanilla", {}, set()),
+        ("beta", {**ADAM, "objective__weight__value": 0.1}, set()),
+        ("beta", {"objective__weight__value": 0.5}, set()),
+        ("linear", {"training__optimiser": {"kind": "sgd", "lr": 1.0, "momentum": 0.9}}, set()),
+        ("linear", {"objective__weight__steps": "3 epochs"}, set()),
+        ("linear", {"model__latent_dim": 16}, set()),
+        ("linear", {"model__decoder__z_to": "state"}, set()),
+        ("linear", {"model__decoder__dropout_out": 0.0}, set()),
+        ("linear", {"model__decoder__layers": 2}, set()),
+        ("linear", {"model__encoder__hidden_dim": 128}, set()),
+        ("linear", {"objective__word_dropout__value": 0.25}, set()),
+        ("linear", {"data__corpus": "grammar"}, set()),
+        ("linear", {"data__max_length": 20}, set()),
+        ("aggressive", {"training__update__batches": 5}, set()),
+        ("pretrained_free_bits", {"objective__penalty__nats_per_dimension": 0.5}, set()),
     ],
 )
-def test_published_figures_are_for_the_same_set_up_alone(
-    corpus: str, latent_dim: int, remedies: dict[str, dict[str, float]], shown: bool, tmp_path: Path
+def test_a_run_stands_beside_the_published_rows_of_its_very_settings(
+    recipe: str, settings: dict[str, Any], expected: set[str]
 ) -> None:
-    write_study(tmp_path, remedies, corpus=corpus, latent_dim=latent_dim, splits=["test"], seeds=1)
-    assert comparable(list(rows(tmp_path).values())) == shown
+    assert beside_which(of_recipes("ptb", recipe, **settings)) == expected
+
+
+def published_study(directory: Path, remedies: dict[str, Config], seeds: int = 1) -> Manifest:
+    manifest = write_study(directory, {name: {"": 0.0} for name in remedies}, seeds, corpus="ptb", splits=["test"])
+    for record in manifest.records.values():
+        Run(directory / record.path).config = remedies[record.remedy]
+    return manifest
 
 
 def test_published_figures_stand_beside_ours(tmp_path: Path) -> None:
-    write_study(tmp_path, {"lm": {"": 0.0}}, corpus="ptb", splits=["valid", "test"], seeds=1)
-    beside = write_report(tmp_path).read_text("utf-8")
-    (table,) = [table for table in Cells(beside).tables if "grade" in table[0]]
+    published_study(tmp_path, {"lm": of_recipes("ptb", "lm"), "vanilla": of_recipes("ptb", "vanilla")})
+    page = write_report(tmp_path).read_text("utf-8")
+    (table,) = [table for table in Cells(page).tables if "grade" in table[0]]
+    theirs, ours = table[1:]
+    place = {heading: table[0].index(heading) for heading in ("perplexity, IW", "IW NLL")}
+    assert theirs[0] == "Li et al. 2019: LSTM language model"
+    assert theirs[place["perplexity, IW"]] == "100.47 | exact"
+    assert theirs[place["IW NLL"]] == "101.04 | exact"
+    # The stream is at epoch 4: it runs ahead of the steps where an update takes several batches.
+    assert ours[0] == "ours: lm | 1,000 optimiser steps, 1 seed, sgd, learning rate 1"
+    assert ours[place["perplexity, IW"]] == "11.50 | exact"
+    assert "@inproceedings{li2019," in page
+    assert "@inproceedings{fu2019," not in page
+    assert "grade M is not verified" in page
+
+
+def test_ours_of_another_set_up_stand_beside_nothing_and_say_their_own_k(tmp_path: Path) -> None:
+    narrow = of_recipes("ptb", "linear", model__latent_dim=16)
+    published_study(tmp_path, {"linear": of_recipes("ptb", "linear"), "narrow": narrow})
+    (group,) = beside(list(rows(tmp_path).values()))
+    assert ([line.what for line in group[0]], [row.label for row in group[1]]) == (["linear warm-up"], ["linear"])
+    (table,) = [t for t in Cells(write_report(tmp_path).read_text("utf-8")).tables if "grade" in t[0]]
     place = table[0].index("perplexity, IW")
-    theirs, ours = table[1:3]
-    assert (theirs[0], theirs[place]) == ("Li et al. 2019: LSTM language model", "100.47")
-    assert ours[0].startswith("ours: lm | 4 epochs")
-    assert ours[place].startswith("11.50")
-    assert "@inproceedings{li2019," in beside
+    assert [line[place] for line in table] == ["perplexity, IW", "101.4 | K = 500", "11.50 | K = 100"]
+
+
+def test_a_published_row_is_without_its_runs_no_row(tmp_path: Path) -> None:
+    published_study(tmp_path, {"narrow": of_recipes("ptb", "linear", model__latent_dim=16)})
+    assert "Published figures" not in write_report(tmp_path).read_text("utf-8")
+
+
+def test_every_setting_of_a_published_row_is_a_key_of_some_run() -> None:
+    recipes = ("lm", "linear", "cyclical", "beta", "semi_amortised", "aggressive", "pretrained_free_bits")
+    keys = {key for recipe in recipes for key in of_recipes("ptb", recipe).flat()}
+    assert {key for line in published() for key in line.settings} <= keys | {"first"}
 
 
 def test_published_sums_agree() -> None:
@@ -269,13 +430,17 @@ def test_csv_holds_the_same_numbers(study: Path) -> None:
     found = rows(study)["beta 0.2"].summary("valid", "iwae_nll")
     assert float(line["mean"]) == found.mean
     assert float(line["se_over_seeds"]) == found.error
-    assert (line["seeds"], line["setting"]) == ("3", "K=100")
+    assert (line["seeds"], line["setting"]) == ("3", "K = 100")
+    (exact,) = [x for x in lines if (x["remedy"], x["metric"]) == ("lm", "iwae_nll")]
+    assert exact["setting"] == "exact"
     with (study / "report/runs.csv").open(encoding="utf-8") as file:
-        runs = list(csv.DictReader(file))
-    assert len(runs) == 19
-    lm = next(run for run in runs if run["remedy"] == "lm")
-    assert (lm["active_units"], float(lm["exact_nll"])) == ("", TRUTH)
-    assert next(run for run in runs if run["remedy"] == "lost")["reason"] == "the <loss> is nan"
+        every = list(csv.DictReader(file))
+    assert len(every) == 19
+    lm = next(run for run in every if run["remedy"] == "lm")
+    assert (lm["active_units"], lm["iwae_samples"], float(lm["exact_nll"])) == ("", "", TRUTH)
+    assert next(run for run in every if run["remedy"] == "vanilla")["iwae_samples"] == "100"
+    assert next(run for run in every if run["remedy"] == "lost")["reason"] == "the <loss> is nan"
+    assert not {"rate_per_dimension", "mean_variances"} & set(every[0])  # lists are not numbers
 
 
 def test_pictures_lie_beside_the_page(study: Path) -> None:
@@ -326,14 +491,135 @@ def test_the_report_builds_no_model() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def probed(path: Path, information: float) -> None:
-    factor: dict[str, Any] = {"factor": "tense", "entropy": 1.034, "ceiling": 1.033, "information": information}
-    Run(path).write_json("probes.json", {"factors": [factor]})
-
-
 def test_what_z_knows_is_a_table_where_it_was_probed(tmp_path: Path) -> None:
     write_study(tmp_path / "s", {"beta": {"1": 1.0}, "vanilla": {"": 0.0}}, seeds=2)
     for seed, information in enumerate((0.1, 0.3)):
-        probed(tmp_path / f"s/grammar/beta-1/seed-{seed}", information)
-    cells = column(factors(list(rows(tmp_path / "s").values())), "tense")
-    assert cells == {"beta 1": "0.200 ± 0.100 | s.d. 0.141"}
+        values = probes(1.0)
+        values["factors"] = [{**row, "information": information} for row in values["factors"]]
+        Run(tmp_path / f"s/grammar/beta-1/seed-{seed}").write_json("probes.json", values)
+    shown = list(rows(tmp_path / "s").values())
+    cells = column(factors(shown, "valid"), "tense")
+    controls = "untrained 0.03, shuffled −0.01 | accuracy 0.75, majority 0.33"
+    assert cells == {"beta 1": f"0.20 ± 0.10 | s.d. 0.14 | {controls}"}
+    assert column(factors(shown, "valid"), "Σ over factors")["beta 1"].startswith("0.60 ± 0.30")
+    assert factors(shown, "test") == ""  # another split than was probed
+    assert (
+        "What z knows of the grammar’s factors, valid, 2,000 sentences" in write_report(tmp_path / "s").read_text()
+    )
+
+
+def test_a_spectrum_is_that_of_the_posterior_means_on_a_log_axis(tmp_path: Path) -> None:
+    write_study(tmp_path, {"beta": {"1": 1.0, "2": 0.0}}, seeds=1)
+    alive, collapsed = list(rows(tmp_path).values())
+    (axes,) = spectra([alive, collapsed], "valid").axes
+    threshold, high, low = axes.lines
+    assert set(threshold.get_ydata()) == {ACTIVE} == {0.01}
+    assert list(high.get_ydata()) == alive.entries[0].measured("valid")["mean_variances"]
+    assert set(low.get_ydata()) == {SMALLEST}
+    assert axes.get_yscale() == "log"
+
+
+def test_every_run_is_inside_the_panels_of_the_rate_over_training(tmp_path: Path) -> None:
+    write_study(tmp_path, {"vanilla": {"": 0.01}, "beta": {"1": 1.0, "2": 200.0}}, seeds=1)
+    panels = courses(list(rows(tmp_path).values())).axes
+    assert [len(axes.lines) for axes in panels] == [1, 2]
+    for axes in panels:
+        low, high = axes.get_ylim()
+        assert low == 0
+        assert all(max(line.get_ydata()) < high for line in axes.lines)
+
+
+def test_a_run_without_a_spectrum_has_none_drawn(tmp_path: Path) -> None:
+    write_study(tmp_path, {"beta": {"1": 1.0}, "lm": {"": 0.0}}, seeds=1)
+    run = Run(tmp_path / "grammar/beta-1/seed-0")
+    run.evaluation = {"valid": {**run.evaluation["valid"], "mean_variances": None}}
+    assert "spectrum" not in {
+        picture.kind for picture in pictures_of("g", list(rows(tmp_path).values()), ["valid"], None)
+    }
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.5, 12.0])
+def test_the_entropy_line_is_inside_the_frame(rate: float, tmp_path: Path) -> None:
+    write_study(tmp_path, {"vanilla": {"": rate}, "lm": {"": 0.0}})
+    (axes,) = plane(list(rows(tmp_path).values()), "valid").axes
+    (line,) = [line for line in axes.lines if line.get_linestyle() == "--"]
+    assert line.get_label() == f"mean exact NLL of the split, {TRUTH}"
+    bottom, top = axes.get_ylim()
+    assert all(bottom < end < top for end in line.get_ydata())
+    assert list(line.get_ydata() + line.get_xdata()) == pytest.approx([TRUTH, TRUTH])
+
+
+def test_colours_are_for_remedies_of_several_strengths_and_names_for_the_others(tmp_path: Path) -> None:
+    from matplotlib.text import Text
+
+    singles = {f"remedy_{place}": {"": 2.0 + place / 50} for place in range(25)}
+    write_study(
+        tmp_path, {"beta": {"1": 1.0, "2": 4.0}, "lm": {"": 0.0}, "vanilla": {"": 0.01}, **singles}, seeds=1
+    )
+    shown = list(rows(tmp_path).values())
+    for draw, metric in ((plane, "distortion"), (likelihood_by_rate, "iwae_nll")):
+        figure = draw(shown, "valid", "lm")
+        legend = [text.get_text() for text in figure.legends[0].get_texts()]
+        truth = f"mean exact NLL of the split, {TRUTH}" + ("" if draw is plane else ", below the frame")
+        assert legend == ["beta", truth, "lm"]
+        names = [text for text in figure.axes[0].texts if text.get_text().startswith("remedy")]
+        assert {text.get_text() for text in names} == set(singles)
+        figure.draw_without_rendering()
+        boxes = [Text.get_window_extent(text) for text in names]
+        assert not any(one.overlaps(other) for place, one in enumerate(boxes) for other in boxes[:place])
+        assert crowd(shown, "valid", metric, "lm") == ["vanilla"]
+
+
+def test_a_name_that_finds_no_room_stays_by_its_point() -> None:
+    figure = plane([], "valid")
+    (axes,) = figure.axes
+    name_points(axes, [("x" * 400, 0.5, 0.5)], [])
+    assert len(axes.texts) == 1
+
+
+def test_a_run_far_from_all_others_is_named_in_the_caption(tmp_path: Path) -> None:
+    write_study(tmp_path, {"beta": {"1": 1.0, "2": 4.0}, "lm": {"": 0.0}, "wild": {"": 200.0}}, seeds=1)
+    shown = list(rows(tmp_path).values())
+    ((label, point),) = beyond(shown, "valid", "distortion")
+    assert (label, point) == ("wild", Point(200.0, pytest.approx(-150, abs=1)))
+    (axes,) = plane(shown, "valid").axes
+    assert axes.get_xlim()[1] < 5
+    captions = [picture.caption for picture in pictures_of("g", shown, ["valid"], "lm")]
+    assert "Outside the frame: wild (rate 200.0, distortion −150" in captions[0]
+
+
+def test_the_head_counts_runs_and_first_stages_apart(tmp_path: Path) -> None:
+    manifest = write_study(tmp_path, {"beta": {"1": 1.0}, "lm": {"": 0.0}})
+    stage = Record("grammar/first/seed-0", "grammar", "first", "", 0, stage=True, state="running")
+    manifest.records[stage.path] = stage
+    manifest.write(tmp_path)
+    page = write_report(tmp_path).read_text("utf-8")
+    assert "6 runs: 6 done; 1 first stage: 1 running;" in page
+    assert "Every run (6)" in page
+
+
+def test_seeds_that_are_still_to_come_are_said_once(tmp_path: Path) -> None:
+    write_study(tmp_path, {"beta": {"1": 1.0}})
+    for seed in (1, 2):
+        (tmp_path / f"grammar/beta-1/seed-{seed}/evaluation.json").unlink()
+    shown = tabulated(tmp_path)
+    assert column(shown, "seeds")["beta 1"] == "1 of 3"
+    assert "n = " not in shown
+
+
+def test_runs_by_different_code_are_said_to_be(tmp_path: Path) -> None:
+    write_study(tmp_path, {"beta": {"1": 1.0}})
+    assert "Made by commit 0123456789." in write_report(tmp_path).read_text("utf-8")
+    run = Run(tmp_path / "grammar/beta-1/seed-1")
+    run.environment = {**run.environment, "diff_sha256": "fedcba9876543210"}
+    said = "The runs were made by different code, first stages counted: "
+    counts = "2 by commit 0123456789; 1 by commit 0123456789 with changes fedcba98."
+    assert said + counts in write_report(tmp_path).read_text("utf-8")
+    assert code_of([{"commit": None}, {}]) == ""
+
+
+def test_every_run_says_what_it_cost(study: Path) -> None:
+    shown = runs([entry for row in rows(study).values() for entry in row.entries], ["valid"])
+    assert column(shown, "optimiser steps")["grammar/vanilla/seed-0"] == "1,000"
+    assert column(shown, "encoder updates")["grammar/vanilla/seed-0"] == "2,000"
+    assert column(shown, "encoder updates")["grammar/lm/seed-0"] == "—"

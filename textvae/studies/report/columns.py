@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from textvae.studies.report.entries import Row, Summary
 
-__all__ = ["Column", "columns_of", "number", "spread", "with_error"]
+__all__ = ["KNOWN", "Column", "columns_of", "number", "spread", "with_error"]
 
 
 @dataclass(frozen=True)
@@ -25,49 +25,52 @@ class Column:
         return Summary(tuple(-value for value in found.values)) if self.negated else found
 
     def estimator(self, rows: Sequence[Row], split: str) -> str:
-        """` K = 100` if that is how every estimate in the column was made, else nothing."""
+        """`K = 100` if that is how every estimate in the column was made, else nothing."""
         found = {made for row in rows for made in self._settings(row, split)}
         return f"{self.symbol} = {found.pop():,}" if len(found) == 1 else ""
 
-    def cell_note(self, row: Row, rows: Sequence[Row], split: str) -> str:
-        """The estimator's setting where the heading cannot speak for all; `exact` without a z to integrate out."""
+    def note(self, row: Row, split: str) -> str:
+        """How the row's number was made: `exact` without a z to integrate out, `K = 7, 100` where seeds differ."""
         if self.setting is None or not row.summary(split, self.metric).n:
             return ""
-        made = self._settings(row, split)
-        if not made:
-            return "exact"
-        return "" if self.estimator(rows, split) else f"{self.symbol} = {', '.join(f'{m:,}' for m in sorted(made))}"
+        made = sorted(self._settings(row, split))
+        return f"{self.symbol} = {', '.join(f'{m:,}' for m in made)}" if made else "exact"
+
+    def cell_note(self, row: Row, rows: Sequence[Row], split: str) -> str:
+        """The note of a row for which the heading does not speak."""
+        note = self.note(row, split)
+        return "" if note == self.estimator(rows, split) else note
 
     def _settings(self, row: Row, split: str) -> set[int]:
         """The settings of estimates; a language model's likelihood is none."""
-        if self.setting is None:
-            return set()
-        has_z = row.settings(split, "active_units") or row.settings(split, "mutual_information_reference")
-        return row.settings(split, self.setting) if has_z else set()
+        return row.settings(split, self.setting) if self.setting and row.has_z else set()
 
 
-KNOWN = (
-    Column("distortion", "distortion"),
-    Column("rate", "rate"),
-    Column("elbo", "−ELBO", negated=True),
-    Column("iwae_nll", "IW NLL", setting="iwae_samples"),
-    Column("exact_nll", "exact NLL"),
-    Column("excess_nll", "IW NLL above the truth", setting="iwae_samples"),
-    Column("perplexity_elbo", "perplexity, −ELBO"),
-    Column("perplexity_iwae", "perplexity, IW", setting="iwae_samples"),
-    Column("perplexity_per_word_elbo", "perplexity per word, −ELBO"),
-    Column("perplexity_per_word_iwae", "perplexity per word, IW", setting="iwae_samples"),
-    Column("active_units", "active units", digits=1),
-    Column("mutual_information", "I(x; z)", setting="mutual_information_reference", symbol="N"),
-    Column("listening", "listening G"),
-    Column("unknown_rate", "unknown rate", digits=4),
-)
+KNOWN = {
+    column.metric: column
+    for column in (
+        Column("distortion", "distortion"),
+        Column("rate", "rate"),
+        Column("elbo", "−ELBO", negated=True),
+        Column("iwae_nll", "IW NLL", setting="iwae_samples"),
+        Column("exact_nll", "exact NLL"),
+        Column("excess_nll", "IW NLL above the truth", setting="iwae_samples"),
+        Column("perplexity_elbo", "perplexity, −ELBO"),
+        Column("perplexity_iwae", "perplexity, IW", setting="iwae_samples"),
+        Column("perplexity_per_word_elbo", "perplexity per word, −ELBO"),
+        Column("perplexity_per_word_iwae", "perplexity per word, IW", setting="iwae_samples"),
+        Column("active_units", "active units", digits=1),
+        Column("mutual_information", "I(x; z)", setting="mutual_information_reference", symbol="N"),
+        Column("listening", "listening G"),
+        Column("unknown_rate", "unknown rate", digits=4),
+    )
+}
+"""By metric."""
 
 
 def columns_of(metrics: Sequence[str], rows: Sequence[Row], split: str) -> list[Column]:
     """The columns of these metrics that any row has a number for."""
-    known = {column.metric: column for column in KNOWN}
-    asked = [known.get(metric, Column(metric, metric.replace("_", " "))) for metric in metrics]
+    asked = [KNOWN.get(metric, Column(metric, metric.replace("_", " "))) for metric in metrics]
     return [column for column in asked if any(row.summary(split, column.metric).n for row in rows)]
 
 
@@ -87,7 +90,7 @@ def with_error(found: Summary, digits: int) -> str:
 
 
 def spread(found: Summary, digits: int, seeds: int) -> str:
-    """The standard deviation over seeds by its name, and how many seeds have the number where not all do."""
+    """The standard deviation over seeds by its name, and how many have the number where not all `seeds` do."""
     parts = [] if math.isnan(found.deviation) else [f"s.d. {found.deviation:.{digits}f}"]
     if found.n and found.n != seeds:
         parts.append(f"n = {found.n}")

@@ -6,11 +6,11 @@ a row that have the number.
 
 import json
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -50,10 +50,11 @@ class Summary:
 
 @dataclass(frozen=True)
 class Entry:
-    """A run of the study as it stands on disk."""
+    """A run of the study as it stands on disk, and the first stage that it started from."""
 
     record: Record
     run: Run
+    first: "Entry | None" = None
 
     @cached_property
     def evaluation(self) -> dict[str, dict[str, Any]]:
@@ -66,9 +67,22 @@ class Entry:
         values = yaml.safe_load(path.read_text("utf-8")) if path.exists() else None
         return values if isinstance(values, dict) else {}
 
+    @property
+    def has_z(self) -> bool:
+        """Whether there is a z to integrate out: without one the likelihood is exact."""
+        return bool(self.config.get("model", {}).get("latent_dim"))
+
     @cached_property
-    def probes(self) -> list[dict[str, Any]]:
-        return list(self.run.read_json("probes.json").get("factors", []))
+    def _probes(self) -> dict[str, Any]:
+        return self.run.read_json("probes.json")
+
+    def factors(self, split: str) -> list[dict[str, Any]]:
+        """What probes read off the z of a split, a row a factor; none where it was not probed."""
+        return list(self._probes.get("factors", [])) if self._probes.get("split") == split else []
+
+    def factor_information(self, split: str) -> float | None:
+        """The probes' lower bounds on I(z; f), summed over the factors f, in nats."""
+        return sum(row["information"] for row in self.factors(split)) if self.factors(split) else None
 
     @cached_property
     def metrics(self) -> list[dict[str, Any]]:
@@ -96,6 +110,14 @@ class Entry:
         found = [row for row in self.metrics if row.get("split") == split and row.get(metric) is not None]
         return [row["step"] for row in found], [row[metric] for row in found]
 
+    def updates(self, part: Literal["encoder", "decoder"]) -> float | None:
+        """How often training has moved a part, its first stage included; a row holds means over its steps."""
+        steps, means = self.course("train", f"{part}_updates")
+        if not steps or (part == "encoder" and not self.has_z):
+            return None
+        own = sum(mean * (step - before) for before, step, mean in zip([0, *steps], steps, means, strict=False))
+        return own + ((self.first.updates(part) or 0.0) if self.first else 0.0)
+
     @property
     def last(self) -> dict[str, Any]:
         """The last row written in training."""
@@ -115,6 +137,14 @@ class Row:
     def label(self) -> str:
         return f"{self.remedy} {self.strength}".strip()
 
+    @property
+    def has_z(self) -> bool:
+        return any(entry.has_z for entry in self.entries)
+
+    def evaluated(self, split: str) -> int:
+        """How many of its seeds were evaluated on a split."""
+        return sum(bool(entry.measured(split)) for entry in self.entries)
+
     def summary(self, split: str, metric: str) -> Summary:
         values = (entry.value(split, metric) for entry in self.entries)
         return Summary(tuple(value for value in values if value is not None))
@@ -125,9 +155,21 @@ class Row:
 
 
 def read_entries(directory: Path, manifest: Manifest) -> list[Entry]:
-    """Every run of the study, first stages aside, in its order."""
-    records = manifest.records.values()
-    return [Entry(record, Run(directory / record.path)) for record in records if not record.stage]
+    """Every run of the study in its order, each with its first stage; stages are no entries of their own."""
+    found = [Entry(record, Run(directory / record.path)) for record in manifest.records.values()]
+    stages = [entry for entry in found if entry.record.stage]
+    return [_with_first(entry, stages) for entry in found if not entry.record.stage]
+
+
+def _with_first(entry: Entry, stages: Sequence[Entry]) -> Entry:
+    wanted = entry.config.get("first")
+    first = next((stage for stage in stages if wanted and _computed(stage.config) == _computed(wanted)), None)
+    return replace(entry, first=_with_first(first, stages)) if first else entry
+
+
+def _computed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings without the machine's, which do not tell two stages apart."""
+    return {key: value for key, value in settings.items() if key not in ("device", "threads")}
 
 
 def rows_of(entries: Iterable[Entry]) -> dict[str, Sequence[Row]]:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 
-__all__ = ["cell", "chip", "details", "document", "figure", "listed", "section", "sentence", "table"]
+__all__ = ["cell", "chip", "details", "document", "figure", "grouped", "listed", "section", "sentence", "table"]
 
 STYLE = Path(__file__).with_name("page.css")
 CHIPS = {
@@ -35,12 +35,19 @@ def section(title: str, *body: str, level: int = 2, note: str = "") -> str:
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[str]], texts: int = 1) -> str:
     """Rows of cells that are HTML already; the first `texts` columns stand to the left, numbers to the right."""
+    return grouped(headings, [("", rows)], texts)
+
+
+def grouped(headings: Sequence[str], groups: Iterable[tuple[str, Iterable[Sequence[str]]]], texts: int = 1) -> str:
+    """A table whose rows come in groups, each under its title if it has one."""
     head = "".join(f"<th>{heading}</th>" for heading in headings)
-    body = "".join(f"<tr>{''.join(f'<td>{inside}</td>' for inside in row)}</tr>" for row in rows)
-    return (
-        f"<div class='wide'><table class='texts-{texts}'>"
-        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
-    )
+    bodies = "".join(f"<tbody>{_group(title, rows, len(headings))}</tbody>" for title, rows in groups)
+    return f"<div class='wide'><table class='texts-{texts}'><thead><tr>{head}</tr></thead>{bodies}</table></div>"
+
+
+def _group(title: str, rows: Iterable[Sequence[str]], width: int) -> str:
+    above = f"<tr class='group'><th colspan='{width}'>{escape(title)}</th></tr>" if title else ""
+    return above + "".join(f"<tr>{''.join(f'<td>{inside}</td>' for inside in row)}</tr>" for row in rows)
 
 
 def cell(value: str, *notes: str) -> str:

@@ -3,19 +3,22 @@
 Only what the runs wrote is read; no model is built. Undefined is —, in CSV an empty cell.
 """
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
 
-from textvae.runs import write_atomically
-from textvae.studies.manifest import Manifest
+from textvae.runs import Run, write_atomically
+from textvae.studies.manifest import Manifest, Record, State
 from textvae.studies.report import tables
+from textvae.studies.report.beside import published_beside_ours
 from textvae.studies.report.bibliography import bibliography
-from textvae.studies.report.entries import Entry, Row, read_entries, rows_of
+from textvae.studies.report.entries import Row, read_entries, rows_of
+from textvae.studies.report.factors import factors, probed_sentences
 from textvae.studies.report.html import chip, details, document, figure, listed, section, sentence, table
 from textvae.studies.report.pictures import Picture, pictures_of
-from textvae.studies.report.published import GRADES, comparable, published
+from textvae.studies.report.provenance import code_of
+from textvae.studies.report.published import GRADES, SPLIT, beside
 from textvae.studies.report.spreadsheets import rows_csv, runs_csv
 
 __all__ = ["write_report"]
@@ -26,16 +29,24 @@ SHOWN = 5
 HOW = (
     "Nats per sentence unless said; EOS counted. Mean ± standard error over seeds (s.e. = s.d. / √n); beneath it "
     "the standard deviation over seeds (s.d.). A row of one seed has neither. K is the number of samples behind an "
-    "importance-weighted estimate, N the reference set of a mutual information, which cannot exceed ln N. "
-    "— means that the run has no such number."
+    "importance-weighted estimate, N the reference set of a mutual information, which cannot exceed ln N; a "
+    "language model’s likelihood is exact. — means that the run has no such number."
 )
 AT_RATE = (
-    "Linear interpolation between the strengths of a remedy on either side, means over seeds; not runs. "
-    "— where its strengths do not bracket the rate."
+    "Each seed’s curve over the strengths of its remedy, linear between the two on either side of the rate R: not "
+    "runs. Mean ± standard error over the seeds whose strengths bracket R; no row where none do. Updates are those "
+    "of the whole training, first stage included."
 )
 PROBES = (
-    "I(z; f) ≥, in nats: a lower bound by a linear probe, fitted on train, scored on held-out z. "
-    "H(f) is the most there is to know, I(x; f) the most that the sentence tells."
+    "I(z; f) ≥, in nats: a lower bound by a linear probe of z ~ q(z|x), fitted on train, scored on held-out z; Σ "
+    "is the sum of the bounds. H(f) is the most there is to know, I(x; f) the most a sentence tells. Controls: "
+    "the bound for the z of an untrained encoder, and for labels shuffled in fitting; beside the probe’s accuracy, "
+    "that of always guessing the majority."
+)
+PUBLISHED = (
+    "A published row stands beside those of our runs alone that have every setting which defines it. Grades — "
+    + "; ".join(f"{grade}: {meaning}" for grade, meaning in GRADES.items())
+    + ". A figure of grade M is not verified."
 )
 
 
@@ -52,17 +63,22 @@ def write_report(directory: Path) -> Path:
     corpora = rows_of(entries)
     out = directory / "report"
     out.mkdir(exist_ok=True)
-    pictures = [picture for name, rows in corpora.items() for picture in pictures_of(name, rows, manifest.splits)]
+    pictures = [
+        picture
+        for name, rows in corpora.items()
+        for picture in pictures_of(name, rows, manifest.splits, manifest.baseline)
+    ]
     for picture in pictures:
         (out / f"{picture.name}.png").write_bytes(picture.png)
     write_atomically(out / "rows.csv", rows_csv(corpora, manifest))
     write_atomically(out / "runs.csv", runs_csv(entries, manifest))
     works = [MEASURES, *manifest.remedies.values()]
-    if any(map(comparable, corpora.values())):
-        works += [f"{line.work} — published" for line in published()]
+    if SPLIT in manifest.splits:
+        shown = (line for rows in corpora.values() for lines, _ in beside(rows) for line in lines)
+        works += [f"{line.work} — published" for line in shown]
     write_atomically(out / "references.bib", bibliography(works))
     body = [
-        _head(directory, manifest, entries),
+        _head(directory, manifest),
         _failures(manifest),
         *(
             _corpus(name, rows, manifest, [picture for picture in pictures if picture.corpus == name])
@@ -76,20 +92,26 @@ def write_report(directory: Path) -> Path:
     return out / "report.html"
 
 
-def _head(directory: Path, manifest: Manifest, entries: Sequence[Entry]) -> str:
+def _head(directory: Path, manifest: Manifest) -> str:
     """What the page is of, and with what code it was made."""
-    states = ((state, manifest.count([state])) for state in ("done", "running", "waiting", "interrupted", "failed"))
-    counted = ", ".join(f"{count} {state}" for state, count in states if count)
-    made = [entry.run.environment for entry in entries]
+    stages = [record for record in manifest.records.values() if record.stage]
+    runs = [record for record in manifest.records.values() if not record.stage]
+    made = [Run(directory / path).environment for path in manifest.records]
     versions = sorted({f"textvae {m['textvae']}" for m in made if "textvae" in m})
-    commits = sorted({_commit(m) for m in made if m.get("commit")})
     devices = sorted({m["device"] for m in made if "device" in m})
-    said = "; ".join([f"{len(manifest.records)} runs: {counted}", *versions, *commits, *devices])
-    return f"<h1>{escape(manifest.title)}</h1><p class='note'>{escape(said)}. {escape(HOW)}</p>"
+    counted = [_counted(runs, "run"), *([_counted(stages, "first stage")] if stages else [])]
+    said = "; ".join([*counted, *versions, *devices])
+    return (
+        f"<h1>{escape(manifest.title)}</h1><p class='note'>{escape(said)}. {escape(code_of(made))}</p>"
+        f"<p class='note'>{escape(HOW)}</p>"
+    )
 
 
-def _commit(environment: Mapping[str, Any]) -> str:
-    return f"commit {environment['commit'][:10]}" + (" with changes" if environment.get("diff_sha256") else "")
+def _counted(records: Sequence[Record], what: str) -> str:
+    states = Counter(record.state for record in records)
+    order: tuple[State, ...] = ("done", "running", "waiting", "interrupted", "failed")
+    counted = ", ".join(f"{states[state]} {state}" for state in order if states[state])
+    return f"{len(records)} {what}{'' if len(records) == 1 else 's'}: {counted}"
 
 
 def _failures(manifest: Manifest) -> str:
@@ -100,24 +122,29 @@ def _failures(manifest: Manifest) -> str:
 
 def _corpus(name: str, rows: Sequence[Row], manifest: Manifest, pictures: Sequence[Picture]) -> str:
     entries = [entry for row in rows for entry in row.entries]
-    parts = []
-    for split in manifest.splits:
-        sentences = {size for row in rows for size in row.settings(split, "sentences")}
-        size = f", {sentences.pop():,} sentences" if len(sentences) == 1 else ""
-        parts += [
-            section(f"{split}{size}", tables.measured(rows, split, manifest.metrics, manifest.baseline), level=3),
-            *(figure(picture.png, picture.caption) for picture in pictures if picture.split == split),
-            section(f"At matched rate, {split}", tables.matched_rates(rows, split), level=3, note=AT_RATE),
-        ]
+    parts = [part for split in manifest.splits for part in _split(split, rows, manifest, pictures)]
     parts += [figure(picture.png, picture.caption) for picture in pictures if not picture.split]
-    parts.append(section("What z knows of the grammar's factors", tables.factors(rows), level=3, note=PROBES))
-    if comparable(rows) and "test" in manifest.splits:
-        grades = "; ".join(f"{grade}: {meaning}" for grade, meaning in GRADES.items())
-        beside = tables.published_beside_ours(rows)
-        parts.append(section("Published figures beside ours, test", beside, level=3, note=f"Grades — {grades}."))
+    if SPLIT in manifest.splits:
+        title = f"Published figures beside ours, {SPLIT}"
+        parts.append(section(title, published_beside_ours(rows), level=3, note=PUBLISHED))
     parts.append(section("What they say", _showcases(rows), level=3, note="The first seed of each row."))
     parts.append(details(f"Every run ({len(entries)})", tables.runs(entries, manifest.splits)))
     return section(name, *parts)
+
+
+def _split(split: str, rows: Sequence[Row], manifest: Manifest, pictures: Sequence[Picture]) -> Iterator[str]:
+    """All that was measured on a split."""
+    size = _size({size for row in rows for size in row.settings(split, "sentences")})
+    yield section(f"{split}{size}", tables.measured(rows, split, manifest.metrics, manifest.baseline), level=3)
+    yield from (figure(picture.png, picture.caption) for picture in pictures if picture.split == split)
+    yield section(f"At matched rate, {split}", tables.matched_rates(rows, split), level=3, note=AT_RATE)
+    held_out = _size(probed_sentences(rows, split))
+    title = f"What z knows of the grammar’s factors, {split}{held_out}"
+    yield section(title, factors(rows, split), level=3, note=PROBES)
+
+
+def _size(sentences: set[int]) -> str:
+    return f", {min(sentences):,} sentences" if len(sentences) == 1 else ""
 
 
 def _showcases(rows: Sequence[Row]) -> str:

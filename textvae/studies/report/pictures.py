@@ -4,17 +4,24 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from textvae.plots.figure import png
-from textvae.studies.report import plots
+from textvae.studies.report.columns import KNOWN, number
 from textvae.studies.report.entries import Row
+from textvae.studies.report.panels import ACTIVE, SMALLEST, courses, spectra
+from textvae.studies.report.plane import CROWDED, beyond, crowd, likelihood_by_rate, plane
 
 __all__ = ["Picture", "pictures_of"]
 
-PLANE = "Rate–distortion plane: a point a run, a remedy's strengths joined; grey lines have equal −ELBO."
-LIKELIHOOD = "Importance-weighted NLL over the rate: what using z costs, at matched rate."
-SPECTRUM = (
-    f"Rate of each dimension, largest first: a line a run; less than {plots.SMALLEST_RATE:g} nats is drawn there."
+POINTS = (
+    "A point a run; a remedy at several strengths in colour, its means joined; "
+    "one at a single strength in grey, by its name"
 )
-COURSE = "Valid rate over training: a line a run."
+PLANE = f"Rate–distortion plane. {POINTS}. Grey lines have equal −ELBO."
+LIKELIHOOD = f"Importance-weighted NLL over the rate: what using z costs, at matched rate. {POINTS}."
+SPECTRUM = (
+    "Active-unit spectra: Var E[z|x] of every dimension, over the sentences, largest first; a line a run. "
+    f"Dotted: {ACTIVE}, from which a unit counts as active; less than {SMALLEST:.5f} is drawn there."
+)
+COURSE = "Valid rate over training: a line a run; logarithmic above one nat."
 
 
 @dataclass(frozen=True)
@@ -32,15 +39,30 @@ class Picture:
         return "-".join(filter(None, (self.corpus, self.split, self.kind)))
 
 
-def pictures_of(corpus: str, rows: Sequence[Row], splits: Sequence[str]) -> Iterator[Picture]:
+def pictures_of(corpus: str, rows: Sequence[Row], splits: Sequence[str], baseline: str | None) -> Iterator[Picture]:
     """Plane, likelihood and spectrum on every split, and the rate over training."""
     for split in splits:
         if any(row.summary(split, "rate").n for row in rows):
-            yield Picture(corpus, split, "plane", PLANE, png(plots.plane(rows, split)))
-            yield Picture(corpus, split, "likelihood", LIKELIHOOD, png(plots.likelihood_by_rate(rows, split)))
-        spectral = [row for row in rows if any(e.measured(split).get("rate_per_dimension") for e in row.entries)]
+            on_plane, by_rate = (_aside(rows, split, metric, baseline) for metric in ("distortion", "iwae_nll"))
+            yield Picture(corpus, split, "plane", PLANE + on_plane, png(plane(rows, split, baseline)))
+            likelihood = png(likelihood_by_rate(rows, split, baseline))
+            yield Picture(corpus, split, "likelihood", LIKELIHOOD + by_rate, likelihood)
+        spectral = [row for row in rows if any(e.measured(split).get("mean_variances") for e in row.entries)]
         if spectral:
-            yield Picture(corpus, split, "spectrum", SPECTRUM, png(plots.spectra(spectral, split)))
+            yield Picture(corpus, split, "spectrum", SPECTRUM, png(spectra(spectral, split)))
     trained = [row for row in rows if any(any(entry.course("valid", "rate")[1]) for entry in row.entries)]
     if trained:
-        yield Picture(corpus, "", "rate", COURSE, png(plots.courses(trained)))
+        yield Picture(corpus, "", "rate", COURSE, png(courses(trained)))
+
+
+def _aside(rows: Sequence[Row], split: str, metric: str, baseline: str | None) -> str:
+    """Which runs have no name in the figure, and which are not in it."""
+    near, far = crowd(rows, split, metric, baseline), beyond(rows, split, metric)
+    name = KNOWN[metric].heading
+    outside = (f"{label} (rate {number(point.rate, 1)}, {name} {number(point.value, 1)})" for label, point in far)
+    return "".join(
+        (
+            f" Unnamed at the left, at a rate below {CROWDED:g} nats: {', '.join(near)}." if near else "",
+            f" Outside the frame: {', '.join(outside)}." if far else "",
+        )
+    )

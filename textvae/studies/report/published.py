@@ -1,6 +1,7 @@
-"""Published figures, shown where our runs have the same set-up: Penn Treebank, LSTMs of 256, z of 32."""
+"""Published figures on Penn Treebank, each beside those of our runs that have every setting which defines it."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,28 +10,31 @@ from pydantic import BaseModel, ConfigDict
 
 from textvae.studies.report.entries import Row
 
-__all__ = ["GRADES", "Published", "comparable", "published"]
+__all__ = ["GRADES", "SPLIT", "Published", "beside", "published", "same_setup"]
 
 FILE = Path(__file__).with_name("published.yaml")
+SPLIT = "test"
 GRADES = {
     "V": "read in the document or its released code",
-    "M": "as quoted elsewhere, not yet checked against the paper; sums and perplexities agree",
+    "M": "as quoted elsewhere, not yet checked against the paper",
 }
+ABSENT = object()
 
 
 class Published(BaseModel):
-    """A published row: the work, what was trained, the recipe of the same set-up, its numbers on the test split."""
+    """A published row: the work, what was trained and with which settings, its numbers on the test split."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     work: str
     what: str
-    remedy: str
     grade: Literal["V", "M"]
+    settings: dict[str, Any]
     elbo: float | None = None
     distortion: float | None = None
     rate: float | None = None
     mutual_information: float | None = None
+    mutual_information_reference: int | None = None
     active_units: int | None = None
     iwae_nll: float | None = None
     perplexity_elbo: float | None = None
@@ -38,20 +42,41 @@ class Published(BaseModel):
     iwae_samples: int | None = None
     note: str = ""
 
+    @property
+    def has_z(self) -> bool:
+        return bool(self.settings["model.latent_dim"] != 0)
+
 
 def published() -> list[Published]:
     """All of them."""
-    return [Published.model_validate(row) for row in yaml.safe_load(FILE.read_text("utf-8"))]
+    return [Published.model_validate(row) for row in yaml.safe_load(FILE.read_text("utf-8"))["rows"]]
 
 
-def comparable(rows: Sequence[Row]) -> bool:
-    """Whether any run has the set-up of the published figures."""
-    return any(_same_setup(entry.config) for row in rows for entry in row.entries)
+def same_setup(line: Published, config: Mapping[str, Any]) -> bool:
+    """Whether a run's settings are all those that define a published row; one that is missing is not."""
+    return all(_setting(config, key) == value for key, value in line.settings.items())
 
 
-def _same_setup(config: Mapping[str, Any]) -> bool:
-    data, model = config.get("data", {}), config.get("model", {})
-    whole = data.get("tokenizer") == "word" and data.get("min_count") == 1 and not data.get("vocabulary_size")
-    parts = [model.get("decoder", {})] + ([model.get("encoder", {})] if model.get("latent_dim") else [])
-    sizes = all(part.get("embedding_dim") == part.get("hidden_dim") == 256 for part in parts)
-    return data.get("corpus") == "ptb" and whole and sizes and model.get("latent_dim") in (0, 32)
+def beside(rows: Sequence[Row]) -> list[tuple[list[Published], list[Row]]]:
+    """Published rows with the runs of their set-up that were evaluated; rows beside the very same runs together."""
+    found: dict[tuple[str, ...], tuple[list[Published], list[Row]]] = {}
+    for line in published():
+        ours = [same for row in rows if (same := _of_setup(line, row)).entries]
+        key = tuple(entry.record.path for row in ours for entry in row.entries)
+        if ours:
+            found.setdefault(key, ([], ours))[0].append(line)
+    return list(found.values())
+
+
+def _of_setup(line: Published, row: Row) -> Row:
+    """The row with those of its seeds alone that stand beside a published one."""
+    same = (entry for entry in row.entries if entry.measured(SPLIT) and same_setup(line, entry.config))
+    return replace(row, entries=list(same))
+
+
+def _setting(config: Mapping[str, Any], key: str) -> Any:
+    """The value at a dotted key."""
+    value: Any = config
+    for name in key.split("."):
+        value = value.get(name, ABSENT) if isinstance(value, Mapping) else ABSENT
+    return value

@@ -4,6 +4,7 @@ import csv
 import io
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from textvae.studies.manifest import Manifest
 from textvae.studies.report.columns import columns_of
@@ -13,7 +14,7 @@ __all__ = ["rows_csv", "runs_csv"]
 
 
 def rows_csv(corpora: Mapping[str, Sequence[Row]], manifest: Manifest) -> str:
-    """A line a corpus, split, row and metric: mean, s.e., s.d. and number of seeds, K or N."""
+    """A line a corpus, split, row and metric: mean, s.e., s.d., number of seeds, and K or N or that it is exact."""
     lines: list[list[object]] = [
         [
             "corpus",
@@ -33,25 +34,29 @@ def rows_csv(corpora: Mapping[str, Sequence[Row]], manifest: Manifest) -> str:
             for column in columns_of(manifest.metrics, rows, split):
                 for row in rows:
                     found = row.summary(split, column.metric)
-                    made = row.settings(split, column.setting) if column.setting else set()
                     numbers = [_plain(found.mean), _plain(found.error), _plain(found.deviation), found.n]
-                    said = "; ".join(f"{column.symbol}={value}" for value in sorted(made))
-                    lines.append([corpus, split, row.remedy, row.strength, column.metric, *numbers, said])
+                    made = column.note(row, split)
+                    lines.append([corpus, split, row.remedy, row.strength, column.metric, *numbers, made])
     return _csv(lines)
 
 
 def runs_csv(entries: Sequence[Entry], manifest: Manifest) -> str:
-    """A line a run and split with every number of its evaluation."""
-    found = [(entry, split, entry.measured(split)) for entry in entries for split in manifest.splits]
-    keys = list(
-        dict.fromkeys(key for *_, values in found for key, value in values.items() if not isinstance(value, list))
-    )
+    """A line a run and split with every number of its evaluation, lists aside."""
+    found = [(entry, split, _numbers(entry, split)) for entry in entries for split in manifest.splits]
+    lists = {key for *_, values in found for key, value in values.items() if isinstance(value, list)}
+    keys = [key for key in dict.fromkeys(key for *_, values in found for key in values) if key not in lists]
     lines: list[list[object]] = [["corpus", "remedy", "strength", "seed", "state", "reason", "split", *keys]]
     for entry, split, values in found:
         r = entry.record
         numbers = ("" if values.get(key) is None else values[key] for key in keys)
         lines.append([r.corpus, r.remedy, r.strength, r.seed, r.state, r.reason, split, *numbers])
     return _csv(lines)
+
+
+def _numbers(entry: Entry, split: str) -> dict[str, Any]:
+    """An exact likelihood was not estimated by any number of samples."""
+    values = entry.measured(split)
+    return values if entry.has_z else {**values, "iwae_samples": None} if values else {}
 
 
 def _plain(value: float) -> float | str:

@@ -1,0 +1,65 @@
+"""Published figures and ours of the same set-up beneath them, as a table."""
+
+from collections.abc import Sequence
+
+from textvae.studies.report.columns import Column, columns_of, number
+from textvae.studies.report.entries import Row
+from textvae.studies.report.html import cell, grouped
+from textvae.studies.report.published import GRADES, SPLIT, Published, beside
+from textvae.studies.report.tables import metric_cell
+
+__all__ = ["published_beside_ours"]
+
+METRICS = (
+    *("elbo", "distortion", "rate", "mutual_information", "active_units"),
+    *("iwae_nll", "perplexity_elbo", "perplexity_iwae"),
+)
+
+
+def published_beside_ours(rows: Sequence[Row]) -> str:
+    """Groups of published rows, and under each our runs with all the settings that define them."""
+    found = beside(rows)
+    if not found:
+        return ""
+    columns = columns_of(METRICS, rows, SPLIT)
+    groups = [
+        ("", [*(_theirs(line, columns) for line in lines), *(_ours(row, columns) for row in ours)])
+        for lines, ours in found
+    ]
+    return grouped(["", "grade", *(column.heading for column in columns)], groups, texts=2)
+
+
+def _theirs(line: Published, columns: Sequence[Column]) -> list[str]:
+    grade = f"<abbr title='{GRADES[line.grade]}'>{line.grade}</abbr>"
+    return [cell(f"{line.work}: {line.what}", line.note), grade, *(_figure(line, column) for column in columns)]
+
+
+def _figure(line: Published, column: Column) -> str:
+    value = getattr(line, column.metric)
+    if value is None:
+        return number(None)
+    made = getattr(line, column.setting) if column.setting else None
+    exact = "exact" if column.setting and not line.has_z else ""
+    note = f"{column.symbol} = {made:,}" if made else exact
+    return cell(number(-value if column.negated else value, _digits(value)), note)
+
+
+def _digits(value: float) -> int:
+    """As many as are known: a published 102.6 is no 102.60."""
+    return len(str(value).partition(".")[2])
+
+
+def _ours(row: Row, columns: Sequence[Column]) -> list[str]:
+    optimiser = row.entries[0].config["training"]["optimiser"]
+    with_ = f"{optimiser['kind']}, learning rate {optimiser['lr']:g}"
+    seeds = f"{len(row.entries)} seed{'s' if len(row.entries) > 1 else ''}"
+    name = cell(f"ours: {row.label}", ", ".join((_steps(row), seeds, with_)))
+    return [f"<b>{name}</b>", "", *(metric_cell(c, row, SPLIT, c.note(row, SPLIT)) for c in columns)]
+
+
+def _steps(row: Row) -> str:
+    """How long they were trained; the stream's epochs would count batches that moved no decoder."""
+    steps = sorted({entry.last["step"] for entry in row.entries if "step" in entry.last})
+    return (
+        f"{'–'.join(f'{step:,}' for step in dict.fromkeys((steps[0], steps[-1])))} optimiser steps" if steps else ""
+    )

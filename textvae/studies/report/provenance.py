@@ -1,0 +1,23 @@
+"""Which code made the runs of a study: one sentence, which says so if it was not the same."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+__all__ = ["code_of"]
+
+
+def code_of(environments: Sequence[Mapping[str, Any]]) -> str:
+    """The commit behind all runs, or how many were made by each; uncommitted changes go by their hash."""
+    made = Counter(_code(environment) for environment in environments if environment.get("commit"))
+    if not made:
+        return ""
+    if len(made) == 1:
+        return f"Made by {next(iter(made))}."
+    parts = "; ".join(f"{count} by {code}" for code, count in made.most_common())
+    return f"The runs were made by different code, first stages counted: {parts}."
+
+
+def _code(environment: Mapping[str, Any]) -> str:
+    changes = environment.get("diff_sha256")
+    return f"commit {environment['commit'][:10]}" + (f" with changes {changes[:8]}" if changes else "")

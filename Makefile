@@ -32,8 +32,10 @@ check: install
 
 # The notes' claims: every page, and claim 9 with one seed of a short ladder; runs that are done are kept.
 notes: install
-	@set -e; for page in experiments/notes/claim_*.py; do $(BIN)/python $$page; done
+	@set -e; for page in experiments/notes/claim_*.py; do $(BIN)/python $$page --jobs 2; done
 
-# Claim 9 with the whole ladder, three seeds and the curve to two million sentences: hours, resumed where it stopped.
+# Claim 9 with the whole ladder, three seeds and the curve to two million sentences, and on Penn Treebank where
+# $$TEXTVAE_DATA has it: hours, and for Penn Treebank a day, resumed where it stopped.
 notes-full: notes
-	@$(BIN)/python experiments/notes/claim_09.py --full
+	@if [ -d "$$TEXTVAE_DATA/ptb" ]; then $(BIN)/python experiments/notes/ptb_equivalence.py --jobs 2; fi
+	@$(BIN)/python experiments/notes/claim_09.py --full --jobs 2

@@ -16,7 +16,8 @@ ROOT = Path(textvae.__file__).parent
 
 FLOORS = (
     {"errors", "fields"},
-    {"config", "data", "console", "plots"},
+    {"console"},
+    {"config", "data", "plots"},
     {"runs", "models"},
     {"objectives", "evaluation"},
     {"generation"},

@@ -2,11 +2,16 @@
 
 import csv
 import importlib
+import math
 import re
-import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+
+from textvae.data.batches import Sequences
+from textvae.data.tokenizers import EOS
 
 ROOT = Path(__file__).parents[1]
 NOTES = ROOT / "experiments" / "notes"
@@ -16,9 +21,10 @@ PARTS = ("**Claim.**", "**Answer: ", "**Figure.**", "## What was done", "## What
 
 
 def table_of(page: str) -> list[list[str]]:
-    """The cells of the first table of a page, its head and rule left out."""
+    """The cells of the table of a page, its head first and its rule left out, split as Markdown splits them."""
     lines = [line for line in page.splitlines() if line.startswith("| ")]
-    return [re.split(r"(?<!\\) \| ", line[2:-2]) for line in lines[2:]]
+    head, _, *rows = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+    return [[cell.replace("\\|", "|") for cell in cells] for cells in (head, *rows)]
 
 
 def test_the_overview_answers_all_thirteen_claims_and_links_their_pages() -> None:
@@ -37,8 +43,9 @@ def test_a_page_shows_the_numbers_of_its_table_and_a_small_picture(number: int) 
     assert 1000 < (NOTES / f"claim-{number}.png").stat().st_size <= 60_000
     assert (NOTES / f"claim_{number:02d}.py").is_file()
     with (NOTES / f"claim-{number}.csv").open(newline="") as file:
-        kept = [list(row.values()) for row in csv.DictReader(file)]
-    shown = table_of(page)
+        names, *kept = csv.reader(file)
+    head, *shown = table_of(page)
+    assert head == names
     assert len(kept) == len(shown) > 0
     for row, cells in zip(kept, shown, strict=True):
         for value, cell in zip(row, cells, strict=True):
@@ -54,16 +61,20 @@ def same(value: str, cell: str) -> bool:
         return value == cell
 
 
+def script(name: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(NOTES))
+    return importlib.import_module(name)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", CLAIMS)
 def test_a_claim_comes_out_again_at_a_small_size(
     number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A page refuses to be written when the comparisons that it stands on fail."""
-    monkeypatch.syspath_prepend(str(NOTES))
-    notes = importlib.import_module("notes")
+    notes = script("notes", monkeypatch)
     given = notes.Notes(tmp_path / "pages", tmp_path / "runs", quick=True)
-    page = importlib.import_module(f"claim_{number:02d}").claim(given)
+    page = script(f"claim_{number:02d}", monkeypatch).claim(given)
     assert [what for what, shown in page.holds.items() if not shown] == []
     notes.publish(page, given, 0.0)
     assert (tmp_path / "pages" / "README.md").read_text("utf-8").count(f"\n| {number} |") == 1
@@ -72,11 +83,53 @@ def test_a_claim_comes_out_again_at_a_small_size(
 def test_a_page_is_not_written_when_the_run_did_not_show_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.syspath_prepend(str(NOTES))
-    notes = importlib.import_module("notes")
+    notes = script("notes", monkeypatch)
     told = {"text": "", "open": "", "table": [{"a": 1.0}], "picture": None}
     page = notes.Page(1, "t", "c", "true", "a", "f", holds={"the moon is cheese": False}, **told)
     with pytest.raises(AssertionError, match="the moon is cheese"):
         notes.publish(page, notes.Notes(tmp_path, tmp_path), 0.0)
     assert list(tmp_path.iterdir()) == []
-    sys.modules.pop("notes")
+
+
+def test_a_bar_within_a_cell_does_not_end_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = script("notes", monkeypatch).table([{"E_Q P(X|z)": 1.0, "b": "c|d"}, {"b": 2}])
+    assert table_of(page) == [["E_Q P(X|z)", "b"], ["1.00", "c|d"], ["—", "2"]]
+
+
+def test_runs_trained_ahead_are_found_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two at once, in processes of their own; a second call trains nothing."""
+    notes, ladder = script("notes", monkeypatch), script("ladder", monkeypatch)
+    given = notes.Notes(tmp_path, tmp_path, quick=True, jobs=2)
+    wanted = [ladder.wanted(ladder.RUNGS[0], rate, 1, 0) for rate in (0.0, 2.0)]
+    given.ahead(wanted)
+    monkeypatch.setattr(notes.textvae, "train", None)
+    given.ahead(wanted)
+    for name, recipes, options in wanted:
+        assert given.trained(name, *recipes, **options).latent_dim == (8 if "minimum_rate" in recipes else 0)
+
+
+def test_the_best_of_a_class_lies_between_its_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A chain over two words that keeps the word with one probability and stops with another: all is known."""
+    ladder = script("ladder", monkeypatch)
+    stay, stop = 0.9, 0.25
+    draw = np.random.Generator(np.random.PCG64(0))
+
+    def sentences(count: int) -> Sequences:
+        rows = []
+        for _ in range(count):
+            words = [4 + int(draw.random() < 0.5)]
+            while draw.random() > stop:
+                words.append(words[-1] if draw.random() < stay else 9 - words[-1])
+            rows.append([*words, EOS])
+        return Sequences(np.concatenate(rows).astype(np.int32), np.cumsum([0, *map(len, rows)]))
+
+    seen, test = sentences(20_000), sentences(5_000)
+    entropy = -(stay * math.log(stay) + (1 - stay) * math.log(1 - stay))
+    steps = (1 - stop) / stop
+    exact = math.log(2) + steps * (entropy - math.log(1 - stop)) - math.log(stop)
+    for order in (1, 2):
+        least, costs = ladder.best_of_class(order, seen, test, 6)
+        assert abs(least - exact) < 0.05
+        assert abs(costs.mean() - exact) < 4 * costs.std() / len(costs) ** 0.5
+    least, costs = ladder.best_of_class(0, seen, test, 6)
+    assert exact + 0.5 < least < costs.mean() + 4 * costs.std() / len(costs) ** 0.5

@@ -21,10 +21,15 @@ __all__ = [
     "counting",
     "evaluation_table",
     "one_voice",
+    "pacing",
     "probe_table",
     "remark",
     "table",
 ]
+
+
+SECONDS = 5.0
+"""Between two lines on how far something is."""
 
 
 def remark(sentence: str) -> None:
@@ -237,10 +242,29 @@ class StudyDisplay:
 
 @contextmanager
 def counting(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar on stderr; call the result with how many more are done."""
-    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+    """A progress bar on stderr, a line now and then where it is no terminal; call the result with how many more."""
+    if not sys.stderr.isatty():
+        yield pacing(what, total)
+        return
+    with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=total)
         yield lambda n: bar.advance(task, n)
+
+
+def pacing(what: str, total: int) -> Callable[[int], None]:
+    """Tells now and then how far something slow is; call the result with how many more are done."""
+    began = said = time.monotonic()
+    done = 0
+
+    def tick(n: int) -> None:
+        nonlocal done, said
+        done += n
+        now = time.monotonic()
+        if now - said >= SECONDS and 0 < done < total:
+            said = now
+            remark(f"{what}: {done / total:.0%}, about {(now - began) * (total - done) / done:.0f} s left")
+
+    return tick
 
 
 def probe_table(title: str, rows: Iterable[Mapping[str, Any]]) -> None:

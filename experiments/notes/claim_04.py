@@ -60,8 +60,8 @@ def claim(notes: Notes) -> Page:
         title="without the variance, and without the divergence",
         claim="Without the variance the network is a plain deterministic autoencoder; without the divergence the latent space is unknown territory away from the data.",
         verdict="true",
-        answer=f"The autoencoder gives back {auto['exact match']:.0%} of the sentences word for word, the VAE {vae_row['exact match']:.0%}, but says far less sense when z comes from the prior. With a learned variance and β = 0 the noise is "
-        f"outgrown: q's spread, against that of its means, falls to a {ratio_last / ratio_first:.0f}th in training, so that the model turns into an autoencoder by itself.",
+        answer=f"The autoencoder gives back {auto['exact match']:.0%} of the sentences word for word, the VAE {vae_row['exact match']:.0%}, but what it says is far less often grammatical when z comes from the prior. With a learned variance and β = 0 the noise is "
+        f"outgrown: from epoch 1 to epoch {EPOCHS} q's spread, against that of its means, becomes {ratio_last / ratio_first:.0f} times smaller, so that the model turns into an autoencoder by itself.",
         figure=f"Grammatical among {count} sentences decoded from P(z): autoencoder {auto['grammatical']:.1%} ± {auto['grammatical se']:.1%}, VAE "
         f"{vae_row['grammatical']:.1%} ± {vae_row['grammatical se']:.1%}; reconstructed word for word: {auto['exact match']:.1%} and {vae_row['exact match']:.1%}. "
         f"β = 0: mean σ {first:.3f} after 1 epoch, {last:.3f} after {EPOCHS}.",
@@ -71,7 +71,7 @@ Gaussian posterior with learned variance whose divergence is not charged for at 
 new ones: z drawn from N(0, I), words drawn at temperature 1. `log p*` is the grammar's own log-probability of those that are grammatical.
 
 For the autoencoder z is also drawn from the Gaussian with the mean and covariance of its codes, so that its failure is not one of mere scale. For β = 0 three
-lengths of training show what becomes of σ, alone and beside how far apart the means lie, which is what the decoder can tell from noise.
+lengths of training show what becomes of σ, alone and beside how far apart the means lie, which is what the decoder can tell from noise. One run each; ± is over the sentences.
 """,
         open="How soon σ falls, and whether to 0: means can move apart instead, which costs nothing either, and by then the gradient has nothing left to gain. Only the ratio is "
         "meaningful, and at these lengths it still rises.",
@@ -122,14 +122,14 @@ def picture(models: list[Row], steps: list[tuple[int, float, float, float]]) -> 
             row["exact match"], row["grammatical"], yerr=row["grammatical se"], fmt="o", color=colour, label=label
         )
     left.set(
-        xlabel="reconstructed word for word", ylabel="grammatical when z ~ P(z)", xlim=(0, 1.05), ylim=(0, 1.45)
+        xlabel="reconstructed word for word", ylabel="share grammatical when z is drawn", xlim=(0, 1), ylim=(0, 1)
     )
-    legend(left, loc="upper right")
     epochs = [step[0] for step in steps]
     right.plot(epochs, [step[1] for step in steps], "o-", color=ORANGE, label="mean σ of q")
     right.plot(epochs, [1 / step[2] for step in steps], "x--", color=BLUE, label="σ ÷ spread of the means")
     right.set(xlabel="epochs", yscale="log", title="β = 0, variance learned")
     legend(right)
+    figure.legend(handles=left.get_legend_handles_labels()[0], loc="outside lower center", ncols=2, frameon=False, fontsize=9)
     return figure
 
 

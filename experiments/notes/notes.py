@@ -12,30 +12,31 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 import textvae
 from textvae.api import Vae
-from textvae.evaluation.estimators import standard_error
 from textvae.plots.figure import Figure, png
 from textvae.runs import Run
 
-__all__ = ["HERE", "Notes", "Page", "Row", "main", "mean_error", "pm"]
+__all__ = ["HERE", "Notes", "Page", "Row", "Wanted", "listed", "main", "table"]
 
 HERE = Path(__file__).parent
 SHOWN = 6
 """Commands on a page."""
 Row = dict[str, Any]
 """A row of a table, by column."""
+Wanted = tuple[str, tuple[str | Path, ...], Row]
+"""A run: its name, its recipes and its options."""
 OVERVIEW = """# The notes' thirteen claims
 
 Reading notes on variational autoencoders, after Doersch's tutorial and Bahuleyan's thesis, derive the model for a
 Gaussian decoder and then worry about text. Each of their claims is answered here by a run: `make notes` makes the
-pages again, and claim 9 at its short length; `make notes-full` makes claim 9 in full. Where the truth is known (the
+pages again, and claim 9 at its short length; `make notes-full` makes claim 9 in full, and asks Penn Treebank. Where the truth is known (the
 linear-Gaussian model, quadrature over a z of one or two dimensions, a grammar) it is what the runs are held against.
 Nats per sentence; ± is one standard error, and each page says over what.
 
@@ -69,20 +70,39 @@ class Notes:
     runs: Path
     quick: bool = False
     full: bool = False
+    jobs: int = 1
     commands: list[str] = field(default_factory=list)
 
     def trained(self, name: str, *recipes: str | Path, **options: Any) -> Vae:
         """The model of the run `name`, trained or gone on with where it is not done; dots are written `__`."""
+        self.commands.append(_command(name, recipes, options))
+        _train(*self._run((name, recipes, options)))
+        return textvae.load(self.runs / name)
+
+    def ahead(self, wanted: Sequence[Wanted]) -> None:
+        """Train runs that `trained` will ask for, `jobs` at a time, one thread each; what is done is kept."""
+        if self.jobs > 1:
+            runs = {name: self._run((name, *how)) for name, *how in wanted}
+            with get_context("spawn").Pool(self.jobs, torch.set_num_threads, (1,)) as pool:
+                pool.starmap(_train, runs.values(), chunksize=1)
+
+    def _run(self, wanted: Wanted) -> tuple[list[str], Row, Path]:
+        name, recipes, options = wanted
         keys = {key.replace("__", "."): value for key, value in options.items()}
-        said = " ".join(f"--{key} {_quoted(value)}" for key, value in keys.items())
-        shown = [str(Path(r).relative_to(HERE.parents[1])) if isinstance(r, Path) else r for r in recipes]
-        self.commands.append(f"textvae train {' '.join(shown)} {said} --run runs/notes/{name}")
         if self.quick:
             keys |= {"training.budget": 40, "training.validate_every": 40}
-        path = self.runs / name
-        if not (path / "status").exists() or Run(path).status != "done":
-            textvae.train([str(recipe) for recipe in recipes], keys, path)
-        return textvae.load(path)
+        return [str(recipe) for recipe in recipes], keys, self.runs / name
+
+
+def _train(recipes: list[str], keys: Row, path: Path) -> None:
+    if not (path / "status").exists() or Run(path).status != "done":
+        textvae.train(recipes, keys, path)
+
+
+def _command(name: str, recipes: Sequence[str | Path], options: Row) -> str:
+    said = " ".join(f"--{key.replace('__', '.')} {_quoted(value)}" for key, value in options.items())
+    shown = [str(Path(r).relative_to(HERE.parents[1])) if isinstance(r, Path) else r for r in recipes]
+    return f"textvae train {' '.join(shown)} {said} --run runs/notes/{name}"
 
 
 def main(claim: Callable[[Notes], Page]) -> None:
@@ -94,9 +114,10 @@ def main(claim: Callable[[Notes], Page]) -> None:
         "--quick", action="store_true", help="everything small: to see that it works, not to believe"
     )
     parser.add_argument("--full", action="store_true", help="claim 9: the whole ladder, three seeds: hours")
+    parser.add_argument("--jobs", type=int, default=1, help="claims 9 and 12: runs trained at once, one thread each")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    began, notes = time.monotonic(), Notes(given.out, given.runs, given.quick, given.full)
+    began, notes = time.monotonic(), Notes(given.out, given.runs, given.quick, given.full, given.jobs)
     publish(claim(notes), notes, time.monotonic() - began)
 
 
@@ -109,7 +130,7 @@ def publish(page: Page, notes: Notes, seconds: float) -> None:
         If the page would say what the run did not show.
     """
     failed = [what for what, shown in page.holds.items() if not shown]
-    assert not failed, f"claim {page.number}: not shown: {'; '.join(failed)}\n{_table(page.table)}"
+    assert not failed, f"claim {page.number}: not shown: {'; '.join(failed)}\n{table(page.table)}"
     out = notes.out
     out.mkdir(parents=True, exist_ok=True)
     stem = f"claim-{page.number}"
@@ -144,15 +165,21 @@ def _markdown(page: Page, notes: Notes, seconds: float) -> str:
         f"**Figure.** {page.figure}\n\n## What was done\n\n{page.text.strip()}\n\n"
         f"    .venv/bin/python {script}\n\n{trained}It took {_duration(seconds)} on one core"
         f"{', runs that were there already not counted' if runs else ''}.\n\n"
-        f"## What came out\n\n![claim {page.number}](claim-{page.number}.png)\n\n{_table(page.table)}\n"
+        f"## What came out\n\n![claim {page.number}](claim-{page.number}.png)\n\n{table(page.table)}\n"
         f"The same table as [CSV](claim-{page.number}.csv).\n\n## What remains open\n\n{page.open.strip()}\n"
     )
 
 
-def _table(rows: Sequence[Mapping[str, Any]]) -> str:
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows as a table of Markdown; a column that a row lacks is "—"."""
     head = list(rows[0])
     lines = [head, ["---"] * len(head), *[[_shown(row.get(name, math.nan)) for name in head] for row in rows]]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    return "".join(_line(cells) for cells in lines)
+
+
+def _line(cells: Sequence[str]) -> str:
+    """A line of a table, in which a bar within a cell is escaped."""
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |\n"
 
 
 def _short(value: Any) -> Any:
@@ -178,22 +205,13 @@ def _rows(out: Path) -> list[str]:
         claim, verdict, answer, figure = re.findall(
             r"\*\*Claim\.\*\* (.*)\n\n\*\*Answer: (.*?)\.\*\* (.*)\n\n\*\*Figure\.\*\* (.*)\n", text
         )[0]
-        cells = [claim, f"**{verdict}**: {answer}", figure]
-        rows.append(
-            f"| {number} | {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} | [page]({path.name}) |\n"
-        )
+        rows.append(_line([number, claim, f"**{verdict}**: {answer}", figure, f"[page]({path.name})"]))
     return rows
 
 
-def mean_error(values: Tensor) -> tuple[float, float]:
-    """Mean and its standard error over the elements."""
-    return float(values.double().mean()), standard_error(values.flatten())
-
-
-def pm(values: Tensor, digits: int = 2) -> str:
-    """Mean ± standard error, in words for a page."""
-    mean, error = mean_error(values)
-    return f"{mean:.{digits}f} ± {error:.{digits}f}"
+def listed(names: Sequence[str]) -> str:
+    """a, b and c."""
+    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]])) or "none"
 
 
 def _quoted(value: Any) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from notes import HERE, Notes
+from notes import HERE, Notes, Wanted
 from textvae.api import Vae
 from textvae.build import SLOTS
 from textvae.data.batches import Batch, BatchStream, Sequences, collate, encode
@@ -24,15 +24,18 @@ from textvae.training.updates import Joint
 
 __all__ = [
     "TINY",
+    "doubt",
     "exact_terms",
     "fit",
     "linear",
+    "loaded",
     "objective",
     "place",
     "rows",
     "text",
     "tiny_corpus",
     "truth",
+    "wanted",
     "widened",
 ]
 
@@ -159,8 +162,19 @@ def tiny_corpus(folder: Path) -> Path:
 
 def text(notes: Notes, name: str, *recipes: str, **options: Any) -> Vae:
     """A VAE on the tiny grammar, in float64; by default z has two dimensions."""
+    return loaded(notes, wanted(notes, name, *recipes, **options))
+
+
+def wanted(notes: Notes, name: str, *recipes: str, **options: Any) -> Wanted:
+    """A run on the tiny grammar, whose corpus is written if it is not there."""
     corpus = tiny_corpus(notes.runs / "tiny")
-    vae = notes.trained(name, HERE / "tiny.yaml", *recipes, data__corpus=str(corpus), **options)
+    return name, (HERE / "tiny.yaml", *recipes), {"data__corpus": str(corpus), **options}
+
+
+def loaded(notes: Notes, run: Wanted) -> Vae:
+    """Its model in float64, trained if it is not done."""
+    name, recipes, options = run
+    vae = notes.trained(name, *recipes, **options)
     vae.model.double()
     return vae
 
@@ -171,6 +185,11 @@ def some(vae: Vae, notes: Notes, count: int) -> Sequences:
     return encode(lines[:count], vae.tokenizer)
 
 
-def truth(model: TextVAE, sequences: Sequences, spacing: float = 0.1) -> Quadrature:
+def truth(model: TextVAE, sequences: Sequences, spacing: float = 0.06) -> Quadrature:
     """Integrals over a grid of z for a few sentences, as one batch."""
-    return on_grid(model, collate([sequences[index] for index in range(len(sequences))]), spacing, reach=8.0)
+    return on_grid(model, collate([sequences[index] for index in range(len(sequences))]), spacing, reach=6.5)
+
+
+def doubt(error: Tensor | float) -> str:
+    """The largest error of integrals, in words for a page."""
+    return f"{float(torch.as_tensor(error).max()):.0e}"

@@ -1,5 +1,6 @@
 """Batches: every sentence once an epoch, hardly any padding, and a stream that resumes anywhere."""
 
+import tracemalloc
 from collections import Counter
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from textvae.data import batches as module
 from textvae.data.batches import BatchStream, Sequences, collate, encode, in_order
 from textvae.data.tokenizers import BOS, EOS, PAD, UNK, WordTokenizer
 
@@ -178,3 +180,44 @@ def test_a_stream_of_fresh_sentences_asks_for_those_of_each_epoch_and_resumes():
     resumed.load_state_dict({"epoch": 1, "position": 2})
     for batch in [*epochs[1][2:], *epochs[2]]:
         assert torch.equal(next(resumed).targets, batch.targets)
+
+
+@pytest.mark.parametrize("block", [1, 7, 100, 1 << 20])
+def test_the_order_is_that_of_one_permutation_and_one_stable_sort(block, monkeypatch):
+    """However little memory it is made in: runs that were begun before go on as they would have."""
+    monkeypatch.setattr(module, "BLOCK", block)
+    sequences = numbered(300, longest=12)
+    stream = BatchStream(sequences, 7, seed=11)
+    for number in range(2):
+        random = np.random.Generator(np.random.PCG64([11, number]))
+        order = random.permutation(300)
+        order = order[np.argsort(sequences.lengths[order], kind="stable")]
+        batches = random.permutation(stream.batches_per_epoch)
+        assert epoch(stream) == [order[7 * k : 7 * (k + 1)].tolist() for k in batches.tolist()]
+
+
+def test_lengths_beyond_a_byte_are_sorted_too(monkeypatch):
+    monkeypatch.setattr(module, "BLOCK", 3)
+    rows = [3, 400, 1, 2, 3, 1, 70_000, 255, 256, 1]
+    sequences = Sequences(np.full(sum(rows), EOS, dtype=np.int32), np.cumsum([0, *rows]))
+    assert [batch.lengths.tolist() for _, batch in in_order(sequences, 5)] == [
+        [3, 255, 256, 400, 70_000],
+        [1, 1, 1, 2, 3],
+    ]
+
+
+def test_a_million_sentences_are_shuffled_in_a_few_bytes_each(monkeypatch):
+    """4 bytes a sentence between epochs; 10 and a fixed amount while the next one is shuffled."""
+    count = 1_000_000
+    lengths = np.random.default_rng(0).integers(1, 40, size=count)
+    sequences = Sequences(np.empty(0, dtype=np.int32), np.concatenate([[0], np.cumsum(lengths)]))
+    stream = BatchStream(sequences, 32, seed=0)
+    monkeypatch.setattr(module, "BLOCK", 1 << 14)
+    tracemalloc.start()
+    try:
+        stream.load_state_dict({"epoch": 1, "position": 0})
+        held, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 4.5 * count
+    assert peak < 10 * count + (2 << 20)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from textvae import console
 from textvae.data import lines as module
 from textvae.data import store
 from textvae.data.corpora import SPLITS, open_corpus
@@ -50,11 +51,68 @@ def test_the_same_sentences_as_in_memory(tmp_path: Path, name: str) -> None:
         assert text.blank == whole.blank == 2
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(content=st.binary(max_size=60), name=st.sampled_from(["a.txt", "a.txt.gz"]))
-def test_any_bytes_give_the_same_sentences_or_the_same_refusal(tmp_path: Path, content: bytes, name: str) -> None:
+PIECES = [
+    b"\n",
+    b"\r",
+    b" ",
+    b"\t",
+    b"a",
+    b"b c",
+    b"\xef\xbb\xbf",
+    b"\xc3\xbc",
+    b"\xe2\x80\xa8",
+    b"\xc2\xa0",
+    b"\x1c",
+]
+BYTES = st.binary(max_size=60) | st.lists(st.sampled_from(PIECES), max_size=20).map(b"".join)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(content=BYTES, name=st.sampled_from(["a.txt", "a.txt.gz"]), block=st.sampled_from([1, 5, 1 << 24]))
+def test_any_bytes_give_the_same_sentences_or_the_same_refusal(
+    tmp_path: Path, content: bytes, name: str, block: int
+) -> None:
     path = written(tmp_path, content, name)
-    assert outcome(open_text, path) == outcome(read_text, path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "BYTES", block)
+        assert outcome(open_text, path) == outcome(read_text, path)
+
+
+@pytest.mark.parametrize("cut", [3, 30, -9, -1])
+def test_a_damaged_gzip_is_refused_as_in_memory(tmp_path: Path, cut: int) -> None:
+    path = written(tmp_path, b"one sentence\n" * 9, "a.txt.gz")
+    path.write_bytes(path.read_bytes()[:cut])
+    found = outcome(open_text, path)
+    assert "cut off or damaged" in found
+    assert found == outcome(read_text, path)
+    assert not list(store.cache_folder().glob("lines/*/text"))
+
+
+def test_a_long_pass_says_how_far_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = written(tmp_path, b"\n".join(b"sentence %d" % k for k in range(9000)))
+    found = open_text(path).sentences
+    assert list(found)
+    assert capsys.readouterr().err == ""  # a short one does not
+    monkeypatch.setattr(console, "SECONDS", 0)
+    monkeypatch.setattr(module, "BYTES", 1 << 16)
+    assert list(found)
+    first, *rest = capsys.readouterr().err.splitlines()
+    assert first.startswith(f"reading {path}: 46%, about ")
+    assert len(rest) == 1
+    os.utime(path)
+    open_text(path)
+    assert f"finding the lines of {path}: " in capsys.readouterr().err
+
+
+def test_a_damaged_index_is_made_again(tmp_path: Path) -> None:
+    path = written(tmp_path, b"a b\nc d\n")
+    open_text(path)
+    (entry,) = store.cache_folder().glob("lines/*")
+    (entry / "starts.npy").unlink()
+    with pytest.warns(UserWarning, match="is damaged, so it is made again"):
+        assert list(open_text(path).sentences) == ["a b", "c d"]
 
 
 def test_slices_and_selections_stay_lazy(tmp_path: Path) -> None:
@@ -63,6 +121,9 @@ def test_slices_and_selections_stay_lazy(tmp_path: Path) -> None:
     assert list(found) == whole
     assert isinstance(found[10:4000:7], Lines)
     assert list(found[10:4000:7]) == whole[10:4000:7]
+    assert list(found[10:4000:7][5:9]) == whole[10:4000:7][5:9]
+    assert found[10:4000:7][-1] == whole[10:4000:7][-1]
+    assert len({found.stamp, found[1:].stamp, found[2:].stamp, found[1:][1:].stamp}) == 3
     assert (found[-1], list(found[::-1][:2])) == (whole[-1], whole[:-3:-1])
     with pytest.raises(IndexError):
         found[9000]

@@ -1,10 +1,12 @@
 """Prepared corpora: the same tokens as in memory, made once, in pieces that outlive a kill."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ from textvae.data.batches import BatchStream, encode
 from textvae.data.corpora import Corpus, open_corpus
 from textvae.data.prepared import prepared_sequences, prepared_tokenizer
 from textvae.data.tokenizers import KINDS, train_tokenizer
+from textvae.errors import DataError
 
 
 @pytest.fixture(autouse=True)
@@ -154,7 +157,135 @@ def test_finished_shards_outlive_a_kill(file: Path, cache: Path, monkeypatch: py
     assert not done & set(made)
     assert np.array_equal(found.ids, encode(memory(corpus), tokenizer).ids)
     (entry,) = (path for path in cache.glob("tokens/*"))
-    assert {path.name for path in entry.iterdir()} == {"ids.npy", "offsets.npy", "cut.npy"}
+    assert {path.name for path in entry.iterdir()} == {"ids.npy", "offsets.npy", "cut.npy", "manifest.json"}
+
+
+def stopped(corpus: Corpus, tokenizer, cache: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:  # type: ignore[no-untyped-def]
+    """The shards of a split whose tokenisation was killed before they were joined."""
+
+    def killed(folder: Path, shards: list[Path]) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(prepared, "_join", killed)
+        with pytest.raises(KeyboardInterrupt):
+            prepared_sequences(corpus, "train", tokenizer, None)
+    return sorted(cache.glob("tokens/*.partial/shard-*"))
+
+
+def test_shards_that_are_not_whole_are_made_again(file: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    corpus = open_corpus(str(file))
+    tokenizer = prepared_tokenizer(corpus, "word")
+    monkeypatch.setattr(prepared, "SHARD", 1000)
+    shards = stopped(corpus, tokenizer, cache, monkeypatch)
+    assert len(shards) > 5
+    (shards[0] / "ids.npy").unlink()
+    shutil.rmtree(shards[1])
+    shards[1].mkdir()
+    content = (shards[2] / "ids.npy").read_bytes()
+    (shards[2] / "ids.npy").write_bytes(content[:-8] + bytes(8))
+    shards[3].rename(shards[3].with_name("shard-1-of-2"))  # cut to another size
+    shards[4].rename(shards[4].with_suffix(".partial"))
+    made: list[str] = []
+    spread = prepared.in_processes
+
+    def watched(work, jobs):  # type: ignore[no-untyped-def]
+        made.extend(shard.name for shard, _ in jobs)
+        return spread(work, jobs)
+
+    monkeypatch.setattr(prepared, "in_processes", watched)
+    found = prepared_sequences(corpus, "train", tokenizer, None)
+    assert sorted(made) == sorted(shard.name for shard in shards[:5])
+    assert np.array_equal(found.ids, encode(memory(corpus), tokenizer).ids)
+
+
+def test_a_kill_while_shards_are_joined_is_survived(
+    file: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus = open_corpus(str(file))
+    tokenizer = prepared_tokenizer(corpus, "word")
+    shards = stopped(corpus, tokenizer, cache, monkeypatch)
+    delete = shutil.rmtree
+
+    def killed(folder: Path) -> None:
+        if len(list(cache.glob("tokens/*.partial/shard-*"))) == len(shards) - 2:
+            (folder / "ids.npy").unlink()
+            raise KeyboardInterrupt
+        delete(folder)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            prepared_sequences(corpus, "train", tokenizer, None)
+    found = prepared_sequences(corpus, "train", tokenizer, None)
+    assert np.array_equal(found.ids, encode(memory(corpus), tokenizer).ids)
+
+
+@pytest.mark.parametrize("value", [0, 1 << 30])
+def test_ids_that_were_overwritten_are_noticed(file: Path, cache: Path, value: int) -> None:
+    corpus = open_corpus(str(file))
+    tokenizer = prepared_tokenizer(corpus, "word")
+    count = len(prepared_sequences(corpus, "train", tokenizer, None).ids)
+    (ids,) = cache.glob("tokens/*/ids.npy")
+    np.save(ids, np.full(count, value, dtype=np.int32))
+    with pytest.warns(UserWarning, match="is damaged, so it is made again"):
+        found = prepared_sequences(corpus, "train", tokenizer, None)
+    assert np.array_equal(found.ids, encode(memory(corpus), tokenizer).ids)
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 160 KiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=160k", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("mounting is not allowed here")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_a_full_disk_is_one_sentence_and_takes_no_more_than_whole_shards(
+    file: Path, tiny_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus = open_corpus(str(file))
+    tokenizer = prepared_tokenizer(corpus, "word")
+    monkeypatch.setenv("TEXTVAE_CACHE", str(tiny_disk))
+    with (tiny_disk / "something else").open("wb") as other:
+        other.write(bytes(100 << 10))
+    with pytest.raises(DataError, match=f"^{tiny_disk} cannot be written: No space left on device; free some"):
+        prepared_sequences(corpus, "train", tokenizer, None)
+    left = list(tiny_disk.glob("tokens/*.partial/*"))
+    assert left
+    assert all(store.is_whole(path) for path in left)
+    (tiny_disk / "something else").unlink()
+    subprocess.run(["mount", "-o", "remount,size=4m", str(tiny_disk)], check=True)
+    found = prepared_sequences(corpus, "train", tokenizer, None)
+    assert np.array_equal(found.ids, encode(memory(corpus), tokenizer).ids)
+
+
+@pytest.mark.parametrize("room", [1, 3])
+def test_a_disk_that_fills_up_while_shards_are_joined(
+    file: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, room: int
+) -> None:
+    corpus = open_corpus(str(file))
+    tokenizer = prepared_tokenizer(corpus, "word")
+    shards = stopped(corpus, tokenizer, cache, monkeypatch)
+    taken = prepared._taken
+
+    def full(shards: list[Path]) -> Iterator[np.ndarray]:
+        parts = taken(shards)
+        yield from (next(parts) for _ in range(room))
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(prepared, "_taken", full)
+        with pytest.raises(DataError, match="No space left on device; free some space"):
+            prepared_sequences(corpus, "train", tokenizer, None)
+    assert not list(cache.glob("tokens/*/ids.npy"))
+    assert len(list(cache.glob("tokens/*.partial/shard-*"))) == len(shards) - room
+    found = prepared_sequences(corpus, "train", tokenizer, None)
+    assert np.array_equal(found.ids, encode(memory(corpus), tokenizer).ids)
 
 
 def test_small_corpora_touch_no_cache(file: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

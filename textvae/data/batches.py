@@ -16,6 +16,9 @@ from textvae.data.tokenizers import BOS, EOS, PAD, Tokenizer
 
 __all__ = ["Batch", "BatchStream", "Gather", "Sequences", "collate", "encode", "in_order", "on_host"]
 
+BLOCK = 1 << 20
+"""Sentences that are sorted at a time."""
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -138,15 +141,44 @@ def in_order(sequences: Sequences, batch_size: int) -> Iterator[tuple[np.ndarray
 
     What a long batch has freed then has room for every later one, and memory does not grow.
     """
-    order = np.argsort(_narrow(sequences.lengths), kind="stable")
+    order = np.argsort(_lengths(sequences), kind="stable")
     for start in reversed(range(0, len(order), batch_size)):
         indices = order[start : start + batch_size]
         yield indices, collate([sequences[int(i)] for i in indices])
 
 
-def _narrow(lengths: np.ndarray) -> np.ndarray:
-    """The same numbers in the smallest type: of small ones numpy sorts millions in a tenth of a second."""
-    return lengths.astype(np.min_scalar_type(int(lengths.max(initial=0))))
+def _lengths(sequences: Sequences) -> np.ndarray:
+    """The lengths in the smallest type: of small numbers numpy sorts millions in a tenth of a second."""
+    offsets = sequences.offsets
+    parts = [_narrow(np.diff(offsets[k : k + BLOCK + 1])) for k in range(0, len(sequences), BLOCK)]
+    return np.concatenate([np.empty(0, dtype=np.uint8), *parts])
+
+
+def _narrow(numbers: np.ndarray) -> np.ndarray:
+    return numbers.astype(np.min_scalar_type(int(numbers.max())))
+
+
+def _shuffled(count: int, random: np.random.Generator) -> np.ndarray:
+    """The same as `random.permutation(count)`, in half the memory while 4 bytes hold a number."""
+    order = np.arange(count, dtype=np.int32 if count < 2**31 else np.int64)
+    random.shuffle(order)
+    return order
+
+
+def _by_length(order: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """`order`, stably sorted by length, in blocks: one argsort of all would take 8 bytes more a sentence."""
+    blocks = [order[k : k + BLOCK] for k in range(0, len(order), BLOCK)]
+    longest = int(lengths.max(initial=0))
+    counts = [np.bincount(lengths[block], minlength=longest + 1) for block in blocks]
+    total = np.sum(counts, axis=0)
+    place = np.cumsum(total) - total  # where the next sentence of each length goes
+    found = np.empty_like(order)
+    for block, count in zip(blocks, counts, strict=True):
+        within = np.argsort(lengths[block], kind="stable")
+        ahead = place - np.cumsum(count) + count  # from a rank in the sorted block to one in all
+        found[np.arange(len(block)) + np.repeat(ahead, count)] = block[within]
+        place += count
+    return found
 
 
 Gather = Callable[[np.ndarray], Batch]
@@ -193,9 +225,9 @@ class BatchStream:
             self.sequences = self.fresh(self.epoch)
             self._gather = self.gathering(self.sequences)
         random = np.random.Generator(np.random.PCG64([self.seed, self.epoch]))
-        order = random.permutation(len(self.sequences))
-        self._order = order[np.argsort(_narrow(self.sequences.lengths)[order], kind="stable")]
-        self._batches = random.permutation(self.batches_per_epoch)
+        self._order = np.empty(0, dtype=np.int32)  # let go of the last epoch's before there is another
+        self._order = _by_length(_shuffled(len(self.sequences), random), _lengths(self.sequences))
+        self._batches = _shuffled(self.batches_per_epoch, random)
 
     def __next__(self) -> Batch:
         if self.position == len(self._batches):

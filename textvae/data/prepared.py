@@ -7,7 +7,7 @@ work is killed, and the next start goes on with the others; in the end they are 
 import hashlib
 import shutil
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import numpy as np
 from textvae.data.batches import Sequences, encode
 from textvae.data.corpus import Corpus
 from textvae.data.lazy import LazySentences, is_large
-from textvae.data.store import kept, read_arrays, write_arrays
+from textvae.data.store import is_whole, kept, read_arrays, seal, write_arrays, write_joined
 from textvae.data.tokenizers import Tokenizer, WordTokenizer, load_tokenizer, train_tokenizer
 from textvae.data.tokenizers.word import count_words
 from textvae.data.workers import in_processes
@@ -25,6 +25,8 @@ __all__ = ["prepared_sequences", "prepared_tokenizer"]
 
 SHARD = 8 << 20
 """Bytes of text in a shard, which one process handles at a time."""
+
+PARTIAL = ".partial"
 
 Tick = Callable[[int], None]
 
@@ -86,40 +88,69 @@ def _counts(sentences: LazySentences, tick: Tick) -> "Counter[str]":
 
 
 def _tokenise(folder: Path, sentences: LazySentences, tokenizer: Tokenizer, limit: int | None, tick: Tick) -> None:
-    """Fill `folder` with the arrays of `sentences`, by way of shards; those that are there are not made again."""
+    """Fill `folder` with the arrays of `sentences`, by way of shards; those that are whole are not made again."""
     parts = _parts(sentences)
-    shards = [folder / f"shard-{number}" for number in range(len(parts))]
+    shards = [folder / f"shard-{number}-of-{len(parts)}" for number in range(1, len(parts) + 1)]
+    whole = {shard for shard in shards if is_whole(shard)}
+    _clear(folder, whole)
 
     def work(job: tuple[Path, slice]) -> int:
         shard, part = job
-        partial = shard.with_suffix(".partial")
-        partial.mkdir(exist_ok=True)
+        partial = shard.with_suffix(PARTIAL)
+        partial.mkdir()
         found = encode(sentences[part], tokenizer, limit)
         write_arrays(partial, {"ids": found.ids, "offsets": found.offsets, "cut": np.array(found.cut)})
+        seal(partial)
         partial.replace(shard)
         return len(found)
 
     jobs = list(zip(shards, parts, strict=True))
-    tick(sum(part.stop - part.start for shard, part in jobs if shard.is_dir()))
-    for done in in_processes(work, [job for job in jobs if not job[0].is_dir()]):
-        tick(done)
+    tick(sum(part.stop - part.start for shard, part in jobs if shard in whole))
+    try:
+        for done in in_processes(work, [job for job in jobs if job[0] not in whole]):
+            tick(done)
+    except OSError:  # a full disk, say: no half of a shard shall take up the rest
+        for partial in folder.glob(f"*{PARTIAL}"):
+            shutil.rmtree(partial, ignore_errors=True)
+        raise
     _join(folder, shards)
 
 
+def _clear(folder: Path, whole: Collection[Path]) -> None:
+    """Delete whatever a kill, or a shard of another size, has left in `folder`."""
+    for path in folder.iterdir():
+        if path.is_dir() and path not in whole:
+            shutil.rmtree(path)
+
+
 def _join(folder: Path, shards: Sequence[Path]) -> None:
-    """One set of arrays from all shards, which are then removed."""
-    parts = [_read(shard) for shard in shards]
-    sizes = [len(part.ids) for part in parts]
-    ids = np.lib.format.open_memmap(folder / "ids.npy", mode="w+", dtype=np.int32, shape=(sum(sizes),))
-    starts = np.cumsum([0, *sizes])
-    for start, part in zip(starts, parts, strict=False):
-        ids[start : start + len(part.ids)] = part.ids
-    ids.flush()
-    offsets = [part.offsets[:-1] + start for start, part in zip(starts, parts, strict=False)]
-    cut = np.array(sum(part.cut for part in parts))
-    write_arrays(folder, {"offsets": np.concatenate([*offsets, starts[-1:]]), "cut": cut})
+    """One set of arrays from all shards, each of which is deleted once it is copied."""
+    # Opened one at a time: what is mapped takes up the disk even when it is deleted.
+    tokens, sentences, cut = np.sum([_sizes(_read(shard)) for shard in shards], axis=0).tolist()
+    write_arrays(folder, {"cut": np.array(cut)})
+    write_joined(folder / "offsets.npy", sentences + 1, _offsets(shards), np.int64)
+    write_joined(folder / "ids.npy", tokens, _taken(shards), np.int32)
+
+
+def _sizes(part: Sequences) -> tuple[int, int, int]:
+    return len(part.ids), len(part), part.cut
+
+
+def _offsets(shards: Sequence[Path]) -> Iterator[np.ndarray]:
+    start = np.zeros(1, dtype=np.int64)
+    yield start
     for shard in shards:
+        found = _read(shard).offsets[1:] + start
+        start = found[-1:]
+        yield found
+
+
+def _taken(shards: Sequence[Path]) -> Iterator[np.ndarray]:
+    """The ids of one shard after the other, each deleted first: whatever disk held them all holds their copy."""
+    for shard in shards:
+        ids = np.array(_read(shard).ids)
         shutil.rmtree(shard)
+        yield ids
 
 
 def _parts(sentences: LazySentences) -> list[slice]:

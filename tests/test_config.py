@@ -131,9 +131,22 @@ def test_a_recipe_begins_with_what_it_is(file):
     assert re.fullmatch(r"# \S.{10,110}", file.read_text("utf-8").split("\n")[0])
 
 
+AUTHOR_AND_YEAR = r"[^\W\d_][^\d—]* (?:19|20)\d\d"
+BASELINES = ("autoencoder", "lm")
+"""These need not name an author."""
+
+
+@pytest.mark.parametrize("file", REMEDIES, ids=name)
+def test_a_remedy_begins_with_its_author_and_year(file):
+    """`# Author Year — what it does`, several of them, or one with a word on which version."""
+    first = file.read_text("utf-8").split("\n")[0]
+    several = rf"# {AUTHOR_AND_YEAR}(?:, {AUTHOR_AND_YEAR})*(?:, [^—]+)? — \S.+"
+    assert re.fullmatch(several, first) or file.stem in BASELINES
+
+
 @pytest.mark.parametrize("file", REMEDIES, ids=name)
 def test_a_remedy_is_a_few_lines_and_changes_no_data(file):
-    assert len(file.read_text("utf-8").splitlines()) <= 9
+    assert 3 <= len(file.read_text("utf-8").splitlines()) <= 8
     assert set(yaml.safe_load(file.read_text("utf-8"))) <= {"first", "inherit", "model", "objective", "training"}
 
 

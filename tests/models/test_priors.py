@@ -2,10 +2,12 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from families import posterior_module, together
 from helpers import MEMBERS, SIZES, VOCABULARY, batch_of, make
+from scipy import stats
 from torch import Tensor
 
 from textvae import build
@@ -59,6 +61,29 @@ def test_vamp_is_the_mixture_of_the_posterior_at_its_pseudo_inputs():
     parts = model.posterior.distribution(model.prior.pseudo_inputs)
     expected = parts.log_prob(z[:, None]).exp().mean(-1).log()
     assert torch.allclose(model.prior().log_prob(z), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["mixture", "vamp"])
+def test_the_density_of_z_is_scipys_mixture_and_integrates_to_one(kind):
+    """At D = 1, from the parameters themselves: VampPrior's parts are the posterior's maps at the pseudo-inputs."""
+    model = model_of("diagonal", kind, latent_dim=1)
+    prior, q = model.prior, model.posterior
+    with torch.no_grad():
+        if kind == "mixture":
+            prior.logits.copy_(torch.tensor([0.0, 1.0, -1.0, 2.0]))
+            prior.log_variances.copy_(torch.tensor([[0.5], [-2.0], [1.0], [0.0]]))
+            mean, log_variance, logits = prior.means, prior.log_variances, prior.logits
+        else:
+            mean = prior.pseudo_inputs @ q.mean.weight.T
+            log_variance = prior.pseudo_inputs @ q.log_variance.weight.T
+            logits = torch.zeros(4, dtype=torch.float64)
+        axis = torch.arange(-60, 60, 0.01, dtype=torch.float64)
+        found = prior().log_prob(axis[:, None]).exp().numpy()
+    mean, log_variance, logits = (part.detach().numpy() for part in (mean, log_variance, logits))
+    weights = np.exp(logits) / np.exp(logits).sum()
+    parts = stats.norm(mean[:, 0], np.exp(log_variance[:, 0] / 2))
+    np.testing.assert_allclose(found, parts.pdf(axis.numpy()[:, None]) @ weights, atol=1e-12)
+    assert 0.01 * found.sum() == pytest.approx(1, abs=1e-9)
 
 
 def test_vamp_holds_no_second_copy_of_the_posterior():

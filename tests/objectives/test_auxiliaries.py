@@ -1,6 +1,7 @@
 """Auxiliary terms: each is its formula, computed otherwise, and touches nothing but the loss."""
 
 import math
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,9 @@ import torch
 from helpers import SIZES, VOCABULARY, batch_of, make, members, objective_of, random_rows, tiny
 from torch import Tensor
 
+from textvae import build
+from textvae.config import Draft
+from textvae.config.recipes import resolve
 from textvae.data.batches import Batch, collate
 from textvae.models.distributions import DiagonalGaussian
 from textvae.models.terms import Pass, forward_pass
@@ -153,6 +157,41 @@ def test_a_learned_prior_is_drawn_to_the_codes_too():
     done = replace(run(model), prior=prior, z=torch.ones(1, BATCH.sentences, 2, dtype=torch.float64))
     (slope,) = torch.autograd.grad(Discrepancy(model, VOCABULARY)(done, 0), where)
     assert (slope < 0).all()
+
+
+@pytest.mark.parametrize(("alpha", "lambda_"), [(0.9, 10.0), (0.0, 3.0), (-0.5, 2.0)])
+def test_info_vae_is_one_minus_alpha_of_the_rate_and_alpha_plus_lambda_minus_one_of_mmd(alpha, lambda_):
+    """−E log p(x|z) + (1 − α) E KL(q(z|x) ‖ p(z)) + (α + λ − 1) MMD²(q(z) ‖ p(z)), in loops."""
+    model, step = tiny(2, scale=1.2), 7
+    rest = {"weight": alpha + lambda_ - 1, "kernel": "rbf"}
+    objective = objective_of(model, weight=1 - alpha, auxiliary=("mmd", rest))
+    found = objective(BATCH, step, torch.Generator().manual_seed(1))
+
+    count = BATCH.sentences
+    epsilon = torch.randn((count, 2), generator=torch.Generator().manual_seed(1)).numpy()
+    y = torch.randn((count, 2), generator=torch.Generator().manual_seed(step), dtype=torch.float64).numpy()
+    q = model.posterior(BATCH)
+    mean, deviation = (part.detach().numpy() for part in (q.mean, q.stddev))
+    z = mean + deviation * epsilon
+
+    def k(a, b):
+        return math.exp(-sum((a - b) ** 2) / 4)  # C = 2D
+
+    pairs = [(i, j) for i in range(count) for j in range(count) if i != j]
+    mmd = sum(k(z[i], z[j]) + k(y[i], y[j]) - 2 * k(z[i], y[j]) for i, j in pairs) / len(pairs)
+    rate = sum(kl(m, d**2, 0, 1) for m, d in zip(mean.flat, deviation.flat, strict=True)) / count
+    expected = found.terms.distortion.mean().item() + (1 - alpha) * rate + (alpha + lambda_ - 1) * mmd
+    assert found.value.item() == pytest.approx(expected, abs=1e-9)
+
+
+def test_the_recipe_of_info_vae_has_the_weights_that_its_alpha_and_lambda_make():
+    draft = Draft()
+    draft.merge_file("info_vae")
+    objective = build.complete(draft).objective
+    first = resolve("info_vae").read_text("utf-8").split("\n")[0]
+    alpha, lambda_ = map(float, re.search(r"α = (\S+) and λ = ([\d.]+)", first).groups())
+    assert objective.weight.arguments["value"] == pytest.approx(1 - alpha)
+    assert objective.auxiliary.arguments["weight"] == pytest.approx(alpha + lambda_ - 1)
 
 
 # Mutual divergence.

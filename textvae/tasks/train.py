@@ -94,6 +94,7 @@ def first_stage(run: Run, config: Config, processes: Processes, init: Run | None
     """
     if config.first is None or run.checkpoint.exists():
         return None
+    run.config = config  # a run that is stopped in its first stage is known for one, and goes on
     if init is None:
         return load(stage(config.first, run.path / "first", processes, None).path)
     changed = changed_keys(init.config, config.first)

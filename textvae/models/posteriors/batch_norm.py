@@ -22,7 +22,8 @@ from textvae.models.posteriors.statistics import BatchStatistics
 
 __all__ = ["BatchNormPosterior", "standardise"]
 
-EPSILON = 1e-14
+EPSILON = 1e-20
+"""Far below the variance of means that start within ±0.01, 10⁻¹¹: else the floor is missed at the start."""
 
 
 class BatchNormPosterior(DiagonalPosterior):

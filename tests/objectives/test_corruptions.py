@@ -47,7 +47,7 @@ def test_every_corruption_gives_whole_sentences(kind, options, seed):
 def test_only_the_encoder_reads_it(kind, options):
     model, batch = tiny(2, scale=1.2), batch_of(*random_rows(8, 6, 3))
     objective = objective_of(model, corruption=(kind, options))
-    done = objective._pass(batch, 0, generator(4))
+    done = objective._pass(batch, 0, 1.0, generator(4))
     assert done.batch is batch
     noise = generator(4)
     drawn = torch.randn((1, 8, 2), generator=noise)

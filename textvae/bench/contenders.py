@@ -26,7 +26,7 @@ from textvae.evaluation.noise import SentenceNoise
 from textvae.models.decoders import LSTMDecoder
 from textvae.models.output import word_log_probs
 from textvae.models.products import product
-from textvae.training.updates import gradient_norm
+from textvae.training.updates import gradient_norms
 
 __all__ = ["PLAIN", "SAMPLES", "STEP", "WHOLE"]
 
@@ -120,8 +120,7 @@ def clipping(load: Workload) -> Work:
     model, one = load.model, torch.ones((), device=load.device)
 
     def clip() -> None:
-        for part in (model.posterior, model.decoder, load.objective):
-            gradient_norm(part, one)
+        gradient_norms(load.objective, model.posterior, model.decoder)
         torch._foreach_mul_([p.grad for p in model.parameters() if p.grad is not None], one)
 
     return _after_backward(load, clip)

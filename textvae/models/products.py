@@ -2,11 +2,11 @@
 
     product(x, w) = x wᵀ
 
-Torch gives float32 products to the BLAS it was built with. Where that is Intel's MKL, other makers' processors
-are left with half of their vector width; oneDNN, which runs torch's LSTMs, has no such preference: on an AMD
-EPYC with AVX-512 it makes 2.2 times as many products a second, on an Intel processor as many. Both are float32
-throughout and differ in rounding alone. Everything else (other types, other devices, a torch without the
-operator, which is not part of its public interface) goes the usual way.
+Torch gives float32 products to the BLAS it was built with. Where that is Intel's MKL, an AMD processor is left
+with half of its vector width; oneDNN, which runs torch's LSTMs, has no such preference: on an EPYC with AVX-512
+it makes 2.2 times as many products a second. Both are float32 throughout and differ in rounding alone.
+Everything else (other types, other devices, a torch without the operator, which is not part of its public
+interface) goes the usual way.
 """
 
 from typing import Any

@@ -121,8 +121,8 @@ class Joint(Update):
         self.optimiser.zero_grad(set_to_none=True)
         loss.value.backward()
         self.processes.average(self.objective.parameters())
-        parts = (self.objective.model.posterior, self.objective.model.decoder, self.objective)
-        encoder, decoder, total = (gradient_norm(part, loss.value) for part in parts)
+        model = self.objective.model
+        total, encoder, decoder = gradient_norms(self.objective, model.posterior, model.decoder)
         if not torch.isfinite(loss.value + total):
             raise NonFiniteLossError(
                 f"step {step}: the loss is {loss.value.item()}, its gradient's norm {total.item()}"
@@ -199,10 +199,17 @@ class Aggressive(Joint):
         self.aggressive, self.information = state["aggressive"], state["information"]
 
 
-def gradient_norm(module: nn.Module, like: Tensor) -> Tensor:
-    """The Euclidean norm of all gradients of a module, 0 where it has none; a scalar like `like`."""
-    gradients = [p.grad for p in module.parameters() if p.grad is not None and p.numel()]
-    return torch.stack(torch._foreach_norm(gradients)).norm() if gradients else like.new_zeros(())
+def gradient_norms(whole: nn.Module, *parts: nn.Module) -> list[Tensor]:
+    """The Euclidean norm of all gradients of a module, and of each of its parts: scalars, 0 where there is none."""
+    gradients = {id(p): p.grad for p in whole.parameters() if p.grad is not None and p.numel()}
+    norms = dict(zip(gradients, torch._foreach_norm(list(gradients.values())), strict=True)) if gradients else {}
+    nothing = next(iter(norms.values()), torch.zeros(())).new_zeros(())
+
+    def norm(module: nn.Module) -> Tensor:
+        own = [norms[id(p)] for p in module.parameters() if id(p) in norms]
+        return torch.stack(own).norm() if own else nothing
+
+    return [norm(module) for module in (whole, *parts)]
 
 
 UPDATES = {"joint": Joint, "aggressive": Aggressive}

@@ -4,6 +4,7 @@ Every check is a function (in helpers); ours pass it, the broken estimators bene
 """
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -29,6 +30,7 @@ from helpers import (
 from textvae.data.batches import collate
 from textvae.evaluation.estimators import importance_weighted_nll, standard_error, survey
 from textvae.evaluation.noise import SentenceNoise
+from textvae.evaluation.quadrature import on_grid, quadrature
 from textvae.models.terms import forward_pass, importance_weighted
 
 ROWS = [[4, 5, 6, 4], [], [6], [5, 5], [2, 6, 4]]
@@ -73,13 +75,17 @@ def test_evidence_of_all_strings_sums_to_one():
     assert len(WORDS) == 4
 
 
-def test_the_bayes_identities_hold_on_the_grid(world):
-    """log p(x) − KL(q ‖ posterior) = −(distortion + rate), each integrated on its own."""
-    exact = world.exact
-    torch.testing.assert_close(exact.elbo, -(exact.distortion + exact.rate), atol=1e-8, rtol=0)
+def check_bayes(log_evidence: torch.Tensor, exact) -> None:
+    """log p(x) − KL(q ‖ posterior) = −(distortion + rate), with log p(x) (B,) from elsewhere than `exact`."""
+    torch.testing.assert_close(log_evidence - exact.posterior_gap, exact.elbo, atol=1e-6, rtol=0)
+
+
+def test_the_bayes_identity_holds_with_evidence_from_other_points(world):
+    """The square grid's gap and ELBO, and evidence by cells of other shapes and places, by another rule."""
+    check_bayes(quadrature(world.model, world.batch).log_evidence, world.exact)
     with torch.no_grad():
         done = forward_pass(world.model, world.batch, torch.zeros(1, len(ROWS), world.model.latent_dim))
-    torch.testing.assert_close(done.terms.rate, exact.rate, atol=1e-8, rtol=0)
+    torch.testing.assert_close(done.terms.rate, world.exact.rate, atol=1e-8, rtol=0)
 
 
 def test_importance_weights_are_unbiased_for_the_evidence(world):
@@ -179,6 +185,19 @@ def test_the_standard_error_over_sentences_is_one():
 def rejected(check, *arguments) -> None:
     with pytest.raises(AssertionError):
         check(*arguments)
+
+
+def test_broken_evidence_fails_the_bayes_identity(world):
+    """5 nats too many, the prior forgotten, the cell's volume forgotten, a grid that is too coarse."""
+    exact = world.exact
+    cell, coarse = exact.log_volume, on_grid(world.model, world.batch, 2.0)
+    rejected(check_bayes, exact.log_evidence + 5, exact)
+    rejected(check_bayes, (exact.log_likelihood + cell).logsumexp(0), exact)
+    rejected(check_bayes, exact.log_evidence - cell, exact)
+    rejected(check_bayes, coarse.log_evidence, exact)
+    # Broken on the grid itself, where gap and evidence are off together.
+    doubled = replace(exact, log_volume=cell + math.log(2))
+    rejected(check_bayes, quadrature(world.model, world.batch).log_evidence, doubled)
 
 
 def test_broken_kl_averaged_over_dimensions():

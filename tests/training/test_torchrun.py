@@ -78,6 +78,29 @@ def test_two_processes_make_the_run_that_one_makes(tmp_path: Path) -> None:
     assert list(scratch.glob("textvae-*")) == []
 
 
+def test_two_processes_measure_what_one_measures(tmp_path: Path) -> None:
+    corpus, run = write_corpus(tmp_path / "corpus"), tmp_path / "run"
+    valid = corpus / "valid.txt"
+    valid.write_text(valid.read_text("utf-8").split("\n", 1)[1], "utf-8")  # an odd number of sentences
+    assert process("train", *SETTINGS, "--corpus", corpus, "--steps", 10, "--run", run).returncode == 0
+    asked = ("evaluate", run, "--samples", 5, "--json")
+    alone = json.loads(process(*asked).stdout)["valid"]
+    assert alone["sentences"] % 2 == 1
+    (run / "evaluation.json").unlink()
+    with torchrun(*asked) as runner:
+        out, err = runner.communicate(timeout=120)
+    assert runner.returncode == 0, err
+    together = json.loads(out)["valid"]
+    assert json.loads((run / "evaluation.json").read_text())["valid"] == together
+    for key, value in alone.items():
+        near = pytest.approx(value, rel=1e-5, abs=1e-6) if isinstance(value, (float, list)) else value
+        assert together[key] == near, key
+    with torchrun("evaluate", run, "--all") as runner:
+        _, err = runner.communicate(timeout=120)
+    assert runner.returncode != 0
+    assert err.count("textvae: one process measures this; leave torchrun out") == 1
+
+
 @pytest.mark.parametrize("victim", [0, 1])
 def test_a_killed_process_ends_the_job_and_one_goes_on(tmp_path: Path, victim: int) -> None:
     corpus, run = write_corpus(tmp_path / "corpus"), tmp_path / "run"

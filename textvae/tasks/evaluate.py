@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from textvae import build
 from textvae.api import Vae, load
 from textvae.console import counting, remark
 from textvae.data.corpora import open_corpus
@@ -12,6 +13,7 @@ from textvae.evaluation.evaluate import evaluate
 from textvae.runs import Run, finite
 from textvae.tasks.parts.kept import headlines
 from textvae.tasks.subject import own_corpus
+from textvae.training.processes import Processes
 
 __all__ = ["evaluate_run"]
 
@@ -26,18 +28,21 @@ def evaluate_run(
 ) -> dict[str, Any]:
     """Numbers of one split, from `evaluation.json` if they were made with these weights and settings.
 
-    Sentences from elsewhere (`corpus_source`) are measured but not kept: the file speaks of the run's own.
+    Processes that torchrun started share every batch, and the first of them keeps the result. Sentences from
+    elsewhere (`corpus_source`) are measured but not kept: the file speaks of the run's own.
     """
     run = run if isinstance(run, Run) else Run.open(run)
-    vae = load(run.path, device)
+    processes = Processes.join(build.device(device))
+    vae = load(run.path, processes.device)
     settings = {"iwae_samples_asked": samples, "seed": seed, "weights_sha256": run.weights_sha256}
     kept = run.evaluation.get(split, {})
     if corpus_source is None and all(kept.get(key) == value for key, value in settings.items()):
         remark(f"{run.path}: {split} was evaluated already with these settings")
         return dict(kept)
     corpus = own_corpus(run, vae) if corpus_source is None else open_corpus(corpus_source)
-    values = {**_measure(vae, corpus[split], corpus.grammar, split, samples, seed), **settings}
-    if corpus_source is None:
+    with processes.splitting(vae.model):
+        values = {**_measure(vae, corpus[split], corpus.grammar, split, samples, seed), **settings}
+    if corpus_source is None and processes.is_main:
         values = {**values, **headlines(run, split, seed)}
         run.evaluation = {**run.evaluation, split: values}
     return values

@@ -1,5 +1,6 @@
 """What the parts of a full evaluation look at: a run's model, its corpus, and one survey of the split."""
 
+import os
 import time
 from dataclasses import dataclass
 from functools import cached_property
@@ -109,10 +110,12 @@ def subject_of(run: Run, split: str, seed: int = 0, lm: str | Path | None = None
     Raises
     ------
     ConfigError
-        If `lm` has a z, or does not predict the very tokens that this run does.
+        If `lm` has a z or does not predict the very tokens that this run does, or there are several processes.
     RunError
         If a run is missing or damaged, or the corpus holds other sentences now.
     """
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise ConfigError("one process measures this; leave torchrun out")
     vae = load(run.path, device)
     corpus = own_corpus(run, vae)
     if lm is None:

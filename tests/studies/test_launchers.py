@@ -13,6 +13,7 @@ import pytest
 from textvae.errors import ConfigError
 from textvae.studies.jobs import Job, last_line
 from textvae.studies.launchers import Handle, Launcher, Local, OnRay, OnSlurm, launcher_named
+from textvae.training.signals import stopping
 
 PATIENCE = 900
 """Seconds: a busy machine is no failure."""
@@ -55,9 +56,11 @@ def test_jobs_end_with_their_code_and_leave_their_log(launcher: Launcher, tmp_pa
 
 @pytest.mark.slow
 def test_a_job_that_is_stopped_saves_first(launcher: Launcher, tmp_path: Path) -> None:
-    handle = launcher.start(job(tmp_path, LONG, LISTS))
+    with stopping():  # as a study starts them: else a job in the background would inherit that Ctrl-C is ignored
+        handle = launcher.start(job(tmp_path, LONG, LISTS))
     end = time.monotonic() + PATIENCE
-    while not (tmp_path / "run/metrics.jsonl").exists():
+    rows = tmp_path / "run/metrics.jsonl"
+    while not (rows.exists() and rows.stat().st_size):  # its first row: from then on it listens to signals
         assert time.monotonic() < end
         assert handle.poll() is None, (tmp_path / "grammar/lm/seed-0.log").read_text("utf-8")
         time.sleep(0.1)

@@ -22,11 +22,11 @@ WIDER, WIDER_TEXT = 1.3, 3.0
 
 def claim(notes: Notes) -> Page:
     observations, draws = 16, 400 if notes.quick else 2000
+    vae = text(notes, "two")
     with torch.no_grad():
         found = [
             row(f"linear-Gaussian, D = {dim}", gaussian(linear(dim, dim + 8), observations, draws)) for dim in (2, 8, 16)
         ]
-        vae = text(notes, "two")
         sequences = some(vae, notes, observations)
         grid = truth(vae.model, sequences)
         found.append(row("text, D = 2", words(vae.model, sequences, grid, draws)))

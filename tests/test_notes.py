@@ -12,6 +12,7 @@ import pytest
 
 from textvae.data.batches import Sequences
 from textvae.data.tokenizers import EOS
+from textvae.plots.figure import canvas
 
 ROOT = Path(__file__).parents[1]
 NOTES = ROOT / "experiments" / "notes"
@@ -89,6 +90,24 @@ def test_a_page_is_not_written_when_the_run_did_not_show_it(
     with pytest.raises(AssertionError, match="the moon is cheese"):
         notes.publish(page, notes.Notes(tmp_path, tmp_path), 0.0)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_short_page_stands_beside_the_long_one_and_does_not_replace_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes = script("notes", monkeypatch)
+
+    def publish(answer: str, *, short: bool) -> str:
+        told = {"text": "", "open": "", "table": [{"a": 1.0}], "picture": canvas(1)[0], "holds": {}}
+        page = notes.Page(9, "t", "c", "true", answer, "f", short=short, **told)
+        notes.publish(page, notes.Notes(tmp_path, tmp_path), 0.0)
+        return (tmp_path / "README.md").read_text("utf-8")
+
+    assert "**true**: brief | f | [page](claim-9-short.md)" in publish("brief", short=True)
+    assert "**true**: whole | f | [page](claim-9.md)" in publish("whole", short=False)
+    overview = publish("brief again", short=True)
+    assert overview.count("\n| 9 |") == 1
+    assert "whole" in overview
 
 
 def test_a_bar_within_a_cell_does_not_end_it(monkeypatch: pytest.MonkeyPatch) -> None:

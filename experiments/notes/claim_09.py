@@ -137,6 +137,7 @@ counts, interpolated with those of lower orders, since raw counts have no probab
         + treebank(notes),
         table=[*rows.values(), *curve_lines(curve, truth)],
         picture=picture(runs, runs_.rungs, rows, curve, floor),
+        short=not notes.full,
         holds={
             "nothing is below H(p*)": all(
                 float((run.loss - truth).mean()) > -3 * standard_error(run.loss - truth) for run in (*runs, *curve)

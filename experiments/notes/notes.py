@@ -36,7 +36,7 @@ OVERVIEW = """# The notes' thirteen claims
 
 Reading notes on variational autoencoders, after Doersch's tutorial and Bahuleyan's thesis, derive the model for a
 Gaussian decoder and then worry about text. Each of their claims is answered here by a run: `make notes` makes the
-pages again, and claim 9 at its short length; `make notes-full` makes claim 9 in full, and asks Penn Treebank. Where the truth is known (the
+pages again, of claim 9 a short one; `make notes-full` makes claim 9 in full, and asks Penn Treebank. Where the truth is known (the
 linear-Gaussian model, quadrature over a z of one or two dimensions, a grammar) it is what the runs are held against.
 Nats per sentence; ± is one standard error, and each page says over what.
 
@@ -60,6 +60,11 @@ class Page:
     table: Sequence[Mapping[str, Any]]
     picture: Figure
     holds: Mapping[str, bool]
+    short: bool = False  # of a claim that has a longer page as well
+
+    @property
+    def stem(self) -> str:
+        return f"claim-{self.number}{'-short' if self.short else ''}"
 
 
 @dataclass
@@ -133,7 +138,7 @@ def publish(page: Page, notes: Notes, seconds: float) -> None:
     assert not failed, f"claim {page.number}: not shown: {'; '.join(failed)}\n{table(page.table)}"
     out = notes.out
     out.mkdir(parents=True, exist_ok=True)
-    stem = f"claim-{page.number}"
+    stem = page.stem
     (out / f"{stem}.png").write_bytes(_fewer_colours(png(page.picture)))
     with (out / f"{stem}.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, list(page.table[0]), lineterminator="\n")
@@ -163,10 +168,10 @@ def _markdown(page: Page, notes: Notes, seconds: float) -> str:
     return (
         f"# Claim {page.number}: {page.title}\n\n**Claim.** {page.claim}\n\n**Answer: {page.verdict}.** {page.answer}\n\n"
         f"**Figure.** {page.figure}\n\n## What was done\n\n{page.text.strip()}\n\n"
-        f"    .venv/bin/python {script}\n\n{trained}It took {_duration(seconds)} on one core"
+        f"    .venv/bin/python {script}\n\n{trained}It took {_duration(seconds)} on {'one core' if notes.jobs == 1 else f'{notes.jobs} cores'}"
         f"{', runs that were there already not counted' if runs else ''}.\n\n"
-        f"## What came out\n\n![claim {page.number}](claim-{page.number}.png)\n\n{table(page.table)}\n"
-        f"The same table as [CSV](claim-{page.number}.csv).\n\n## What remains open\n\n{page.open.strip()}\n"
+        f"## What came out\n\n![claim {page.number}]({page.stem}.png)\n\n{table(page.table)}\n"
+        f"The same table as [CSV]({page.stem}.csv).\n\n## What remains open\n\n{page.open.strip()}\n"
     )
 
 
@@ -198,14 +203,15 @@ def _shown(value: Any) -> str:
 
 
 def _rows(out: Path) -> list[str]:
-    """The overview's rows, read from the pages themselves."""
+    """The overview's rows, read from the pages themselves; a short page is named where there is no long one."""
+    pages = {int(path.stem.split("-")[1]): path for path in sorted(out.glob("claim-*.md"))}
     rows = []
-    for path in sorted(out.glob("claim-*.md"), key=lambda path: int(path.stem.split("-")[1])):
-        text, number = path.read_text("utf-8"), path.stem.split("-")[1]
+    for number, path in sorted(pages.items()):
+        text = path.read_text("utf-8")
         claim, verdict, answer, figure = re.findall(
             r"\*\*Claim\.\*\* (.*)\n\n\*\*Answer: (.*?)\.\*\* (.*)\n\n\*\*Figure\.\*\* (.*)\n", text
         )[0]
-        rows.append(_line([number, claim, f"**{verdict}**: {answer}", figure, f"[page]({path.name})"]))
+        rows.append(_line([str(number), claim, f"**{verdict}**: {answer}", figure, f"[page]({path.name})"]))
     return rows
 
 

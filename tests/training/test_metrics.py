@@ -12,13 +12,14 @@ from textvae.training.metrics import SUMMED, Totals
 from textvae.training.updates import Step
 
 
-def step(distortion: list[float], rate: list[float], loss: float, batch: Any) -> Step:
+def step(distortion: list[float], rate: list[float], loss: float, batch: Any, *, finite: bool = True) -> Step:
     class Loss:
         value = torch.tensor(loss, requires_grad=True)
         terms = Terms(torch.tensor(distortion, requires_grad=True), torch.tensor(rate), None)
         penalty, auxiliary = torch.tensor(loss / 2), torch.tensor(0.25)
 
-    return Step(Loss(), batch, torch.tensor(3.0), torch.tensor(4.0), encoder_updates=5)  # type: ignore[arg-type]
+    gradients = torch.tensor(3.0), torch.tensor(4.0)
+    return Step(Loss(), batch, *gradients, torch.tensor(finite), encoder_updates=5)  # type: ignore[arg-type]
 
 
 def test_means_are_over_sentences_and_steps() -> None:
@@ -43,6 +44,11 @@ def test_adding_asks_the_device_nothing_and_keeps_no_graph() -> None:
     assert questions.asked == []
     assert not total.sums.requires_grad
     assert total.sums.shape == (len(SUMMED),)
+
+
+def test_steps_whose_loss_was_no_number_are_counted() -> None:
+    sound, broken = (step([10.0], [1.0], 11.0, batch_of([4]), finite=finite) for finite in (True, False))
+    assert int((Totals() + Totals.of(broken) + Totals.of(sound) + Totals.of(broken)).broken) == 2
 
 
 def test_sums_are_those_of_python_numbers_to_the_bit() -> None:

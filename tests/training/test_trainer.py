@@ -1,5 +1,6 @@
 """What the loop does when: selection, decay, stopping, refusal of a loss that is no number, records."""
 
+import copy
 import json
 import math
 from pathlib import Path
@@ -11,7 +12,8 @@ import torch
 from textvae.runs import Run
 from textvae.tasks.train import train
 from textvae.training.checkpoints import load_checkpoint
-from textvae.training.updates import Joint, NonFiniteLossError
+from textvae.training.trainer import NonFiniteLossError
+from textvae.training.updates import Joint
 
 TINY: dict[str, Any] = {
     "model.latent_dim": 2,
@@ -74,27 +76,28 @@ def test_early_stopping(tmp_path: Path) -> None:
     assert progress(run)["step"] == progress(run)["best_step"] + 15
 
 
-def test_a_loss_that_is_no_number_changes_no_weight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_loss_that_is_no_number_moves_no_weight_and_is_refused_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     step = Joint.__call__
-    before: dict[str, torch.Tensor] = {}
+    seen: dict[str, Any] = {}
 
     def poisoned(self: Joint, stream: Any, number: int, generator: Any) -> Any:
         if number == 7:
-            before.update({k: v.clone() for k, v in self.objective.state_dict().items()})
+            seen["model"], seen["before"] = self.objective, copy.deepcopy(self.objective.state_dict())
             monkeypatch.setattr(self.objective, "penalty", lambda done, step: done.terms.rate.mean() * math.nan)
-        try:
-            return step(self, stream, number, generator)
-        except NonFiniteLossError:
-            assert all(torch.equal(v, before[k]) for k, v in self.objective.state_dict().items())
-            raise
+        return step(self, stream, number, generator)
 
     monkeypatch.setattr(Joint, "__call__", poisoned)
-    with pytest.raises(NonFiniteLossError, match=r"step 7: the loss is nan.*last checkpoint is kept"):
+    with pytest.raises(
+        NonFiniteLossError, match="not a finite number in 3 of the steps 5 to 9; the last checkpoint is kept"
+    ):
         train([], {**TINY, "training.budget": 20}, tmp_path / "run")
     run = Run(tmp_path / "run")
     assert run.status == "failed"
     assert progress(run)["step"] == 5
-    assert before
+    assert rows(run, "train")[-1]["step"] == 5
+    assert all(torch.equal(value, seen["before"][key]) for key, value in seen["model"].state_dict().items())
 
 
 def test_the_record_and_tensorboard_hold_the_same_numbers(tmp_path: Path) -> None:

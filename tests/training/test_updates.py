@@ -53,8 +53,7 @@ def test_the_encoder_moves_alone_and_then_everything_else():
     model = tiny(2)
     rule = rule_of(model, batches=3)
     encoder, decoder = weights(model.posterior), weights(model.decoder)
-    moves = rule._train_encoder(Stream(), 0, generator())
-    assert moves == 3
+    assert rule._train_encoder(Stream(), 0, generator()).tolist() == [True] * 3
     assert moved(encoder, model.posterior)
     assert not moved(decoder, model.decoder)
     encoder = weights(model.posterior)
@@ -74,7 +73,27 @@ def test_the_encoder_stops_once_a_window_gains_nothing():
         return type(done)(**{**vars(done), "loss": type(done.loss)(**{**vars(done.loss), "value": value})})
 
     rule._move = scripted
-    assert rule._train_encoder(Stream(), 0, generator()) == 9
+    assert len(rule._train_encoder(Stream(), 0, generator())) == 9
+
+
+@pytest.mark.parametrize("kind", ["joint", "aggressive"])
+@pytest.mark.parametrize("optimiser", [torch.optim.SGD, torch.optim.AdamW])
+@pytest.mark.parametrize("fused", [True, False])
+def test_no_weight_moves_where_the_loss_is_no_number(kind, optimiser, fused):
+    """A fused optimiser is told on the device; any other is not asked to step. Afterwards both go on."""
+    model = tiny(2)
+    objective = objective_of(model)
+    rule = make("training.update", kind, objective, lambda: optimiser(objective.parameters(), lr=0.1, fused=fused))
+    real, before = objective.penalty, weights(objective)
+    objective.penalty = lambda done, step: done.terms.rate.mean() * math.nan
+    done = rule(Stream(), 0, generator())
+    assert not done.finite
+    assert not moved(before, objective)
+    assert not any(value.any() for state in rule.optimiser.state.values() for value in state.values())
+    objective.penalty = real
+    done = rule(Stream(), 1, generator())
+    assert done.finite
+    assert moved(before, objective)
 
 
 @pytest.mark.parametrize(

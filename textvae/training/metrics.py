@@ -33,8 +33,9 @@ def _nothing() -> Tensor:
 class Totals:
     """Sums since the last row; added over batches and processes, divided once.
 
-    What the host knows is counted there. The rest, `SUMMED`, stays on the device in float64 and is read
-    when a row is written: no step waits for the device to finish the one before.
+    What the host knows is counted there. The rest, `SUMMED` in float64 and `broken`, the steps whose loss or
+    gradient was not finite, stays on the device and is read when a row is written: no step waits for the
+    device to finish the one before.
     """
 
     steps: int = 0
@@ -43,6 +44,7 @@ class Totals:
     encoder_updates: int = 0
     decoder_updates: int = 0
     sums: Tensor = field(default_factory=_nothing)
+    broken: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.int64))
 
     @classmethod
     def of(cls, done: Step) -> "Totals":
@@ -66,6 +68,7 @@ class Totals:
             decoder_updates=done.decoder_updates,
             # Apple's devices have no float64, so there the host adds up.
             sums=(sums.cpu() if sums.is_mps else sums).double(),
+            broken=(~done.finite).long(),
         )
 
     def __add__(self, other: "Totals") -> "Totals":
@@ -76,6 +79,7 @@ class Totals:
             self.encoder_updates + other.encoder_updates,
             self.decoder_updates + other.decoder_updates,
             self.sums.to(other.sums.device, non_blocking=True) + other.sums,
+            self.broken.to(other.broken.device, non_blocking=True) + other.broken,
         )
 
     def means(self) -> dict[str, float]:

@@ -35,9 +35,9 @@ from textvae.training.plan import Plan, Progress, Watcher
 from textvae.training.precision import exactly
 from textvae.training.processes import Processes
 from textvae.training.signals import stopping
-from textvae.training.updates import NonFiniteLossError, Step, Update
+from textvae.training.updates import Step, Update
 
-__all__ = ["InterruptedTrainingError", "Trainer"]
+__all__ = ["InterruptedTrainingError", "NonFiniteLossError", "Trainer"]
 
 ALONE = Processes()
 CHECKPOINT_SECONDS = 45.0
@@ -47,6 +47,10 @@ REFERENCE = 1000
 
 class InterruptedTrainingError(RunError):
     """Training was asked to stop; its state is saved."""
+
+
+class NonFiniteLossError(RunError):
+    """The loss or a gradient was not a finite number."""
 
 
 class Trainer:
@@ -130,17 +134,21 @@ class Trainer:
                 )
 
     def _step(self) -> Step:
-        step = self.progress.step
-        try:
-            with self.processes.splitting(self.objective):
-                return self.update(self.stream, step, self.generator)
-        except NonFiniteLossError as error:
+        with self.processes.splitting(self.objective):
+            return self.update(self.stream, self.progress.step, self.generator)
+
+    def _refuse_broken(self) -> None:
+        """Nothing is written after a step whose loss was no number; between rows, no step asks the device."""
+        if broken := int(self.totals.broken):
+            step, steps = self.progress.step, self.totals.steps
             kept = "the last checkpoint is kept" if self.run.checkpoint.exists() else "nothing was saved yet"
             raise NonFiniteLossError(
-                f"{self.run.path}: {error}; no weight was changed and {kept}; try a smaller learning rate"
-            ) from None
+                f"{self.run.path}: the loss or its gradient was not a finite number in {broken} of the steps"
+                f" {step - steps} to {step - 1}; {kept}; try a smaller learning rate"
+            )
 
     def _log(self, log: MetricLog, loss: Loss) -> None:
+        self._refuse_broken()
         now = time.monotonic()
         seconds = now - self.logged_at
         self.progress.seconds += seconds
@@ -161,6 +169,7 @@ class Trainer:
         self.logged_at = now
 
     def _validate(self, log: MetricLog) -> None:
+        self._refuse_broken()
         began = time.monotonic()
         with self.processes.splitting(self.objective), exactly():
             found = survey(self.objective.model, self.valid, self.noise)
@@ -229,6 +238,7 @@ class Trainer:
 
     def save(self) -> None:
         """Write `last.pt`."""
+        self._refuse_broken()
         state = {
             "progress": asdict(self.progress),
             "totals": asdict(self.totals),

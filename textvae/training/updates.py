@@ -23,27 +23,23 @@ from torch import Generator, Tensor, nn
 from torch.optim import Optimizer
 
 from textvae.data.batches import Batch
-from textvae.errors import TextvaeError
 from textvae.fields import Count, Positive, Steps
 from textvae.models.parts import part_of
 from textvae.objectives.objective import Loss, Objective
 from textvae.training.processes import Processes
 
-__all__ = ["UPDATES", "Aggressive", "Joint", "NonFiniteLossError", "Step", "Update"]
-
-
-class NonFiniteLossError(TextvaeError):
-    """The loss or a gradient is not a finite number; the weights are untouched."""
+__all__ = ["UPDATES", "Aggressive", "Joint", "Step", "Update"]
 
 
 @dataclass(frozen=True)
 class Step:
-    """What one optimiser step did."""
+    """What one optimiser step did; `finite` is a truth value that stays on the device."""
 
     loss: Loss
     batch: Batch
     encoder_gradient: Tensor
     decoder_gradient: Tensor
+    finite: Tensor
     encoder_updates: int = 1
     decoder_updates: int = 1
 
@@ -56,13 +52,7 @@ class Update(ABC):
 
     @abstractmethod
     def __call__(self, stream: Iterator[Batch], step: int, generator: Generator) -> Step:
-        """Make optimiser step number `step`.
-
-        Raises
-        ------
-        NonFiniteLossError
-            Before any weight has changed.
-        """
+        """Make optimiser step number `step`; where loss or gradient is not finite, no weight moves."""
 
     def observe(self, valid: Mapping[str, Any]) -> None:  # noqa: B027 (most rules have nothing to learn)
         """Take note of what a validation found."""
@@ -123,17 +113,14 @@ class Joint(Update):
         self.processes.average(self.objective.parameters())
         model = self.objective.model
         total, encoder, decoder = gradient_norms(self.objective, model.posterior, model.decoder)
-        if not torch.isfinite(loss.value + total):
-            raise NonFiniteLossError(
-                f"step {step}: the loss is {loss.value.item()}, its gradient's norm {total.item()}"
-            )
+        finite = torch.isfinite(loss.value.detach() + total)
         for parameter in still:
             parameter.grad = None
         if self.clip_norm is not None:
             scale = (self.clip_norm / (total + 1e-6)).clamp(max=1.0)
             torch._foreach_mul_([p.grad for p in self.objective.parameters() if p.grad is not None], scale)
-        self.optimiser.step()
-        return Step(loss, batch, encoder, decoder)
+        _move_if(finite, self.optimiser)
+        return Step(loss, batch, encoder, decoder, finite)
 
 
 class Aggressive(Joint):
@@ -167,23 +154,25 @@ class Aggressive(Joint):
     def __call__(self, stream: Iterator[Batch], step: int, generator: Generator) -> Step:
         if not self.aggressive:
             return super().__call__(stream, step, generator)
-        moves = self._train_encoder(stream, step, generator)
+        finite = self._train_encoder(stream, step, generator)
         done = self._move(next(stream), step, generator, still=self.encoder)
-        return replace(done, encoder_updates=moves)
+        return replace(done, finite=done.finite & finite.all(), encoder_updates=len(finite))
 
-    def _train_encoder(self, stream: Iterator[Batch], step: int, generator: Generator) -> int:
-        """Move the encoder until it no longer gains; how many moves that took."""
-        before, nats, words = math.inf, 0.0, 0
-        for move in range(1, self.batches + 1):
+    def _train_encoder(self, stream: Iterator[Batch], step: int, generator: Generator) -> Tensor:
+        """Move the encoder until it gains no more, asked once a window; whether each move was finite, (moves,)."""
+        before = math.inf
+        finite: list[Tensor] = []
+        window: list[tuple[Tensor, Batch]] = []
+        while len(finite) < self.batches:
             done = self._move(next(stream), step, generator, still=self.others)
-            nats += done.loss.value.item() * done.batch.sentences
-            words += done.batch.tokens
-            if move % self.window == 0:
-                cost = self.processes.agreed(nats / words)
+            finite.append(done.finite)
+            window.append((done.loss.value.detach(), done.batch))
+            if len(window) == self.window:
+                cost = self.processes.agreed(_loss_per_word(window))
                 if cost >= before:
-                    return move
-                before, nats, words = cost, 0.0, 0
-        return self.batches
+                    break
+                before, window = cost, []
+        return torch.stack(finite)
 
     def observe(self, valid: Mapping[str, Any]) -> None:
         information = self.processes.agreed(valid["mutual_information"])
@@ -197,6 +186,22 @@ class Aggressive(Joint):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
         self.aggressive, self.information = state["aggressive"], state["information"]
+
+
+def _move_if(finite: Tensor, optimiser: Optimizer) -> None:
+    """Let the optimiser move the weights if all is finite; a fused one settles that on the device itself."""
+    if getattr(optimiser, "_step_supports_amp_scaling", False):
+        optimiser.found_inf = (~finite).float()  # type: ignore[attr-defined]
+        optimiser.step()
+    elif finite:
+        optimiser.step()
+
+
+def _loss_per_word(moves: list[tuple[Tensor, Batch]]) -> float:
+    """The mean loss over all words."""
+    losses = torch.stack([loss for loss, _ in moves]).tolist()
+    nats = sum(loss * batch.sentences for loss, (_, batch) in zip(losses, moves, strict=True))
+    return float(nats) / sum(batch.tokens for _, batch in moves)
 
 
 def gradient_norms(whole: nn.Module, *parts: nn.Module) -> list[Tensor]:

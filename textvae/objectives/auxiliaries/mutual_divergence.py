@@ -11,7 +11,6 @@ References
 Ma et al. 2019, *MAE: Mutual Posterior-Divergence Regularization for Variational AutoEncoders*.
 """
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -62,5 +61,6 @@ def pairwise(q: DiagonalGaussian) -> Tensor:
     one = DiagonalGaussian(q.mean[:, None], q.log_variance[:, None])
     divergences = kl_per_dimension(one, q)
     assert divergences is not None
-    apart = ~torch.eye(len(q.mean), dtype=torch.bool, device=q.mean.device)
-    return divergences[apart]
+    # Row by row, every entry of the diagonal lies B behind the last; a mask would have to be counted on the device.
+    size = len(q.mean)
+    return divergences.flatten(0, 1)[1:].reshape(size - 1, size + 1, -1)[:, :-1].flatten(0, 1)

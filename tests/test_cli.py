@@ -109,6 +109,7 @@ def test_help_does_not_import_torch():
         (["sample", "RUN", "--top-p", "0"], "top-p must lie in (0, 1], not 0.0"),
         (["sample", "RUN", "--top-p", "1.1"], "top-p must lie in (0, 1], not 1.1"),
         (["sample", "RUN", "--beam", "0"], "--beam"),
+        (["sample", "RUN", "--beam", "3", "--greedy"], "leave one of them out"),
         (["sample", "RUN", "--max-length", "0"], "--max-length"),
         (["sample", "RUN", "--greedy", "--temperature", "2"], "leave them out with --greedy"),
         (["interpolate", "RUN", "one"], "B requires an argument"),

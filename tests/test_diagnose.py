@@ -55,7 +55,7 @@ def test_the_pictures_and_the_page_are_in_tensorboard(own_vae_run):
 def test_a_full_evaluations_parts_are_taken_and_nothing_is_measured_twice(own_vae_run, monkeypatch):
     diagnosed(own_vae_run)
     files = {path: path.stat().st_mtime_ns for path in (own_vae_run / "evaluation" / "valid").iterdir()}
-    assert {path.stem for path in files} == {"dimensions", "listening", "bound", "posterior", "lag"}
+    assert {path.stem for path in files} == {"dimensions", "listening", "prior", "bound", "posterior", "lag"}
     page = diagnosed(own_vae_run)
     assert files == {path: path.stat().st_mtime_ns for path in files}
     monkeypatch.setattr(diagnose, "FULL", SMALL)

@@ -63,7 +63,7 @@ def test_each_part_has_a_file_with_curves_and_settings(whole):
     assert len(files["positions"]["values"]["lm_gain_by_position"]) > 2
     assert len(files["dimensions"]["values"]["mean_variances"]) == 4
     labels = [row["factor"] for row in files["knowledge"]["values"]["probes"]]
-    assert labels == ["length", "first word", "words"]
+    assert labels == ["length", "first word", "a word, mean of 25"]
     assert files["prior"]["settings"] == {
         "weights_sha256": run.weights_sha256, "seed": 0, "prior_sentences": 8, "prior_samples": 40,
     }  # fmt: skip
@@ -83,7 +83,7 @@ def test_a_plain_evaluation_keeps_the_parts_numbers(whole):
     assert again["iwae_samples"] == 3
     assert {name: again[name] for name in PROMISED} == {name: values[name] for name in PROMISED}
     table = worked("show", run.path).out
-    assert "ELBO gap to log p(x)" in table
+    assert "gap of the ELBO to log p(x), at least" in table
 
 
 def test_an_interrupted_evaluation_goes_on_behind_the_last_part(own_vae_run, monkeypatch, capsys):

@@ -19,7 +19,7 @@ def test_probe_of_an_autoencoder(tmp_path: Path) -> None:
     table = worked("probe", run).out
     kept = json.loads((run / "probes.json").read_text())
     assert kept["split"] == "valid"
-    assert [row["factor"] for row in kept["labels"]] == ["length", "first word", "words"]
+    assert [row["factor"] for row in kept["labels"]] == ["length", "first word", "a word, mean of 100"]
     rows = {row["factor"]: row for row in kept["factors"]}
     assert rows.keys() == embedded_grammar().factors.keys()
     for name, row in rows.items():
@@ -41,7 +41,7 @@ def test_any_corpus_has_lengths_and_words(own_vae_run: Path) -> None:
     kept = json.loads((own_vae_run / "probes.json").read_text())
     assert kept["factors"] == []
     rows = {row["factor"]: row for row in kept["labels"]}
-    assert list(rows) == ["length", "first word", "words"]
+    assert list(rows) == ["length", "first word", "a word, mean of 25"]
     for name, row in rows.items():
         assert name in table
         assert row["information"] <= row["ceiling"] + 3 * row["information_se"]

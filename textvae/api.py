@@ -168,7 +168,7 @@ class Vae:
         else:
             rows = generate(self.model.decoder, z, greedy, max_length, forbidden)
         if temperature is None:
-            self._warn_if_collapsed(rows)
+            self._warn_if_collapsed(z, rows)
         return [self.tokenizer.decode(row) for row in rows]
 
     def _require_latent(self, what: str) -> None:
@@ -198,9 +198,13 @@ class Vae:
             raise ConfigError(f"top-p must lie in (0, 1], not {top_p}")
         if beam < 1 or max_length < 1:
             raise ConfigError("beam and max_length must be at least 1")
+        if beam > 1 and temperature is not None:
+            raise ConfigError("a beam draws nothing: give temperature=None with it, or leave the beam out")
+        if top_p < 1 and temperature is None:
+            raise ConfigError("top_p is for drawn words: give a temperature with it, or leave it out")
 
-    def _warn_if_collapsed(self, rows: list[list[int]]) -> None:
-        same = len(rows) > 1 and len({tuple(row) for row in rows}) == 1
+    def _warn_if_collapsed(self, z: Tensor, rows: list[list[int]]) -> None:
+        same = bool((z != z[:1]).any()) and len({tuple(row) for row in rows}) == 1
         if self.latent_dim and (same or self.collapsed):
             warnings.warn(
                 "the model looks collapsed: its decoder does not listen to z, so greedy decoding says the same "

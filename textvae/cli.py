@@ -241,6 +241,8 @@ def sample(
     from textvae.api import load
 
     drawn = not greedy and beam is None
+    if greedy and beam is not None:
+        raise ConfigError("--greedy and --beam are two ways to decode; leave one of them out")
     if not drawn and (temperature, top_p) != (None, None):
         raise ConfigError("--temperature and --top-p are for drawn words; leave them out with --greedy or --beam")
     sentences = load(run).sample(

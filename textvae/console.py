@@ -85,8 +85,9 @@ def number(value: Any, digits: int = 2) -> str:
 
 def _value(key: str, digits: int = 2) -> Callable[[Mapping[str, Any]], str]:
     def show(split: Mapping[str, Any]) -> str:
-        error = split.get(f"{key}_se")
-        return number(split.get(key), digits) + ("" if error is None else f" ± {error:.{digits}f}")
+        value, error = split.get(key), f"{key}_se"
+        known = value is not None and error in split
+        return number(value, digits) + (f" ± {number(split[error], digits)}" if known else "")
 
     return show
 
@@ -128,29 +129,43 @@ FURTHER = (
     ("gain over the language model", "lm_gain"),
     ("    net of the rate", "lm_gain_net_of_rate"),
     ("NLL by z from the prior", "prior_nll"),
-    ("    effective samples", "prior_nll_effective_samples"),
-    ("NLL by annealing", "ais_nll"),
-    ("NLL by quadrature", "quadrature_nll"),
-    ("    of so many sentences", "gap_sentences"),
-    ("ELBO of q refined by sentence", "refined_elbo"),
-    ("    decoder passes a sentence", "refined_elbo_passes"),
-    ("−ELBO gap to log p(x)", "posterior_gap"),
+    ("    samples, of each sentence", "prior_nll_samples"),
+    ("    of them effective, median", "prior_nll_effective_samples"),
+    ("    sentences", "prior_nll_sentences"),
+    ("gap of the ELBO to log p(x), at least", "posterior_gap"),
     ("    encoder's part", "amortisation_gap"),
-    ("    family's part", "family_gap"),
+    ("    family's part, at least", "family_gap"),
+    ("    sentences", "gap_sentences"),
+    ("    their ELBO, q refined by sentence", "refined_elbo"),
+    ("        decoder passes a sentence", "refined_elbo_passes"),
+    ("    their NLL by quadrature", "quadrature_nll"),
+    ("    their NLL by weights from the refined q", "refined_iwae_nll"),
+    ("        with K samples", "refined_iwae_samples"),
+    ("    their NLL by annealing", "ais_nll"),
+    ("        temperatures", "ais_temperatures"),
+    ("        chains", "ais_chains"),
     ("simulated log p, from below", "ais_lower"),
     ("simulated log p, from above", "ais_upper"),
+    ("    sentences", "ais_simulated"),
     ("ELBO gained by a fresh encoder", "fresh_encoder_gain"),
     ("    by the old one, trained on", "continued_encoder_gain"),
-    ("samples grammatical", "samples_grammatical"),
-    ("samples not in train", "samples_novelty"),
-    ("samples, self-BLEU", "samples_self_bleu"),
+    ("    steps of training", "lag_steps"),
+    ("    sentences", "lag_sentences"),
+    ("samples", "samples"),
+    ("    grammatical", "samples_grammatical"),
+    ("    not in train", "samples_novelty"),
+    ("    self-BLEU", "samples_self_bleu"),
     ("forward perplexity", "forward_perplexity"),
     ("reverse perplexity", "reverse_perplexity"),
     ("    of real text", "real_perplexity"),
-    ("reconstructions exact", "reconstructions_exact"),
-    ("reconstructions, BLEU", "reconstructions_bleu"),
+    ("    sentences of either language model", "lm_sentences"),
+    ("    its steps", "lm_steps"),
+    ("reconstructions", "reconstructions"),
+    ("    exact", "reconstructions_exact"),
+    ("    BLEU", "reconstructions_bleu"),
     ("interpolations, factors kept", "interpolation_factors_kept"),
     ("    by chance", "interpolation_factors_by_chance"),
+    ("    paths", "interpolation_paths"),
 )
 """What a full evaluation adds, shown where it was measured."""
 

@@ -149,6 +149,10 @@ def test_a_full_bench_that_was_stopped_goes_on_and_outlives_a_cell_that_fails(
     run_bench(1, 0.01, None, True, out=out)
     assert asked == [1, 2, 3, 2, 3]
     assert [cell["name"] for cell in json.loads(out.read_text())["cells"]] == [cell.name for cell in cells[1:]]
+    made = json.loads(out.read_text())
+    out.write_text(json.dumps(made | {"machine": made["machine"] | {"threads": 77}}))
+    with pytest.raises(TextvaeError, match=r"made otherwise: threads was 77, is .*name another file"):
+        run_bench(1, 0.01, None, True, out=out)
 
 
 @pytest.mark.slow

@@ -30,10 +30,28 @@ def test_who_is_to_blame_for_a_collapse(evidence, cause):
 
 
 def test_a_refined_q_that_says_more_is_the_inferences_fault():
-    gap = {"inference_lags": False, "amortisation_gap": 1.0, "amortisation_gap_se": 0.1, "amortised_rate": 0.0}
-    more = diagnose(numbers(0.0, **gap, refined_rate=2.0, refined_rate_se=0.1))
-    less = diagnose(numbers(0.0, **gap, refined_rate=0.0, refined_rate_se=0.0))
+    gap = {"inference_lags": False, "amortisation_gap": 1.0, "amortisation_gap_se": 0.1}
+    more = diagnose(numbers(0.0, **gap, refined_rate_gain=2.0, refined_rate_gain_se=0.1))
+    less = diagnose(numbers(0.0, **gap, refined_rate_gain=0.0, refined_rate_gain_se=0.0))
     assert (more.cause, less.cause) == ("inference", "model")
+
+
+@pytest.mark.parametrize(
+    ("tried", "ways"),
+    [
+        ({"inference_lags": False}, "no better q, from another encoder, finds"),
+        ({"amortisation_gap": 0.0, "amortisation_gap_se": 0.1}, "no better q, refined for each sentence, finds"),
+        (STUCK, "no better q, neither refined for each sentence nor from another encoder, finds"),
+    ],
+)
+def test_no_test_is_named_that_was_not_made(tried, ways):
+    assert ways in said(diagnose(numbers(0.0, **tried)))
+
+
+def test_an_undecided_state_blames_nobody():
+    found = diagnose({"verdict": verdict(3.0, 2.0), "latent_dim": 4, "active_units": 1, "rate": 2.0} | STUCK)
+    assert (found.state, found.cause, found.advice) == ("undecided", None, ())
+    assert found.headline.startswith("Undecided: ")
 
 
 def test_a_rate_that_buys_nothing_is_named():
@@ -45,9 +63,11 @@ def test_a_rate_that_buys_nothing_is_named():
 
 def test_alive_models_are_blamed_for_nothing_but_told_their_gaps():
     gap = {"posterior_gap": 1.5, "posterior_gap_se": 0.1, "amortisation_gap": 1.0, "amortisation_gap_se": 0.1}
-    found = diagnose(numbers(20.0, **gap, family_gap=0.5))
+    found = diagnose(numbers(20.0, **gap, family_gap=0.5, gap_sentences=64))
     assert (found.state, found.cause) == ("alive", None)
-    assert "1.50 nats below log p(x): 1.00 because" in said(found)
+    assert "On 64 sentences the ELBO lies at least 1.50 ± 0.10 nats below log p(x): 1.00 ± 0.10 because" in said(
+        found
+    )
     assert set(found.advice) == set(REMEDIES["gap"])
     elsewhere = diagnose(numbers(20.0, marginal_kl=3.0, marginal_kl_se=0.1))
     assert set(elsewhere.advice) == set(REMEDIES["elsewhere"])
@@ -56,7 +76,8 @@ def test_alive_models_are_blamed_for_nothing_but_told_their_gaps():
 
 def test_a_rate_held_above_what_the_elbo_pays_is_no_lag():
     encoders = {
-        "lag_steps": 100, "fresh_encoder_gain": -3.0, "fresh_encoder_gain_se": 0.1,
+        "lag_steps": 100, "lag_sentences": 50, "gap_sentences": 64,
+        "fresh_encoder_gain": -3.0, "fresh_encoder_gain_se": 0.1,
         "continued_encoder_gain": 0.4, "continued_encoder_gain_se": 0.02, "continued_encoder_rate_gain": -1.0,
         "posterior_gap": 1.5, "posterior_gap_se": 0.1, "amortisation_gap": 1.0, "family_gap": 0.5,
     }  # fmt: skip

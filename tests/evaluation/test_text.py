@@ -48,7 +48,9 @@ def test_factors_that_both_ends_share_are_looked_for_between_them():
     found = factors_kept([path], TOKENIZER, GRAMMAR, ["the cat ran", "the dog ran", "the dog sat", "nonsense"])
     assert found["interpolation_factors_kept"] == pytest.approx(1 / 3)
     assert found["interpolation_grammatical"] == pytest.approx(2 / 3)
-    assert found["interpolation_factors_by_chance"] == pytest.approx(1 / 3)
+    # By the same rule: of four unrelated sentences one has the cat, and one is no sentence.
+    assert found["interpolation_factors_by_chance"] == pytest.approx(1 / 4)
+    assert (found["interpolation_paths"], found["interpolation_points"]) == (1, 3)
     assert found["interpolation_points"] == 3
 
 

@@ -17,7 +17,6 @@ import torch
 
 from textvae.bench.cell import REFERENCE, Cell, Workload, grid
 from textvae.bench.contenders import PLAIN, SAMPLES, STEP, WHOLE
-from textvae.bench.machine import describe
 from textvae.bench.memory import NOTHING, peak
 from textvae.bench.timing import best, interleaved
 from textvae.console import remark
@@ -38,7 +37,7 @@ PER_STEP = ("clipping", "optimiser")
 def bench(
     rounds: int = 10,
     seconds: float = 0.5,
-    threads: int | None = None,
+    machine: Mapping[str, Any] = MappingProxyType({}),
     full: bool = False,
     keep: Callable[[dict[str, Any]], None] = lambda found: None,
     known: Mapping[str, Any] = MappingProxyType({}),
@@ -47,9 +46,7 @@ def bench(
 
     `keep` is told what is found after every cell; cells of `known`, by name, are not measured again.
     """
-    if threads:
-        torch.set_num_threads(threads)
-    found = {"machine": describe(), **(known.get(REFERENCE.name) or compare(REFERENCE, rounds, seconds))}
+    found = {"machine": dict(machine), **(known.get(REFERENCE.name) or compare(REFERENCE, rounds, seconds))}
     keep(found)
     if not full:
         return found

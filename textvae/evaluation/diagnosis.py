@@ -3,7 +3,8 @@
 The state rests on G alone (see `verdict`). Where z is not used, two tests tell whose fault it is, both on
 noise or sentences that did not fit them: q refined for each sentence, and another encoder for the frozen
 decoder. If either surely gains by saying more, the decoder would have listened and the inference did not
-speak; if both gain nothing, the decoder has unlearnt to listen, and its own posterior is the prior.
+speak; if both gain nothing, the decoder has unlearnt to listen, and its own posterior is the prior. What was
+not measured is not spoken of.
 
 References
 ----------
@@ -15,7 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-__all__ = ["Cause", "Diagnosis", "diagnose"]
+__all__ = ["LAG", "Cause", "Diagnosis", "diagnose"]
 
 Numbers = Mapping[str, Any]
 Cause = Literal["model", "inference", "unknown"]
@@ -82,20 +83,28 @@ def diagnose(found: Numbers, known: Callable[[str], bool] = lambda name: True) -
         state,
         f"{HEADLINES.get(state, 'Undefined')}: {detail}.",
         cause,
-        (*([BLAME[cause]] if cause else []), *(sentence for sentence in findings if sentence)),
+        (*([_blame(found, cause)] if cause else []), *(sentence for sentence in findings if sentence)),
         tuple(dict.fromkeys(wanted)),
     )
 
 
-HEADLINES = {"collapsed": "Collapsed", "partly": "Partly collapsed", "alive": "Alive"}
+HEADLINES = {"collapsed": "Collapsed", "partly": "Partly collapsed", "alive": "Alive", "undecided": "Undecided"}
 
-BLAME: Mapping[Cause, str] = {
-    "model": "The model is to blame: no better q, neither refined for each sentence nor from another encoder, "
-    "finds a use for z in this decoder; its own posterior is about the prior.",
-    "inference": "The inference is to blame: a better q for the same decoder surely gains by saying more about "
-    "the sentence; the model would use z, and its encoder lags behind.",
-    "unknown": "Whether the model or the inference is to blame is not shown: what was measured does not tell.",
-}
+
+def _blame(found: Numbers, cause: Cause) -> str:
+    if cause == "inference":
+        return (
+            "The inference is to blame: a better q for the same decoder surely gains by saying more about "
+            "the sentence; the model would use z, and its encoder lags behind."
+        )
+    if cause == "unknown":
+        return "Whether the model or the inference is to blame is not shown: what was measured does not tell."
+    tried = {"amortisation_gap": "refined for each sentence", "inference_lags": "from another encoder"}
+    ways = [way for name, way in tried.items() if found.get(name) is not None]
+    return (
+        f"The model is to blame: no better q, {'neither ' if len(ways) > 1 else ''}{' nor '.join(ways)}, "
+        "finds a use for z in this decoder; its own posterior is about the prior."
+    )
 
 
 def surely(found: Numbers, name: str) -> float | None:
@@ -118,8 +127,8 @@ def _weak(found: Numbers) -> bool:
 
 
 def _refined_says_more(found: Numbers) -> bool:
-    more, own = surely(found, "refined_rate"), found.get("amortised_rate")
-    return more is not None and own is not None and more > own + LAG
+    more = surely(found, "refined_rate_gain")
+    return more is not None and more > LAG
 
 
 def _topics(found: Numbers, state: str, cause: Cause | None) -> list[str]:
@@ -139,6 +148,11 @@ def _held(found: Numbers) -> bool:
     """Whether the encoder would win by saying less: its penalty asked for more than the ELBO does."""
     gain, more = surely(found, "continued_encoder_gain"), found.get("continued_encoder_rate_gain")
     return gain is not None and more is not None and gain >= LAG and more < 0
+
+
+def _with_error(found: Numbers, name: str) -> str:
+    error = found.get(f"{name}_se")
+    return f"{found[name]:.2f}" + ("" if error is None else f" ± {error:.2f}")
 
 
 def _rate(found: Numbers) -> str | None:
@@ -179,12 +193,13 @@ def _gap(found: Numbers) -> str | None:
     if gap is None:
         return None
     least = "" if found.get("evidence") == "quadrature" else "at least "
-    said = f"The ELBO lies {least}{gap:.2f} nats below log p(x)"
+    below = f"{least}{_with_error(found, 'posterior_gap')} nats below log p(x)"
+    said = f"On {found['gap_sentences']} sentences the ELBO lies {below}"
     if share is None:
         return f"{said}; how much of it is the encoder's fault was not measured."
     return (
-        f"{said}: {share:.2f} because the encoder misses the best q, a Gaussian refined for each sentence, "
-        f"{least}{found['family_gap']:.2f} because no such q is the posterior."
+        f"{said}: {_with_error(found, 'amortisation_gap')} because the encoder misses the best q, a Gaussian "
+        f"refined for each sentence, {least}{_with_error(found, 'family_gap')} because no such q is the posterior."
     )
 
 
@@ -192,7 +207,10 @@ def _means(found: Numbers) -> str | None:
     model, inference = found.get("posterior_mean_spread"), found.get("inference_mean_spread")
     if model is None or inference is None:
         return None
-    return f"Posterior means spread by {model:.2f} under the model and by {inference:.2f} under q (total variance)."
+    return (
+        f"Over {found['posterior_mean_sentences']} sentences, posterior means spread by {model:.2f} under the model"
+        f" and by {inference:.2f} under q (total variance)."
+    )
 
 
 def _encoders(found: Numbers) -> str | None:
@@ -200,9 +218,9 @@ def _encoders(found: Numbers) -> str | None:
     if fresh is None or further is None:
         return None
     said = (
-        f"Against the frozen decoder, {found['lag_steps']} steps: a fresh encoder changes the ELBO by "
-        f"{fresh:+.2f} ± {found['fresh_encoder_gain_se']:.2f} nats, the old one trained on by "
-        f"{further:+.2f} ± {found['continued_encoder_gain_se']:.2f}."
+        f"Against the frozen decoder, after {found['lag_steps']} steps: a fresh encoder changes the ELBO of "
+        f"{found['lag_sentences']} sentences by {fresh:+.2f} ± {found['fresh_encoder_gain_se']:.2f} nats, the old "
+        f"one trained on by {further:+.2f} ± {found['continued_encoder_gain_se']:.2f}."
     )
     less = (found.get("continued_encoder_rate_gain") or 0) < 0 and (
         surely(found, "continued_encoder_gain") or 0

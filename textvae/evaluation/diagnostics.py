@@ -82,11 +82,13 @@ def listening(model: TextVAE, sequences: Sequences, found: Survey, seed: int, ba
 
 
 def verdict(gain: float, error: float) -> str:
-    """Collapsed, partly or alive, by whether the decoder listens; the thresholds stand in the sentence."""
+    """Collapsed, partly, alive or undecided: does the decoder listen? The thresholds stand in the sentence."""
     found = f"another sentence's z costs {gain:.2f} ± {error:.2f} nats per sentence more than its own"
-    surely = gain - 2 * error
+    surely, at_most = gain - 2 * error, gain + 2 * error
     if math.isnan(surely):
         return f"undefined: {found}"
+    if surely < COLLAPSED_BELOW and at_most >= ALIVE_FROM:
+        return f"undecided: {found}; too few sentences to tell whether the decoder listens to z"
     if surely < COLLAPSED_BELOW:
         return f"collapsed: {found}, not surely {COLLAPSED_BELOW}; the decoder does not listen to z"
     if surely < ALIVE_FROM:

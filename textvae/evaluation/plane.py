@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from textvae.data.batches import Sequences, in_order
+from textvae.evaluation.curves import TRUSTED
 from textvae.evaluation.estimators import Tick, inert
 from textvae.evaluation.noise import SentenceNoise
 from textvae.evaluation.quadrature import Integrals
@@ -29,10 +30,8 @@ from textvae.models.refine import Gaussian
 from textvae.models.terms import importance_weighted, log_weight, pass_under
 from textvae.models.text_vae import TextVAE
 
-__all__ = ["ENOUGH", "Plane", "exact_means", "posterior_means"]
+__all__ = ["Plane", "exact_means", "posterior_means"]
 
-ENOUGH = 10.0
-"""Effective samples below which a sentence's importance-weighted mean is void."""
 CHUNK = 32
 
 
@@ -51,7 +50,7 @@ class Plane:
     @property
     def valid(self) -> Tensor:
         """(N,), where the model's mean can be believed."""
-        return self.effective_samples >= ENOUGH
+        return self.effective_samples >= TRUSTED
 
     def summary(self) -> dict[str, Any]:
         """Spread (total variance over sentences) of both means, and what slope leads from one to the other.

@@ -39,10 +39,8 @@ def require_counts(name: str, counts: Sequence[int]) -> None:
         Naming them.
     """
     if not counts or counts[0] < 1 or any(a >= b for a, b in pairwise(counts)):
-        said = ", ".join(map(str, counts)) or "none"
-        raise ConfigError(
-            f"{name}: an estimate needs at least 1 of them, and a rising list where several, not {said}"
-        )
+        said, rising = ", ".join(map(str, counts)) or "none", ", and a rising list" if len(counts) > 1 else ""
+        raise ConfigError(f"{name}: an estimate needs at least 1 of them{rising}, not {said}")
 
 
 def require_latent(model: TextVAE, what: str) -> None:

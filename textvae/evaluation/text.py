@@ -14,11 +14,12 @@ Zhu et al. 2018, *Texygen*: self-BLEU.
 Post 2018, *A Call for Clarity in Reporting BLEU Scores*: sacrebleu.
 """
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
 import numpy as np
+import torch
 
 from textvae.data.grammar import Grammar
 from textvae.data.tokenizers import Tokenizer
@@ -52,10 +53,11 @@ def factors_kept(
 
     Every path is a list of sentences, its ends first and last. A factor's value at an end is its most
     probable one; between, its exact posterior probability counts, and 0 in an ungrammatical sentence.
-    `others` are sentences that know nothing of the ends: what they score is chance.
+    `others` are sentences that know nothing of the ends: what they score, by the same rule, is chance. Every
+    path whose ends share a value counts alike, and the standard error is over paths.
     """
     known = known_words(tokenizer)
-    chance = [found for found in (_factors(text, grammar, known) for text in others) if found]
+    chance = [_factors(text, grammar, known) for text in others]
     kept, grammatical, unrelated = [], [], []
     for first, *between, last in paths:
         ends = [_factors(end, grammar, known) for end in (first, last)]
@@ -68,14 +70,22 @@ def factors_kept(
         }
         found = [_factors(text, grammar, known) for text in between]
         grammatical += [float(bool(each)) for each in found]
-        kept += [each[name][value] if each else 0.0 for each in found for name, value in shared.items()]
-        unrelated += [each[name][value] for each in chance for name, value in shared.items()]
+        if shared:
+            kept.append(_share_kept(found, shared))
+            unrelated.append(_share_kept(chance, shared))
     return {
         "interpolation_grammatical": float(np.mean(grammatical)) if grammatical else None,
         "interpolation_factors_kept": float(np.mean(kept)) if kept else None,
-        "interpolation_factors_by_chance": float(np.mean(unrelated)) if unrelated else None,
+        "interpolation_factors_kept_se": standard_error(torch.tensor(kept)),
+        "interpolation_factors_by_chance": float(np.mean(unrelated)) if unrelated and chance else None,
+        "interpolation_paths": len(kept),
         "interpolation_points": len(grammatical),
     }
+
+
+def _share_kept(found: Sequence[dict[str, np.ndarray]], shared: Mapping[str, int]) -> float:
+    """The mean probability of the shared values over sentences, 0 in an ungrammatical one."""
+    return float(np.mean([each[name][value] if each else 0.0 for each in found for name, value in shared.items()]))
 
 
 def exact_match(originals: Sequence[str], others: Sequence[str]) -> float:

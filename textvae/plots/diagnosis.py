@@ -87,7 +87,8 @@ def curves(found: Numbers) -> Figure | None:
     figure, (axes,) = canvas(1)
     for name, (label, colour) in known.items():
         counts, values = found[f"{name}_curve_samples"], found[f"{name}_curve_nll"]
-        axes.errorbar(counts, values, found[f"{name}_curve_nll_se"], fmt="o-", color=colour, label=label, capsize=2)
+        errors = [error or 0 for error in found[f"{name}_curve_nll_se"]]  # none where too few samples count
+        axes.errorbar(counts, values, errors, fmt="o-", color=colour, label=label, capsize=2)
     axes.set_xscale("log")
     axes.set(title="the bound as samples are added", xlabel="samples K", ylabel="−log p(x), nats (± s.e.)")
     legend(axes)

@@ -19,18 +19,17 @@ import torch
 from torch import Tensor
 
 from textvae.data.batches import Sequences
+from textvae.evaluation.diagnosis import LAG
 from textvae.evaluation.diagnostics import listening
 from textvae.evaluation.estimators import Survey, Tick, standard_error, survey
 from textvae.evaluation.noise import SentenceNoise
 from textvae.evaluation.requirements import require_counts, require_likelihood
 from textvae.models.posteriors import Posterior
+from textvae.models.refine import fixed
 from textvae.models.text_vae import TextVAE
 from textvae.probes.fitting import maximise_elbo
 
-__all__ = ["LAGS_FROM", "Encoding", "inference_lag", "refitted"]
-
-LAGS_FROM = 0.1
-"""Nats per sentence by which another encoder must surely beat the model's own."""
+__all__ = ["Encoding", "inference_lag", "refitted"]
 
 
 @dataclass(frozen=True)
@@ -87,9 +86,9 @@ def inference_lag(
 
 
 def _lags(values: dict[str, Any], name: str) -> bool:
-    """Whether this encoder surely (two standard errors) gains 0.1 nats, and surely by a higher rate."""
+    """Whether this encoder surely (two standard errors) gains LAG nats, and surely by a higher rate."""
     gain, more = (values[f"{name}_{what}"] - 2 * values[f"{name}_{what}_se"] for what in ("gain", "rate_gain"))
-    return bool(gain >= LAGS_FROM and more > 0)
+    return bool(gain >= LAG and more > 0)
 
 
 def refitted(
@@ -105,9 +104,7 @@ def refitted(
     """A copy of the model with a copy of `posterior`, trained for this decoder and prior, which stay fixed."""
     found = copy.deepcopy(model).eval()
     found.posterior = copy.deepcopy(posterior).train()
-    for parameter in (*found.decoder.parameters(), *found.prior.parameters()):
-        parameter.requires_grad_(False)
-    with torch.random.fork_rng(devices=[]):
+    with fixed(found.decoder), fixed(found.prior), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         maximise_elbo(found, found.posterior.parameters(), train, steps, seed=seed, rate=rate, tick=tick)
     return found.eval()

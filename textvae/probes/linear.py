@@ -2,7 +2,8 @@
 
 I(z; f) ≥ H(f) − CE, with CE the cross-entropy of a classifier fitted on train and scored on held-out z:
 a lower bound, never the information itself. A classifier fitted to shuffled labels must find nothing.
-Labels may be classes (N,), or many yes-or-no questions at once (N, W), each with a bound of its own.
+Labels may be classes (N,), or many yes-or-no questions at once (N, W), each with a bound of its own; what is
+told of those is the mean, since their bounds do not add up to one on all answers together.
 
 References
 ----------
@@ -75,9 +76,9 @@ class Reading:
 
 
 def read_off(entropy: float, train: Labelled, held_out: Labelled, classes: int) -> Reading:
-    """Fit a probe on train and score it on held-out rows; `entropy` is H(f) of the label, summed over questions."""
+    """Fit a probe on train and score it on held-out rows; `entropy` is H(f), the mean of it over questions."""
     probe = LinearProbe(*train, classes)
-    losses = probe.cross_entropy(*held_out)
+    losses = probe.cross_entropy(*held_out) / (classes if held_out[1].ndim > 1 else 1)
     right = hits(probe.logits(held_out[0]), held_out[1])
     return Reading(entropy - float(losses.mean()), standard_error(losses), right)
 

@@ -5,7 +5,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from textvae.bench.bench import bench
+from textvae.bench.machine import describe
 from textvae.bench.trace import require_room, write_trace
 from textvae.console import remark
 from textvae.errors import TextvaeError
@@ -29,23 +32,37 @@ def run_bench(
         if out is not None:
             write_atomically(out, f"{json.dumps(found, indent=1)}\n")
 
-    found = bench(rounds, seconds, threads, full, keep, _known(out))
+    if threads:
+        torch.set_num_threads(threads)
+    machine = describe()
+    found = bench(rounds, seconds, machine, full, keep, _known(out, machine))
     if trace is not None:
         write_trace(trace)
         remark(f"{trace}: written; ui.perfetto.dev opens it, and so does TensorBoard's profiler")
     return found
 
 
-def _known(out: Path | None) -> dict[str, Any]:
-    """The cells of a bench that was stopped, by name; those that failed are tried again."""
+def _known(out: Path | None, machine: Mapping[str, Any]) -> dict[str, Any]:
+    """The cells of a bench that was stopped, by name; those that failed are tried again.
+
+    Raises
+    ------
+    TextvaeError
+        If the file is no bench's, or one of another machine, with other threads or versions.
+    """
     if out is None or not out.exists():
         return {}
     try:
         found = json.loads(out.read_text("utf-8"))
         cells = [{key: value for key, value in found.items() if key not in ("machine", "cells")}]
-        return {cell["name"]: cell for cell in [*cells, *found.get("cells", [])] if "error" not in cell}
+        other = [name for name, value in machine.items() if found["machine"].get(name) != value]
+        known = {cell["name"]: cell for cell in [*cells, *found.get("cells", [])] if "error" not in cell}
     except (ValueError, AttributeError, KeyError, TypeError):
         raise TextvaeError(f"{out}: holds no figures of a bench; name another file, or delete it") from None
+    if other:
+        was = ", ".join(f"{name} was {found['machine'].get(name)}, is {machine[name]}" for name in other)
+        raise TextvaeError(f"{out}: holds figures made otherwise: {was}; name another file")
+    return known
 
 
 def table_rows(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

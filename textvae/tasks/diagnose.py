@@ -27,7 +27,7 @@ from textvae.tasks.subject import Subject, subject_of
 
 __all__ = ["diagnose_run", "page"]
 
-LOOKED_AT = ("dimensions", "listening", "positions", "bound", "posterior", "lag")
+LOOKED_AT = ("dimensions", "listening", "positions", "prior", "bound", "posterior", "lag")
 DRAWN: Mapping[str, tuple[str, Callable[[Mapping[str, Any]], Figure | None]]] = {
     "listening": ("What the words cost under other z.", pictures.listening),
     "dimensions": ("Which dimensions of z are used.", pictures.dimensions),
@@ -67,7 +67,8 @@ def page(name: str, split: str, sentences: int, found: Diagnosis, drawn: Mapping
     lines = [
         f"# {name}",
         "",
-        f"On {sentences} sentences of {split}; nats per sentence.",
+        f"On {sentences} sentences of {split}, or as many of them as are named; nats per sentence, ± one standard"
+        " error.",
         "",
         f"**{found.headline}**",
     ]

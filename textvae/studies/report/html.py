@@ -12,6 +12,7 @@ CHIPS = {
     "alive": ("alive", "●"),
     "partly": ("partly", "◐"),
     "collapsed": ("collapsed", "○"),
+    "undecided": ("partly", "?"),
     "failed": ("collapsed", "✕"),
 }
 """A class and a sign for a word: told apart without colour."""

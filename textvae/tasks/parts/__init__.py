@@ -2,15 +2,12 @@
 
 from textvae.tasks.parts.language import generated
 from textvae.tasks.parts.likelihood import annealing, bound, posterior, prior, simulated
-from textvae.tasks.parts.part import BRIEF, FULL, Part, Sizes
+from textvae.tasks.parts.part import BOTH_WAYS, BRIEF, FULL, Part, Sizes
 from textvae.tasks.parts.trained import knowledge, lag
 from textvae.tasks.parts.use import dimensions, listening, positions
 from textvae.tasks.subject import Subject
 
 __all__ = ["BRIEF", "FULL", "PARTS", "Part", "Sizes"]
-
-BOTH_WAYS = 1.7
-"""What a pass forward and back costs, in passes forward."""
 
 
 def gradients(subject: Subject, sizes: Sizes) -> int:
@@ -66,7 +63,7 @@ PARTS = (
         ("gap_sentences", "refining_steps", "mean_samples", "temperatures"),
         lambda subject, sizes: (
             sizes.gap_sentences
-            * (BOTH_WAYS * (4 * sizes.refining_steps + 9 * sizes.temperatures) + sizes.mean_samples)
+            * (BOTH_WAYS * (4 * sizes.refining_steps + gradients(subject, sizes)) + sizes.mean_samples)
         ),
         posterior,
     ),

@@ -33,6 +33,7 @@ def generated(subject: Subject, sizes: Sizes) -> dict[str, Any]:
         warnings.simplefilter("ignore", CollapsedWarning)  # the verdict is given elsewhere
         samples = _samples(subject, sizes.text_samples)
         values = _judged("samples", samples, subject) | {
+            "samples": len(samples),
             **{f"samples_distinct_{n}": distinct(samples, n) for n in (1, 2, 3)},
             "samples_self_bleu": self_bleu(samples),
             "samples_novelty": novelty(samples, subject.corpus["train"]),
@@ -53,7 +54,7 @@ def _samples(subject: Subject, count: int) -> list[str]:
 
 
 def _perplexities(subject: Subject, samples: list[str], sizes: Sizes) -> dict[str, Any]:
-    real, made = subject.encoded(subject.train), subject.encoded(samples)
+    real, made = subject.encoded(pick(subject.train, len(samples))), subject.encoded(samples)
     vocabulary, steps = subject.vae.tokenizer.size, sizes.lm_steps
     with counting("language models of train and of samples", 2 * steps) as tick:
         return cross_perplexities(real, made, subject.sequences, vocabulary, steps, seed=subject.seed, tick=tick)

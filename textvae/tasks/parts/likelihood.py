@@ -30,17 +30,18 @@ def prior(subject: Subject, sizes: Sizes) -> dict[str, Any]:
     sequences = subject.some(sizes.prior_sentences)
     with counting("z from the prior", len(sequences)) as tick:
         curve = prior_curve(subject.vae.model, sequences, rising(sizes.prior_samples), subject.noise, tick=tick)
-    effective = float(curve.effective_samples[-1].median())
-    found = mean("prior_nll", curve.nll[-1])
-    if effective < TRUSTED:
-        found["prior_nll_se"] = math.nan
+    drawn = _drawn_curve("prior", curve)
+    # The mean of a few samples that count says nothing of its own error.
+    believed = zip(drawn["prior_curve_nll_se"], drawn["prior_curve_effective_samples"], strict=True)
+    drawn["prior_curve_nll_se"] = [error if effective >= TRUSTED else math.nan for error, effective in believed]
     return {
-        **found,
+        "prior_nll": drawn["prior_curve_nll"][-1],
+        "prior_nll_se": drawn["prior_curve_nll_se"][-1],
         "prior_nll_monte_carlo_error": float(curve.mean_error[-1]),
         "prior_nll_samples": sizes.prior_samples,
         "prior_nll_sentences": len(sequences),
-        "prior_nll_effective_samples": effective,
-        **_drawn_curve("prior", curve),
+        "prior_nll_effective_samples": drawn["prior_curve_effective_samples"][-1],
+        **drawn,
     }
 
 
@@ -94,6 +95,7 @@ def _refined(subject: Subject, sequences: Sequences, sizes: Sizes) -> dict[str, 
         **mean("amortised_rate", refined.amortised.rate),
         **mean("refined_elbo", refined.refined.elbo),
         **mean("refined_rate", refined.refined.rate),
+        **mean("refined_rate_gain", refined.refined.rate - refined.amortised.rate),
         "refined_elbo_passes": refined.passes,
         **mean("posterior_gap", found.posterior_gap),
         **mean("amortisation_gap", found.amortisation_gap),

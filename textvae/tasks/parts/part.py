@@ -6,7 +6,10 @@ from typing import Any, Literal
 
 from textvae.tasks.subject import Subject
 
-__all__ = ["BRIEF", "FULL", "Need", "Part", "Sizes"]
+__all__ = ["BOTH_WAYS", "BRIEF", "FULL", "Need", "Part", "Sizes"]
+
+BOTH_WAYS = 1.7
+"""What a pass forward and back costs, in passes forward."""
 
 Need = Literal["z", "likelihood", "lm", "space"]
 
@@ -33,8 +36,9 @@ class Sizes:
 
 FULL = Sizes()
 BRIEF = Sizes(
-    gap_sentences=64, curve_samples=100, refining_steps=100, temperatures=0, lag_steps=150, lag_sentences=500
-)
+    prior_sentences=64, prior_samples=300, gap_sentences=64, curve_samples=100, refining_steps=100, temperatures=0,
+    lag_steps=150, lag_sentences=500,
+)  # fmt: skip
 """For a verdict in two minutes: enough to tell the model's fault from the inference's."""
 
 
@@ -42,7 +46,7 @@ BRIEF = Sizes(
 class Part:
     """One measurement of a run, kept on its own so that an interrupted evaluation goes on where it was.
 
-    `passes` is how many sentences go through the decoder once, one forward and back counting three times.
+    `passes` is how many sentences go through the decoder once, one forward and back counting BOTH_WAYS times.
     """
 
     name: str

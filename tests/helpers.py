@@ -272,6 +272,7 @@ def tiny(
     *,
     encoder: tuple[str, dict[str, Any]] | None = None,
     posterior: str = "diagonal",
+    prior: str = "standard_normal",
     decoder: tuple[str, dict[str, Any]] | None = None,
     scale: float = 1.0,
     seed: int = 0,
@@ -283,7 +284,7 @@ def tiny(
     decoder_kind, decoder_options = decoder or ("lstm", SIZES)
     model = TextVAE(
         make("model.posterior", posterior, built, latent_dim),
-        make("model.prior", "standard_normal", latent_dim),
+        make("model.prior", prior, latent_dim),
         make("model.decoder", decoder_kind, vocabulary, latent_dim, **{**silent(decoder_kind), **decoder_options}),
     ).double()
     randomise(model, scale, seed)

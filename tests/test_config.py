@@ -274,6 +274,8 @@ def test_the_last_to_set_a_key_is_blamed(tmp_path):
     [
         (b"model: {latent_dim: 3", "not valid YAML"),
         (b"model:\n\tlatent_dim: 3", "not valid YAML"),
+        (b"seed: 1\nmodel: {latent_dim: 3}\nseed: 2", "not valid YAML: 'seed' is said again in line 3"),
+        (b"model: {latent_dim: 3, latent_dim: 4}", "'latent_dim' is said again in line 1"),
         (
             b"- model\n- training",
             "must be a mapping of sections such as model and training, not ['model', 'training']",

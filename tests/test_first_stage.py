@@ -160,6 +160,15 @@ def test_another_first_stage_is_refused(tmp_path: Path):
         train(["grammar", "free_bits"], {"training.budget": 1}, tmp_path / "other", init=lm.path)
 
 
+def test_a_first_stage_of_another_length_is_refused_and_its_weights_are_named(tmp_path: Path):
+    own = train(["grammar", "pretrained_free_bits"], QUICK, tmp_path / "own")
+    first = Run(own.path / "first")
+    assert own.environment["first_weights_sha256"] == first.weights_sha256
+    longer = {**QUICK, "first.training.budget": 7}
+    with pytest.raises(RunError, match=r"--init: not the first stage of these settings: training.budget differ"):
+        train(["grammar", "pretrained_free_bits"], longer, tmp_path / "run", init=first.path)
+
+
 def test_a_frozen_part_stays_and_thaws():
     model = tiny(2)
     objective = objective_of(model)

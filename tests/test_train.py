@@ -40,7 +40,7 @@ def weights(run):
 def state(run):
     """Everything in `last.pt` but the clock."""
     found = torch.load(run / "last.pt", weights_only=True)
-    found["progress"].pop("seconds")
+    del found["progress"]["seconds"], found["progress"]["row_seconds"]
     return found
 
 

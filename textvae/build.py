@@ -110,8 +110,8 @@ def checked(config: Config, whose: str) -> Config:
     return _typed(draft)
 
 
-def device(name: str, whose: str = "--device") -> torch.device:
-    """The device of this name.
+def device(name: str, whose: str = "--device", *, here: bool = True) -> torch.device:
+    """The device of this name, which may also be one of another machine if it need not be `here`.
 
     Raises
     ------
@@ -120,7 +120,8 @@ def device(name: str, whose: str = "--device") -> torch.device:
     """
     try:
         found = torch.device(name)
-        torch.zeros(1, device=found)
+        if here:
+            torch.zeros(1, device=found)
     except (RuntimeError, AssertionError, NotImplementedError):
         raise ConfigError(f"{whose}: {name} is not here; choose cpu, or a device that torch sees") from None
     switch("float32")
@@ -190,6 +191,7 @@ def objective(config: Config, model: TextVAE, vocabulary: int, steps_per_epoch: 
     slots = [slot.split(".")[1] for slot in SLOTS if slot.startswith("objective.")]
     parts = {slot: part(slot) for slot in slots if slot != "auxiliary"}
     auxiliary = part("auxiliary", model, vocabulary)
+    initialise(auxiliary, config.model.init_range, config.model.embedding_init_range)
     try:
         return Objective(model, **parts, auxiliary=auxiliary, samples=config.objective.samples)
     except ValueError as error:

@@ -53,19 +53,21 @@ TokenizerKind = Literal["word", "unigram", "bpe", "char"]
 
 
 def take_settings(arguments: Sequence[str]) -> tuple[list[str], list[Setting]]:
-    """Split off `--section.key VALUE` and `--section.key=VALUE`, reading values as YAML.
+    """Split off `--section.key VALUE`, `--section VALUE` and the same with =, reading values as YAML.
 
     Raises
     ------
     ConfigError
         If a value is missing, or no YAML.
     """
+    from textvae.config.draft import SECTIONS
+
     rest: list[str] = []
     settings: list[Setting] = []
     queue = iter(arguments)
     for argument in queue:
         option, equals, value = argument.partition("=")
-        if not (option.startswith("--") and "." in option):
+        if not (option.startswith("--") and ("." in option or option[2:] in SECTIONS)):
             rest.append(argument)
             continue
         given = value if equals else next(queue, "--")

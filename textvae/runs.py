@@ -28,10 +28,11 @@ import yaml
 from textvae.config import Config, Draft
 from textvae.errors import ConfigError, RunError
 
-__all__ = ["Run", "Status", "finite", "write_atomically"]
+__all__ = ["LOCK", "Run", "Status", "finite", "write_atomically"]
 
 Status = Literal["running", "interrupted", "failed", "done"]
 LOCK = "lock"
+"""The file that whoever works in a directory holds."""
 
 
 class Run:
@@ -127,6 +128,12 @@ class Run:
         self.write_json("evaluation.json", values)
 
     @property
+    def probes(self) -> dict[str, Any]:
+        """What probes read off z; nothing where further training has replaced the weights since."""
+        values, weights = self.read_json("probes.json"), self.weights_sha256
+        return values if values.get("weights_sha256", weights) == weights else {}
+
+    @property
     def status(self) -> Status | None:
         path = self.path / "status"
         return cast(Status, path.read_text("utf-8").strip()) if path.exists() else None
@@ -152,6 +159,9 @@ class Run:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise RunError(f"{self.path}: another process is training in this run directory") from None
+            for whole in (self.checkpoint, self.best):
+                for half_written in self.path.glob(f".{whole.name}.*"):  # by a process that was killed
+                    half_written.unlink(missing_ok=True)
             yield
 
     def read_json(self, name: str) -> dict[str, Any]:

@@ -78,6 +78,12 @@ def test_a_folder_that_has_a_split_twice(tmp_path: Path) -> None:
     assert "several files for its valid split (dev.txt, val.txt)" in refusal(tmp_path)
 
 
+def test_text_in_shards_is_refused_and_not_cut_short(tmp_path: Path) -> None:
+    shards = {f"train-0000{k}-of-00002.txt": "a\nb" for k in (0, 1)}
+    folder_of(tmp_path, {**shards, "valid.txt": "a", "test.txt": "c"})
+    assert "has its train split in 2 files (train-00000-of-00002.txt and so on)" in refusal(tmp_path)
+
+
 def test_one_file_named_after_two_splits(tmp_path: Path) -> None:
     folder_of(tmp_path, {"train-valid.txt": "a", "test.txt": "c"})
     assert "train-valid.txt is named after two splits" in refusal(tmp_path)

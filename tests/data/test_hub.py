@@ -178,11 +178,11 @@ def test_a_dataset_of_several_configurations_asks_for_one(tmp_path: Path) -> Non
     for name in ("first", "second"):
         write_csv(tmp_path / f"{name}.csv", {"text": [f"{name} {k}" for k in range(9)]})
     message = refusal(f"hf:{tmp_path}")
-    assert "`config`" in message
+    assert f"write hf:{tmp_path}:CONFIG" in message
     assert "first" in message
     assert "second" in message
-    assert "first" in refusal(f"hf:{tmp_path}", config="third")
-    assert "second" in open_corpus(f"hf:{tmp_path}", config="second")["train"][0]
+    assert "first" in refusal(f"hf:{tmp_path}:third")
+    assert "second" in open_corpus(f"hf:{tmp_path}:second")["train"][0]
 
 
 def test_a_hub_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -124,14 +124,19 @@ def test_the_order_of_words_does_not_matter_to_it():
 # Discrepancy. Its estimator is tested in models/test_mmd.py.
 
 
-def test_the_prior_is_drawn_as_a_function_of_the_step():
+def test_the_prior_is_drawn_afresh_in_every_pass_from_its_generator():
     model = tiny(2)
     done, term = run(model), Discrepancy(model, VOCABULARY)
+
+    def values() -> list[float]:
+        drawing = replace(done, generator=torch.Generator().manual_seed(1))
+        return [term(drawing, 0).item() for _ in range(5)]
+
     torch.manual_seed(1)
-    values = [term(done, step).item() for step in range(5)]
+    first = values()
     torch.manual_seed(2)
-    assert [term(done, step).item() for step in range(5)] == values
-    assert len(set(values)) == 5
+    assert values() == first
+    assert len(set(first)) == 5
 
 
 @pytest.mark.parametrize("kernel", ["imq", "rbf"])
@@ -168,8 +173,9 @@ def test_info_vae_is_one_minus_alpha_of_the_rate_and_alpha_plus_lambda_minus_one
     found = objective(BATCH, step, torch.Generator().manual_seed(1))
 
     count = BATCH.sentences
-    epsilon = torch.randn((count, 2), generator=torch.Generator().manual_seed(1)).numpy()
-    y = torch.randn((count, 2), generator=torch.Generator().manual_seed(step), dtype=torch.float64).numpy()
+    generator = torch.Generator().manual_seed(1)
+    epsilon = torch.randn((1, count, 2), generator=generator)[0].numpy()
+    y = torch.randn((1, count, 2), generator=generator, dtype=torch.float64)[0].numpy()
     q = model.posterior(BATCH)
     mean, deviation = (part.detach().numpy() for part in (q.mean, q.stddev))
     z = mean + deviation * epsilon

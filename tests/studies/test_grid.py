@@ -84,14 +84,19 @@ def test_remedies_win_over_the_settings_for_all_and_strengths_over_both(tmp_path
 
 
 CYCLICAL = "{remedy: cyclical, strengths: {objective.weight.length: [1 epochs]}}"
+NESTED = "{remedy: beta, settings: {objective: {weight: {value: 0.2}}, threads: 1, corpus: demo}}"
+STAGED = "{remedy: vanilla, settings: {first: lm, inherit: {decoder.embedding: decoder.embedding}}}"
 DECAYED = "{remedy: free_bits, settings: {training.decay: {factor: 0.3, after: 2 epochs}}}"
 
 
-@pytest.mark.parametrize("remedy", ["lm", CYCLICAL, DECAYED])
+@pytest.mark.parametrize("remedy", ["lm", CYCLICAL, DECAYED, NESTED, STAGED])
 def test_the_command_of_a_cell_comes_to_the_settings_that_were_checked(remedy: str, tmp_path: Path) -> None:
     text = f"corpora: [grammar]\nremedies: [{remedy}]\nseeds: [5]\n" + SMALL
-    (cell,) = grid(tmp_path, text)[0]
-    assert completed(job(cell, tmp_path, text).commands[0]) == cell.config.plain()
+    cell = grid(tmp_path, text)[0][-1]
+    command = job(cell, tmp_path, text).commands[0]
+    assert completed(command) | {"threads": cell.config.threads} == cell.config.plain()
+    assert command.count("--threads") == 1
+    assert not any(word.startswith("--threads=") for word in command)
 
 
 def test_a_file_is_looked_for_beside_the_study(tmp_path: Path) -> None:

@@ -15,7 +15,11 @@ import yaml
 from command_line import refused, textvae, worked
 
 from textvae.runs import Run
+from textvae.studies.grid import expand
+from textvae.studies.launchers import LAUNCHERS
 from textvae.studies.manifest import Manifest
+from textvae.studies.study import read_study
+from textvae.tasks.study import _elsewhere, _make
 
 PATIENCE = 900
 """Seconds: a busy machine is no failure."""
@@ -70,6 +74,33 @@ def test_every_mistake_is_listed_and_nothing_is_started(tmp_path: Path, corpus: 
     ):
         assert [line for line in lines if says in line], (says, lines)
     assert files(tmp_path / "out") == []
+
+
+@pytest.mark.parametrize(("launcher", "missing"), [("local", True), ("ray", False), ("slurm", False)])
+def test_only_a_local_study_needs_its_device_here(
+    launcher: LAUNCHERS, missing: bool, tmp_path: Path, corpus: Path
+) -> None:
+    file = write(tmp_path, corpus, remedies=["lm"], settings={"device": "cuda", "training.precision": "bf16"})
+    cells, _ = expand(read_study(file), file)
+    complaints = list(_elsewhere(cells, tmp_path / "out", launcher))
+    assert (
+        complaints
+        == (["tiny/lm/seed-0: device: cuda is not here; choose cpu, or a device that torch sees"][:missing])
+    )
+
+
+def test_a_precision_that_a_device_lacks_is_told_before_anything_starts(tmp_path: Path, corpus: Path) -> None:
+    file = write(tmp_path, corpus, remedies=["lm"], settings={"training.precision": "bf16"})
+    done = textvae("study", file, "--out", tmp_path / "out")
+    assert done.code == 2
+    assert "tiny/lm/seed-0: training.precision: bf16 needs a CUDA device" in done.err
+
+
+def test_a_study_that_was_killed_before_its_first_file_begins_again(tmp_path: Path, corpus: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "lock").touch()
+    (tmp_path / "out" / ".study.yaml.12").touch()
+    _make(tmp_path / "out")
 
 
 def test_a_name_that_no_study_has(tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ def reproducible(run: Run) -> list[dict[str, Any]]:
 def last_state(run: Run) -> Any:
     """Every bit of `last.pt` but the seconds: weights, controllers, optimiser, stream and random streams."""
     state = torch.load(run.checkpoint, weights_only=True)
-    del state["progress"]["seconds"]
+    del state["progress"]["seconds"], state["progress"]["row_seconds"]
     return comparable(state)
 
 

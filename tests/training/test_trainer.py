@@ -3,14 +3,17 @@
 import copy
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from textvae.errors import RunError
 from textvae.runs import Run
 from textvae.tasks.train import train
+from textvae.training import trainer
 from textvae.training.checkpoints import load_checkpoint
 from textvae.training.trainer import NonFiniteLossError
 from textvae.training.updates import Joint
@@ -98,6 +101,28 @@ def test_a_loss_that_is_no_number_moves_no_weight_and_is_refused_before_anything
     assert progress(run)["step"] == 5
     assert rows(run, "train")[-1]["step"] == 5
     assert all(torch.equal(value, seen["before"][key]) for key, value in seen["model"].state_dict().items())
+
+
+def test_weights_whose_rate_is_infinite_are_not_the_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However low their distortion: only where no sentence has a rate does the distortion alone count."""
+    real, validations = trainer.survey, iter(range(9))
+
+    def broken(*args: Any, **options: Any) -> Any:
+        found = real(*args, **options)
+        found.rate[0] = math.inf if next(validations) else found.rate[0]
+        return replace(found, distortion=found.distortion / 100)
+
+    monkeypatch.setattr(trainer, "survey", broken)
+    run = train([], {**TINY, "training.budget": 20}, tmp_path / "run")
+    assert progress(run)["best_step"] == 5
+
+
+def test_another_kind_of_device_cannot_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = train([], {**TINY, "training.budget": 5}, tmp_path / "run")
+    load = trainer.load_checkpoint
+    monkeypatch.setattr(trainer, "load_checkpoint", lambda *args: load(*args) | {"device": "cuda"})
+    with pytest.raises(RunError, match=r"was begun on cuda, whose random numbers cpu does not have; go on there"):
+        train([], {**TINY, "training.budget": 10}, run.path)
 
 
 def test_the_record_and_tensorboard_hold_the_same_numbers(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from textvae import build
 from textvae.config import Config, Draft
 from textvae.data.batches import BatchStream, Sequences
 from textvae.data.resident import gathering_on
-from textvae.data.tokenizers import EOS
+from textvae.data.tokenizers import EOS, UNPREDICTED
 from textvae.models.text_vae import TextVAE
 from textvae.objectives.objective import Objective
 from textvae.training.precision import Precision, prepare
@@ -25,8 +25,6 @@ __all__ = ["REFERENCE", "Cell", "Workload", "grid", "sentences_of"]
 
 MEAN, DEVIATION, LONGEST = 22.1, 10.1, 83
 """Tokens of a sentence of Penn Treebank's train split, EOS counted."""
-RESERVED = 2
-"""PAD and BOS, which are in the vocabulary and never predicted."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,7 @@ class Cell:
     @property
     def tokens(self) -> int:
         """The size of the vocabulary as the model has it."""
-        return self.vocabulary + RESERVED
+        return self.vocabulary + UNPREDICTED
 
     @property
     def products(self) -> dict[str, int]:
@@ -104,6 +102,7 @@ class Workload:
     @cached_property
     def objective(self) -> Objective:
         made = build.objective(self.config, self.model, self.cell.tokens, self.stream.batches_per_epoch)
+        made.to(self.device)
         prepare(made, self.cell.precision, self.device)
         return made
 
@@ -130,7 +129,7 @@ def penn_lengths(count: int) -> np.ndarray:
 def sentences_of(lengths: np.ndarray, vocabulary: int) -> Sequences:
     """Random tokens in sentences of these lengths, EOS counted."""
     random = np.random.Generator(np.random.PCG64(0))
-    ids = random.integers(EOS + 1, vocabulary + RESERVED, int(lengths.sum()), dtype=np.int32)
+    ids = random.integers(EOS + 1, vocabulary + UNPREDICTED, int(lengths.sum()), dtype=np.int32)
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     ids[offsets[1:] - 1] = EOS
     return Sequences(ids, offsets)

@@ -15,11 +15,9 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from textvae.data.batches import Batch, Sequences, collate
-from textvae.data.tokenizers import PAD
+from textvae.data.tokenizers import PAD, UNPREDICTED
 
 __all__ = ["PlainStep", "PlainVAE"]
-
-UNPREDICTED = 2
 
 
 class PlainVAE(nn.Module):

@@ -18,7 +18,10 @@ from textvae.config.recipes import resolve
 from textvae.config.schema import Config
 from textvae.errors import ConfigError, did_you_mean
 
-__all__ = ["Draft", "read_mapping"]
+__all__ = ["OPTIONS", "SECTIONS", "Draft", "read_mapping"]
+
+SECTIONS = ("data", "model", "objective", "training", "first", "inherit")
+"""What of a configuration is a mapping, and no single value."""
 
 OPTIONS = {"steps": "training.budget", "corpus": "data.corpus", "tokenizer": "data.tokenizer"}
 """Options of the command line that are shorter than the key they set."""
@@ -173,16 +176,29 @@ def _suggest(location: tuple[str, ...], schema: type[BaseModel]) -> str:
     return f"{guess}; valid keys are {', '.join(choices)}" if choices else "; there are no keys to set here"
 
 
+class _Strict(yaml.SafeLoader):
+    """YAML in which no mapping has a key twice: the later would silently replace the earlier."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen and isinstance(key, yaml.ScalarNode):
+                raise yaml.YAMLError(f"{key.value!r} is said again in line {key.start_mark.line + 1}")
+            seen.add(str(key.value))
+        return node
+
+
 def read_mapping(path: Path, of: str = "sections such as model and training") -> dict[str, Any]:
     """The nested mapping in a YAML file; empty if the file is.
 
     Raises
     ------
     ConfigError
-        If it cannot be read, is no YAML or holds something else.
+        If it cannot be read, is no YAML, says a key twice or holds something else.
     """
     try:
-        loaded = yaml.safe_load(path.read_text("utf-8"))
+        loaded = yaml.load(path.read_text("utf-8"), _Strict)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:

@@ -9,7 +9,7 @@ from textvae.data.lazy import is_large, select
 from textvae.data.lines import open_text
 from textvae.data.ptb import find_ptb, open_ptb, ptb_folders, standard_remark
 from textvae.data.remarks import word_remarks
-from textvae.data.splits import CARVED, carve, files_by_split, find_splits
+from textvae.data.splits import CARVED, carve, files_by_split, find_splits, one_file
 from textvae.data.store import cache_folder, unwritable
 from textvae.data.tables import TABLE_SUFFIXES, open_table, open_table_folder
 from textvae.data.text import TEXT_SUFFIXES, blank_remark
@@ -39,16 +39,16 @@ def known_corpora() -> list[KnownCorpus]:
         KnownCorpus(ENDLESS, "the same, with fresh sentences to train on in every epoch", "embedded"),
         KnownCorpus("ptb", "Penn Treebank, Mikolov's preprocessing", ptb),
         KnownCorpus("torchtext:PennTreebank", "the same files, read by torchtext", ptb),
-        KnownCorpus("hf:NAME", "a dataset of the Hugging Face hub", "fetched when first used"),
+        KnownCorpus("hf:NAME", "a dataset of the Hugging Face hub, or hf:NAME:CONFIG", "fetched when first used"),
         KnownCorpus("FOLDER", "train, valid and test as .txt, .txt.gz, .csv, .json, .jsonl or .parquet", "yours"),
         KnownCorpus("FILE", "one such file, cut 90 / 5 / 5, the last two at most 10,000 sentences", "yours"),
     ]
 
 
-def open_corpus(source: str, *, column: str | None = None, config: str | None = None) -> Corpus:
+def open_corpus(source: str, *, column: str | None = None) -> Corpus:
     """The corpus `source`: a name of `known_corpora`, a folder or a file.
 
-    `column` names the text column of a table or hub dataset, `config` the configuration of the latter.
+    `column` names the text column of a table or hub dataset.
     """
     if source in GRAMMARS:
         return _open_grammar(source)
@@ -57,7 +57,8 @@ def open_corpus(source: str, *, column: str | None = None, config: str | None = 
     if source.startswith(TORCHTEXT):
         return _open_torchtext(source.removeprefix(TORCHTEXT))
     if source.startswith("hf:"):
-        return _with_remarks(open_hub(source.removeprefix("hf:"), column=column, config=config))
+        name, _, config = source.removeprefix("hf:").partition(":")
+        return _with_remarks(open_hub(name, column=column, config=config or None))
     path = Path(source).expanduser()
     if not source or not path.exists():
         raise DataError(_unknown(source, path))
@@ -85,7 +86,7 @@ def _open_folder(folder: Path, column: str | None) -> Corpus:
     tables = any(files_by_split(folder, TABLE_SUFFIXES).values())
     if tables and not any(files_by_split(folder, TEXT_SUFFIXES).values()):
         return open_table_folder(folder, column)
-    texts = {split: open_text(paths[0]) for split, paths in find_splits(folder, TEXT_SUFFIXES).items()}
+    texts = {split: open_text(path) for split, path in one_file(find_splits(folder, TEXT_SUFFIXES)).items()}
     remarks = [remark for split, text in texts.items() for remark in blank_remark(text.blank, split)]
     splits = {split: text.sentences for split, text in texts.items()}
     return Corpus(safe_name(folder.resolve().name), splits, tuple(remarks))

@@ -1,4 +1,4 @@
-"""Datasets of the Hugging Face hub: `hf:NAME`, read lazily from the memory-mapped cache of `datasets`."""
+"""Datasets of the Hugging Face hub: `hf:NAME` or `hf:NAME:CONFIG`, read lazily from the cache of `datasets`."""
 
 import re
 from collections.abc import Mapping
@@ -78,7 +78,7 @@ def _refusal(name: str, error: Exception) -> DataError:
     if "Config name is missing" in str(error) or "BuilderConfig" in str(error):
         listed = re.search(r"\[[^]]*\]", str(error))
         choices = listed[0] if listed else "those on its page"
-        return DataError(f"hf:{name} has several configurations: set `config` to one of {choices}.")
+        return DataError(f"hf:{name} has several configurations: write hf:{name}:CONFIG with one of {choices}.")
     return DataError(
         f"hf:{name} cannot be read ({first_line(error)}): check the name and the connection,"
         " or give the path of a local copy."

@@ -18,7 +18,7 @@ from pathlib import Path
 from textvae.data.corpus import SPLITS, Corpus
 from textvae.data.lines import open_text
 from textvae.data.sources import HubCopy, Source, WebCopy
-from textvae.data.splits import files_by_split, find_splits
+from textvae.data.splits import files_by_split, find_splits, one_file
 from textvae.data.text import TEXT_SUFFIXES, blank_remark, open_bytes
 from textvae.errors import DataError
 
@@ -61,7 +61,7 @@ def find_ptb() -> dict[str, Path]:
             f"There is no Penn Treebank in $TEXTVAE_DATA/ptb ({os.environ.get('TEXTVAE_DATA') or 'not set'})"
             " or data/ptb: run `textvae corpus fetch ptb`, or put train.txt, valid.txt and test.txt there."
         )
-    return {split: paths[0] for split, paths in find_splits(folder, TEXT_SUFFIXES).items()}
+    return one_file(find_splits(folder, TEXT_SUFFIXES))
 
 
 def open_ptb() -> Corpus:
@@ -106,7 +106,7 @@ def standard_sources() -> tuple[Source, ...]:
     """The hub, then torchtext's address."""
     from textvae.data.torchtext_bridge import penn_treebank_urls
 
-    hub = HubCopy("ptb-text-only/ptb_text_only", column="sentence", line=" {} \n")
+    hub = HubCopy(REPOSITORY, column="sentence", line=" {} \n")
     return hub, WebCopy("torchtext's address", penn_treebank_urls())
 
 

@@ -7,7 +7,7 @@ prints the overlap.
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from textvae.data.corpus import SPLITS
 from textvae.data.lazy import arrays_of
 from textvae.errors import DataError
 
-__all__ = ["CARVED", "carve", "files_by_split", "find_files", "find_splits"]
+__all__ = ["CARVED", "carve", "files_by_split", "find_files", "find_splits", "one_file"]
 
 CARVED = (
     "{name} has no {missing} split of its own: one sentence in twenty, at most 10,000, was set aside for each,"
@@ -64,6 +64,23 @@ def find_splits(folder: Path, suffixes: tuple[str, ...]) -> dict[str, list[Path]
     if twice:
         raise DataError(f"{folder}: {twice[0]} is named after two splits; rename it after the one it holds.")
     return found
+
+
+def one_file(files: Mapping[str, Sequence[Path]]) -> dict[str, Path]:
+    """The file of each split.
+
+    Raises
+    ------
+    DataError
+        If one comes in shards.
+    """
+    for split, paths in files.items():
+        if len(paths) > 1:
+            raise DataError(
+                f"{paths[0].parent} has its {split} split in {len(paths)} files ({paths[0].name} and so on): put"
+                " text together into one (cat); only tables are read in shards."
+            )
+    return {split: paths[0] for split, paths in files.items()}
 
 
 def carve(sentences: Sequence[str], missing: Sequence[str], name: str) -> dict[str, NDArray[np.int64]]:

@@ -80,8 +80,9 @@ def survey(
     parts = []
     with inert(model):
         for indices, batch in in_order(sequences, batch_size):
+            drawn = noise(batch).to(device)  # on the host, of its own copy
             batch = batch.to(device)
-            done = forward_pass(model, batch, noise(batch))
+            done = forward_pass(model, batch, drawn)
             parts.append((torch.from_numpy(indices), batch, done))
             tick(batch.sentences)
     order = torch.cat([indices for indices, _, _ in parts]).argsort()

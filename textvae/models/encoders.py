@@ -47,7 +47,10 @@ class Blank(Encoder):
 
 
 class LSTMEncoder(Encoder):
-    """An LSTM over w₁ … wₙ EOS; its features are the last state, or the mean or maximum over positions."""
+    """An LSTM over w₁ … wₙ EOS; its features are the last state, or the mean or maximum over positions.
+
+    `dropout` is that of what each layer reads; the features themselves are whole.
+    """
 
     def __init__(
         self,
@@ -74,16 +77,14 @@ class LSTMEncoder(Encoder):
 
     def forward(self, batch: Batch) -> Tensor:
         """(B, directions · H)."""
-        states = self.dropout(self.embedding(batch.targets))
+        states = self.embedding(batch.targets)
         forward = backward = states
         for layer, ahead in enumerate(self.forwards):
-            forward, _ = ahead(states)
+            heard = self.dropout(states)
+            states = forward = ahead(heard)[0]
             if self.backwards:
-                backward, _ = self.backwards[layer](reverse(states, batch))
-                backward = reverse(backward, batch)
-                states = self.dropout(torch.cat([forward, backward], dim=-1))
-            else:
-                states = self.dropout(forward)
+                backward = reverse(self.backwards[layer](reverse(heard, batch))[0], batch)
+                states = torch.cat([forward, backward], dim=-1)
         if self.pooling == "last":
             states = last(forward, batch)
             return torch.cat([states, backward[:, 0]], dim=-1) if self.backwards else states

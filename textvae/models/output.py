@@ -25,7 +25,7 @@ CHUNK_ELEMENTS = 4_000_000
 CHUNK_ROWS = 256
 """… but never fewer rows than a good matrix product needs, however large the vocabulary."""
 KEPT_ELEMENTS = 2**28
-"""Logits that an accelerator may keep for the backward pass: 1 GiB of them."""
+"""Logits that an accelerator may keep for the backward pass: 1 GiB of them; a chunk of more is a quarter."""
 
 
 def word_log_probs(hidden: Tensor, weight: Tensor, words: Tensor) -> Tensor:
@@ -128,8 +128,9 @@ def _propagate(
 
 
 def _chunks(hidden: Tensor, weight: Tensor) -> list[slice]:
-    """Slices of the rows, as even as can be, of `CHUNK_ELEMENTS` logits or `CHUNK_ROWS` rows at most."""
-    longest = max(CHUNK_ROWS, CHUNK_ELEMENTS // len(weight))
+    """Slices of the rows, as even as can be, of as many logits as suit the device, or `CHUNK_ROWS` rows."""
+    elements = CHUNK_ELEMENTS if hidden.device.type == "cpu" else KEPT_ELEMENTS // 4
+    longest = max(CHUNK_ROWS, elements // len(weight))
     size = -(-len(hidden) // max(1, -(-len(hidden) // longest)))
     return [slice(start, start + size) for start in range(0, len(hidden), size or 1)]
 

@@ -15,7 +15,7 @@ Kim et al. 2018, *Semi-Amortized Variational Autoencoders*.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -25,9 +25,14 @@ from textvae.models.distributions import DiagonalGaussian, FullGaussian, Reparam
 from textvae.models.terms import pass_under
 from textvae.models.text_vae import TextVAE
 
-__all__ = ["Gaussian", "fixed", "gaussian_of", "refine"]
+__all__ = ["Gaussian", "backwards_in_evaluation", "fixed", "gaussian_of", "refine"]
 
 Gaussian = DiagonalGaussian | FullGaussian
+
+
+def backwards_in_evaluation() -> AbstractContextManager[None]:
+    """cuDNN has no backward pass through a recurrent network in evaluation mode; torch's own, slower, has."""
+    return torch.backends.cudnn.flags(enabled=False)
 
 
 @contextmanager
@@ -37,8 +42,7 @@ def fixed(model: nn.Module) -> Iterator[None]:
     for parameter in asking:
         parameter.requires_grad_(False)
     try:
-        # cuDNN has no backward pass through a recurrent network in evaluation mode; torch's own has.
-        with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
+        with torch.enable_grad(), backwards_in_evaluation():
             yield
     finally:
         for parameter in asking:

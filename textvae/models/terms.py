@@ -15,7 +15,7 @@ import math
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 from torch.distributions import Distribution, kl_divergence
 
 from textvae.data.batches import Batch
@@ -50,6 +50,7 @@ class Pass:
     z: Tensor  # (K, B, D)
     token_log_probs: Tensor  # (K, B, T), 0 on padding
     terms: Terms
+    generator: Generator | None = None  # in training, what any further noise comes from
 
 
 def forward_pass(model: TextVAE, batch: Batch, noise: Tensor) -> Pass:

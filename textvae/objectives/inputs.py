@@ -34,7 +34,8 @@ def drop_words(batch: Batch, rate: float, generator: Generator) -> Batch:
 def own_words(decoder: Decoder, batch: Batch, z: Tensor, forcing: float, generator: Generator) -> Batch:
     """Let the decoder read a word of its own, drawn under z (B, D), with probability 1 − `forcing`.
 
-    Every drawn word follows what was really read before it, drawn words included. Targets stay.
+    Every drawn word follows what was really read before it, drawn words included, and may be EOS, which the
+    decoder reads nowhere else. Targets stay. Of several samples of z the first is what words are drawn under.
     """
     if forcing == 1:
         return batch
@@ -43,7 +44,7 @@ def own_words(decoder: Decoder, batch: Batch, z: Tensor, forcing: float, generat
     for t in range(inputs.shape[1] - 1):
         log_probs, state = decoder.step(inputs[:, t], state)
         # The inverse of the cumulative probability at a uniform draw; rounding must not run off its end.
-        below = (log_probs.exp().cumsum(-1) < draws[0, :, t, None]).sum(-1)
+        below = (log_probs.exp().cumsum(-1) <= draws[0, :, t, None]).sum(-1)
         drawn = below.clamp(max=log_probs.shape[-1] - 1)
         own = (draws[1, :, t] >= forcing) & (inputs[:, t + 1] != PAD)
         inputs[:, t + 1] = inputs[:, t + 1].where(~own, drawn)

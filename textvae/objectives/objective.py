@@ -9,7 +9,7 @@ Bowman et al. 2016, *Generating Sentences from a Continuous Space*: KL annealing
 Rezende & Viola 2018, *Taming VAEs*: a weight on the distortion.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Generator, Tensor, nn
@@ -104,4 +104,5 @@ class Objective(nn.Module):
         posterior = self.inference(model, amortised, batch, weight, generator)
         z = posterior.transport(noise)
         forced = own_words(model.decoder, batch, z[0], self.teacher_forcing(step), generator)
-        return pass_under(model, drop_words(forced, self.word_dropout(step), generator), posterior, z)
+        read = drop_words(forced, self.word_dropout(step), generator)
+        return replace(pass_under(model, read, posterior, z), generator=generator)

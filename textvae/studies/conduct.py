@@ -33,7 +33,7 @@ def finished(run: Run, cell: Cell, measures: Measures) -> bool:
     same = made.training.budget == cell.config.training.budget and not changed_keys(made, cell.config)
     asked = (run.evaluation.get(split, {}).get("iwae_samples_asked") for split in measures.splits)
     measured = cell.stage or all(samples == measures.samples for samples in asked)
-    return same and measured and (not probed(cell, measures) or (run.path / "probes.json").exists())
+    return same and measured and (not probed(cell, measures) or run.probes.get("split") == measures.splits[0])
 
 
 class Conductor:

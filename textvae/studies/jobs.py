@@ -4,6 +4,7 @@ What they say goes into a log file beside the run's folder. Asked to stop, train
 same commands go on from there.
 """
 
+import contextlib
 import json
 import os
 import shlex
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from textvae.config.draft import OPTIONS, SECTIONS
 from textvae.studies.grid import Cell
 from textvae.studies.study import Measures
 from textvae.training.signals import stopping
@@ -23,6 +25,7 @@ from textvae.training.signals import stopping
 __all__ = ["Job", "Requeued", "Work", "job_of", "last_line", "log_of", "perform", "probed"]
 
 POLL_SECONDS = 0.1
+PATIENCE_SECONDS = 60.0
 Command = tuple[str, ...]
 
 
@@ -105,6 +108,11 @@ class Work:
         self.stopped = True
         self.process.terminate()
 
+    def wait(self) -> None:
+        """Wait until the command has ended, which saves first, but no longer than it may take."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(PATIENCE_SECONDS)
+
     def _begin(self, command: Command) -> "subprocess.Popen[bytes]":
         self._note(f"$ textvae {shlex.join(command)}")
         with self.job.log.open("ab") as log:
@@ -133,6 +141,7 @@ def perform(job: Job) -> int:
                     work.stop()
         finally:
             work.stop()
+            work.wait()
     return work.poll() or 0
 
 
@@ -149,5 +158,9 @@ class Requeued:
 
 
 def _options(cell: Cell) -> Iterator[str]:
+    """Settings as the command line takes them: JSON is YAML, and what has an option of its own is plain."""
     for key, value in cell.options.items():
-        yield f"--{key}={value if isinstance(value, str) and '.' not in key else json.dumps(value)}"
+        full = OPTIONS.get(key, key)
+        if full != "threads":  # which the launcher has a say in
+            setting = full.split(".")[0] in SECTIONS
+            yield f"--{full}={json.dumps(value) if setting else value}"

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from textvae.data.workers import cores
 from textvae.errors import ConfigError
 from textvae.studies.jobs import Job, Requeued, Work, perform
 
@@ -47,7 +48,7 @@ class Local(Launcher):
     """Processes on this machine, which share its cores: as many at once as there are cores, unless told."""
 
     def __init__(self, jobs: int | None = None) -> None:
-        self.jobs, self.threads = _shared(_cores(), jobs)
+        self.jobs, self.threads = _shared(cores(), jobs)
 
     def start(self, job: Job) -> Handle:
         return Work(job)
@@ -69,7 +70,7 @@ class OnRay(Launcher):
             import ray
         except ImportError:
             raise ConfigError("--launcher ray: is not installed; pip install 'textvae[ray]'") from None
-        here = None if "RAY_ADDRESS" in os.environ else max(jobs or 1, _cores())
+        here = None if "RAY_ADDRESS" in os.environ else max(jobs or 1, cores())
         ray.init(num_cpus=here, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
         self.resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
         self.jobs, self.threads = _shared(int(self.resources["CPU"]), jobs)
@@ -154,11 +155,6 @@ class _OnSlurm:
 
     def stop(self) -> None:
         self.submitted.cancel()
-
-
-def _cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _shared(cores: int, jobs: int | None) -> tuple[int, int]:

@@ -34,5 +34,6 @@ def probe(run: Run, split: str = "valid", seed: int = 0) -> list[dict[str, Any]]
         "factors": [row for row in rows if row["factor"] in factors],
         "labels": [row for row in rows if row["factor"] not in factors],
     }
-    run.write_json("probes.json", {"split": split, "seed": seed, **by_kind})
+    made = {"split": split, "seed": seed, "weights_sha256": run.weights_sha256}
+    run.write_json("probes.json", made | by_kind)
     return list(rows)

@@ -15,13 +15,14 @@ from textvae.console import StudyDisplay, remark
 from textvae.data.corpora import open_corpus
 from textvae.errors import ConfigError, RunError, TextvaeError, did_you_mean
 from textvae.evaluation.evaluate import KEYS
-from textvae.runs import Run, write_atomically
+from textvae.runs import LOCK, Run, write_atomically
 from textvae.studies.conduct import Conductor, finished
 from textvae.studies.grid import Cell, expand, shared
 from textvae.studies.jobs import job_of, log_of
 from textvae.studies.launchers import LAUNCHERS, launcher_named
 from textvae.studies.manifest import Manifest, Record
 from textvae.studies.study import Study, read_study
+from textvae.training.precision import Precision, refuse
 
 __all__ = ["study"]
 
@@ -39,7 +40,7 @@ def study(name: str, out: Path | None = None, jobs: int | None = None, launcher:
     file = resolve(name, ("studies",))
     asked = read_study(file)
     out = out or Path("runs") / file.stem
-    cells = _checked(asked, file, out)
+    cells = _checked(asked, file, out, launcher)
     try:
         _make(out)
         with Run(out).lock():
@@ -52,7 +53,7 @@ def study(name: str, out: Path | None = None, jobs: int | None = None, launcher:
     return out
 
 
-def _checked(asked: Study, file: Path, out: Path) -> dict[str, Cell]:
+def _checked(asked: Study, file: Path, out: Path, launcher: LAUNCHERS) -> dict[str, Cell]:
     """Every cell by its path, in the order to run them.
 
     Raises
@@ -63,7 +64,7 @@ def _checked(asked: Study, file: Path, out: Path) -> dict[str, Cell]:
     unknown = [metric for metric in asked.metrics if metric not in KEYS]
     problems = [f"{file}: metrics: no number {metric!r}{did_you_mean(metric, KEYS)}" for metric in unknown]
     cells, wrong = expand(asked, file)
-    problems += [*wrong, *_elsewhere(cells, out)]
+    problems += [*wrong, *_elsewhere(cells, out, launcher)]
     for problem in problems:
         remark(problem)
     if problems:
@@ -71,14 +72,17 @@ def _checked(asked: Study, file: Path, out: Path) -> dict[str, Cell]:
     return {cell.path: cell for cell in cells}
 
 
-def _elsewhere(cells: Iterable[Cell], out: Path) -> Iterable[str]:
-    """What is wrong outside the settings: corpora, devices, and runs that lie there already."""
+def _elsewhere(cells: Iterable[Cell], out: Path, launcher: LAUNCHERS) -> Iterable[str]:
+    """What is wrong outside the settings: corpora, devices, and runs that lie there already.
+
+    Whether a device is there is only asked of this machine where the runs are to be made on it.
+    """
     seen: set[Hashable] = set()
     for cell in cells:
-        data, name = cell.config.data, cell.config.device
+        data, name, exact = cell.config.data, cell.config.device, cell.config.training.precision
         checks: dict[Hashable, Callable[[], object]] = {
             (data.corpus, data.column): partial(open_corpus, data.corpus, column=data.column),
-            name: partial(build.device, name, "device"),
+            (name, exact): partial(_refuse_device, name, exact, here=launcher == "local"),
             cell.path: partial(_refuse_other_settings, Run(out / cell.path), cell),
         }
         for key, check in checks.items():
@@ -90,6 +94,14 @@ def _elsewhere(cells: Iterable[Cell], out: Path) -> Iterable[str]:
             seen.add(key)
 
 
+def _refuse_device(name: str, precision: Precision, *, here: bool) -> None:
+    device = build.device(name, "device", here=here)
+    try:
+        refuse(precision, device)
+    except ValueError as error:
+        raise ConfigError(f"training.precision: {error}") from None
+
+
 def _refuse_other_settings(run: Run, cell: Cell) -> None:
     changed = changed_keys(run.config, cell.config) if run.exists() else []
     if changed:
@@ -98,7 +110,8 @@ def _refuse_other_settings(run: Run, cell: Cell) -> None:
 
 def _make(out: Path) -> None:
     """The study's directory, where nothing else lies yet."""
-    others = sorted(path.name for path in out.iterdir()) if out.is_dir() else []
+    found = out.iterdir() if out.is_dir() else ()
+    others = sorted(path.name for path in found if path.name[0] != "." and path.name != LOCK)
     if others and not (out / "study.yaml").exists():
         raise RunError(f"{out}: holds other files ({others[0]}) and no study; choose another --out")
     out.mkdir(parents=True, exist_ok=True)

@@ -84,8 +84,8 @@ def stage(config: Config, directory: str | Path | None, processes: Processes, in
         raise RunError(f"{error.filename or run.path}: cannot be written: {error.strerror or error}") from None
 
 
-def first_stage(run: Run, config: Config, processes: Processes, init: Run | None) -> Vae | None:
-    """What the first stage learned: that of `init`, or of `RUN/first`, trained here where it is not yet.
+def first_stage(run: Run, config: Config, processes: Processes, init: Run | None) -> Run | None:
+    """The run that this one starts from: `init`, or `RUN/first`, trained here where it is not yet.
 
     Raises
     ------
@@ -96,27 +96,33 @@ def first_stage(run: Run, config: Config, processes: Processes, init: Run | None
         return None
     run.config = config  # a run that is stopped in its first stage is known for one, and goes on
     if init is None:
-        return load(stage(config.first, run.path / "first", processes, None).path)
-    changed = changed_keys(init.config, config.first)
+        return stage(config.first, run.path / "first", processes, None)
+    made = init.config
+    changed = changed_keys(made, config.first)
+    if made.training.budget != config.first.training.budget:
+        changed.append("training.budget")
     if changed:
         raise RunError(f"{init.path}: --init: not the first stage of these settings: {', '.join(changed)} differ")
     if init.status != "done":
         raise RunError(f"{init.path}: --init: not finished yet; the same command that began it goes on")
-    return load(init.path)
+    return init
 
 
-def _train(run: Run, config: Config, corpus: Corpus, processes: Processes, first: Vae | None) -> None:
+def _train(run: Run, config: Config, corpus: Corpus, processes: Processes, first: Run | None) -> None:
     refuse_other_sentences(run, config, corpus)
     tokenizer = own_tokenizer(run, config, corpus)
     sequences = {split: encoded(corpus, split, tokenizer, config) for split in ("train", "valid")}
     run.config = config
     if not run.environment:
-        run.environment = describe(processes.device, corpus.digest())
+        stages = {"first_weights_sha256": first.weights_sha256} if first else {}
+        run.environment = describe(processes.device, corpus.digest()) | stages
     save_once(tokenizer, run)
-    trainer = assemble(run, config, corpus, tokenizer, sequences, processes, first)
+    begun = load(first.path) if first else None
+    trainer = assemble(run, config, corpus, tokenizer, sequences, processes, begun)
     start, budget = trainer.progress.step, trainer.plan.budget
     if run.status == "done" and (start >= budget or trainer.progress.stopped):
-        remark(f"{run.path}: trained already, {start} steps; --steps N with a larger N goes on")
+        more = "valid had stopped improving" if trainer.progress.stopped else "--steps N with a larger N goes on"
+        remark(f"{run.path}: trained already, {start} steps; {more}")
     else:
         remark(f"{run.path}: continuing from step {start}" if start else f"{run.path}: {budget} steps")
         if not start:
@@ -221,7 +227,7 @@ def assemble(
         if first.tokenizer.size != tokenizer.size:
             raise RunError(f"{run.path}: the first stage was trained with another vocabulary")
         build.begin(model, first.model, config)
-    objective = build.objective(config, model, tokenizer.size, epoch)
+    objective = build.objective(config, model, tokenizer.size, epoch).to(device)
     precision.prepare(objective, config.training.precision, device)
     vae = Vae(model, tokenizer, config)
 

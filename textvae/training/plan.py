@@ -46,6 +46,7 @@ class Progress:
 
     step: int = 0
     seconds: float = 0.0
+    row_seconds: float = 0.0  # since the last row
     best: float = math.inf
     best_step: int | None = None
     waited: int = 0

@@ -2,17 +2,20 @@
 
     float32   as it says: the TF32 that CUDA libraries take for LSTMs unasked is switched off
     tf32      inputs of products rounded to 10 bits of mantissa, sums in float32
-    bf16      the objective's forward pass under autocast: activations of products in bfloat16
+    bf16      encoders and decoders under autocast while they train: activations of products in bfloat16
 
 On a processor there is float32 alone.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+from textvae.models.decoders import Decoder
+from textvae.models.encoders import Encoder
 
 __all__ = ["Precision", "exactly", "prepare", "refuse", "switch"]
 
@@ -59,6 +62,22 @@ def prepare(objective: nn.Module, precision: Precision, device: torch.device) ->
 
 
 def cast(objective: nn.Module, device_type: str) -> None:
-    """Run an objective's forward pass, and no backward pass, under autocast to bfloat16."""
-    casting = torch.autocast(device_type, torch.bfloat16)
-    objective.forward = casting(objective.forward)
+    """While they train, run encoders and decoders, and no backward pass, under autocast to bfloat16.
+
+    What they return is float32 again: posteriors, penalties and statistics of a batch are made of that.
+    """
+    parts: list[nn.Module] = [part for part in objective.modules() if isinstance(part, (Encoder, Decoder))]
+    for part in parts:
+        part.forward = _casting(part, device_type)
+
+
+def _casting(part: nn.Module, device_type: str) -> Callable[..., Tensor]:
+    whole: Callable[..., Tensor] = part.forward
+
+    def forward(*inputs: Any) -> Tensor:
+        if not part.training:
+            return whole(*inputs)
+        with torch.autocast(device_type, torch.bfloat16):
+            return whole(*inputs).float()
+
+    return forward

@@ -122,13 +122,16 @@ class Processes:
         """
         split = tuple(SENTENCES) if self.size > 1 else ()
         parts = [part for part in module.modules() if isinstance(part, split)]
+        own = [part.__dict__.get("forward") for part in parts]  # what `precision` put there
         try:
             for part in parts:
                 part.forward = self._split(part)
             yield
         finally:
-            for part in parts:
-                part.__dict__.pop("forward", None)
+            for part, before in zip(parts, own, strict=True):
+                del part.forward
+                if before is not None:
+                    part.forward = before
 
     def _split(self, part: nn.Module) -> Callable[..., Tensor]:
         whole: Callable[..., Tensor] = part.forward

@@ -114,7 +114,7 @@ class Trainer:
 
     def _loop(self, log: MetricLog, stop: threading.Event) -> None:
         progress, plan = self.progress, self.plan
-        self.saved_at = self.logged_at = time.monotonic()
+        self.saved_at = self.counted_at = time.monotonic()
         while progress.step < plan.budget and not progress.stopped:
             done = self._step()
             self.objective.observe(done.loss.terms)
@@ -149,9 +149,7 @@ class Trainer:
 
     def _log(self, log: MetricLog, loss: Loss) -> None:
         self._refuse_broken()
-        now = time.monotonic()
-        seconds = now - self.logged_at
-        self.progress.seconds += seconds
+        self._count_seconds()
         step = self.progress.step
         values = {
             **self.totals.means(),
@@ -160,13 +158,19 @@ class Trainer:
             "word_dropout": self.objective.word_dropout(step - 1),
             "learning_rate": self.update.learning_rate,
             "epoch": self.stream.epoch + self.stream.position / self.stream.batches_per_epoch,
-            "tokens_per_second": self.totals.tokens / seconds,
+            "tokens_per_second": self.totals.tokens / self.progress.row_seconds,
             "elapsed_seconds": self.progress.seconds,
         }
         log.row(step, "train", values)
         self.watcher.step(step, values)
-        self.totals = Totals()
-        self.logged_at = now
+        self.totals, self.progress.row_seconds = Totals(), 0.0
+
+    def _count_seconds(self) -> None:
+        """Add what has passed since they were last counted; `_validate` leaves its own out."""
+        now = time.monotonic()
+        self.progress.seconds += now - self.counted_at
+        self.progress.row_seconds += now - self.counted_at
+        self.counted_at = now
 
     def _validate(self, log: MetricLog) -> None:
         self._refuse_broken()
@@ -191,14 +195,15 @@ class Trainer:
         if per_dimension is not None and per_dimension.numel():
             log.board.add_histogram("valid/rate_per_dimension", per_dimension.mean(0), step)
         self.show(log, step)
-        cost = -values["elbo"] if math.isfinite(values["elbo"]) else values["distortion"]
+        # Without a rate, a point for a posterior, there is the distortion alone; an infinite rate is no less bad.
+        cost = values["distortion"] if found.rate.isnan().all() else -values["elbo"]
         shown = ("distortion", "rate", "elbo", "active_units", "mutual_information")
         known = {name: values[name] for name in shown if values[name] is not None and math.isfinite(values[name])}
         said = (f"{name.replace('_', ' ')} {value:.4g}" for name, value in known.items())
         self.watcher.remark(f"step {step}: valid {', '.join(said)}")
         if step >= self.objective.settles_at:
             self._select(self.processes.agreed(cost))
-        self.logged_at += time.monotonic() - began
+        self.counted_at += time.monotonic() - began
 
     def _select(self, cost: float) -> None:
         progress, decay = self.progress, self.plan.decay
@@ -239,7 +244,9 @@ class Trainer:
     def save(self) -> None:
         """Write `last.pt`."""
         self._refuse_broken()
+        self._count_seconds()
         state = {
+            "device": self.device.type,
             "progress": asdict(self.progress),
             "totals": asdict(self.totals),
             "objective": self.objective.state_dict(),
@@ -254,6 +261,12 @@ class Trainer:
     def restore(self) -> None:
         """Read `last.pt` and stand where it stood."""
         state = load_checkpoint(self.run, self.device)
+        made_on = state.get("device", self.device.type)
+        if made_on != self.device.type:
+            raise RunError(
+                f"{self.run.path}: was begun on {made_on}, whose random numbers {self.device.type} does not have;"
+                f" go on there (--device {made_on}), or begin another run"
+            )
         try:
             self.progress = Progress(**state["progress"])
             self.totals = Totals(**state["totals"])

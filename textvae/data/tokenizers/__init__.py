@@ -1,6 +1,6 @@
 """From sentences to token ids and back: words, or the subwords and characters of sentencepiece."""
 
-from textvae.data.tokenizers.base import BOS, EOS, PAD, SPECIALS, UNK, Tokenizer
+from textvae.data.tokenizers.base import BOS, EOS, PAD, SPECIALS, UNK, UNPREDICTED, Tokenizer
 from textvae.data.tokenizers.subword import BpeTokenizer, CharTokenizer, SubwordTokenizer, UnigramTokenizer
 from textvae.data.tokenizers.train import KINDS, load_tokenizer, train_tokenizer
 from textvae.data.tokenizers.word import WordTokenizer
@@ -12,6 +12,7 @@ __all__ = [
     "PAD",
     "SPECIALS",
     "UNK",
+    "UNPREDICTED",
     "BpeTokenizer",
     "CharTokenizer",
     "SubwordTokenizer",

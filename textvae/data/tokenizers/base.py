@@ -16,9 +16,23 @@ from typing import Any, ClassVar
 
 from textvae.errors import DataError
 
-__all__ = ["BOS", "EOS", "HEADER", "PAD", "SPECIALS", "UNK", "UNK_WORD", "Tokenizer", "read_header", "spoken"]
+__all__ = [
+    "BOS",
+    "EOS",
+    "HEADER",
+    "PAD",
+    "SPECIALS",
+    "UNK",
+    "UNK_WORD",
+    "UNPREDICTED",
+    "Tokenizer",
+    "read_header",
+    "spoken",
+]
 
 PAD, BOS, UNK, EOS = 0, 1, 2, 3
+UNPREDICTED = 2
+"""PAD and BOS: the ids below this are never said."""
 UNK_WORD = "<unk>"
 SPECIALS = ("<pad>", "<s>", UNK_WORD, "</s>")
 
@@ -39,7 +53,7 @@ class Tokenizer(ABC):
     @property
     def predicted(self) -> int:
         """How many types a model can predict: all but PAD and BOS."""
-        return self.size - 2
+        return self.size - UNPREDICTED
 
     @abstractmethod
     def encode(self, sentence: str) -> list[int]:

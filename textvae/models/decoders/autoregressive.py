@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from textvae.data.batches import Batch
-from textvae.data.tokenizers import BOS, UNK
-from textvae.models.decoders.decoder import UNPREDICTED, Decoder, State, following, words_out
+from textvae.data.tokenizers import BOS, UNK, UNPREDICTED
+from textvae.models.decoders.decoder import Decoder, State, following, words_out
 from textvae.models.output import word_log_probs
 
 __all__ = ["Autoregressive"]

@@ -10,14 +10,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from textvae.data.batches import Batch
+from textvae.data.tokenizers import UNPREDICTED
 
-__all__ = ["UNPREDICTED", "Decoder", "State", "following", "words_out"]
+__all__ = ["Decoder", "State", "following", "words_out"]
 
 State = tuple[Tensor, ...]
 """What a decoder remembers between two steps; every tensor has the hypotheses on its first axis."""
-
-UNPREDICTED = 2
-"""PAD and BOS, ids 0 and 1, are never predicted; row i of an output layer is token i + 2."""
 
 
 class Decoder(nn.Module, ABC):
@@ -42,5 +40,5 @@ def following(logits: Tensor) -> Tensor:
 
 
 def words_out(width: int, vocabulary: int) -> nn.Linear:
-    """The weights (V − 2, H) of a softmax over every token that can be predicted."""
+    """The weights (V − 2, H) of a softmax over every token that can be predicted: row i is token i + 2."""
     return nn.Linear(width, vocabulary - UNPREDICTED, bias=False)

@@ -121,8 +121,10 @@ class Block(nn.Module):
 def sinusoids(first: int, x: Tensor) -> Tensor:
     """Sines and cosines (T, H) of the positions first … first + T − 1, for x (…, T, H)."""
     length, width = x.shape[-2:]
-    positions = torch.arange(first, first + length, device=x.device, dtype=x.dtype)
+    # Not in a narrower precision of x: bfloat16 cannot count beyond 256.
+    exact = torch.promote_types(x.dtype, torch.float32)
+    positions = torch.arange(first, first + length, device=x.device, dtype=exact)
     half = (width + 1) // 2
-    rates = torch.exp(torch.arange(half, device=x.device, dtype=x.dtype) * (-math.log(10_000) / half))
+    rates = torch.exp(torch.arange(half, device=x.device, dtype=exact) * (-math.log(10_000) / half))
     angles = positions[:, None] * rates
-    return torch.cat([angles.sin(), angles.cos()], dim=-1)[:, :width]
+    return torch.cat([angles.sin(), angles.cos()], dim=-1)[:, :width].to(x.dtype)

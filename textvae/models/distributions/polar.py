@@ -7,6 +7,7 @@ negligible; a row per κ.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -67,7 +68,7 @@ class Polar:
         (s0, s1), (a0, a1) = ((t.gather(1, right - 1), t.gather(1, right)) for t in (scores, ends))
         return (a0 + (a1 - a0) * ((rows - s0) / (s1 - s0)).clamp(0, 1)).T.reshape(score.shape)
 
-    @property
+    @cached_property
     def _scores(self) -> Tensor:
         """Φ⁻¹ of the cumulated density at the ends of the cells (R, CELLS + 1), from the nearer side."""
         mass = self._cells / self._cells.sum(1, keepdim=True)
@@ -80,7 +81,7 @@ class Polar:
     def _peak(self) -> Tensor:
         return self.log_density.detach().amax(1, keepdim=True)
 
-    @property
+    @cached_property
     def _cells(self) -> Tensor:
         """The integral over each cell (R, CELLS), of the density whose peak is 1."""
         return _simpson((self.log_density - self._peak).exp(), self.angle)

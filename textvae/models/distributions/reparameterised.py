@@ -49,4 +49,5 @@ class Reparameterised(Distribution):
     def rsample(self, sample_shape: Size | list[int] | tuple[int, ...] = ()) -> Tensor:
         """Draw samples (*sample_shape, *batch_shape, D) that carry gradients."""
         shape = self._extended_shape(Size(sample_shape))
-        return self.transport(torch.randn(shape, device=self.centre.device))
+        like = self.centre
+        return self.transport(torch.randn(shape, device=like.device, dtype=like.dtype))

@@ -12,11 +12,12 @@ Xu & Durrett 2018, *Spherical Latent Spaces for Stable Variational Autoencoders*
 Davidson et al. 2018, *Hyperspherical Variational Auto-Encoders*.
 """
 
-from functools import cached_property
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
+from textvae.models.distributions.polar import Polar
 from textvae.models.distributions.rotational import Rotational
 from textvae.models.distributions.uniform_sphere import log_area
 
@@ -27,7 +28,9 @@ class VonMisesFisher(Rotational):
     """vMF(μ, κ), with μ of shape (*batch_shape, D) and norm 1, D ≥ 2, and one κ > 0 for all."""
 
     def __init__(self, direction: Tensor, concentration: float) -> None:
-        super().__init__(direction, torch.tensor(concentration, dtype=direction.dtype, device=direction.device))
+        self.kappa = concentration
+        # Filled where it is: a number sent there from the host would be waited for.
+        super().__init__(direction, direction.new_full((), concentration))
 
     @staticmethod
     def statistic(cosine: Tensor) -> Tensor:
@@ -47,14 +50,24 @@ class VonMisesFisher(Rotational):
         return self.moments[0]
 
     def detached(self) -> "VonMisesFisher":
-        return VonMisesFisher(self.direction.detach(), float(self.concentration))
+        return VonMisesFisher(self.direction.detach(), self.kappa)
 
-    @cached_property
+    @property
+    def polar(self) -> Polar:
+        """The density of θ, the same in every step."""
+        return _table(self.kappa, self.event_shape[0], self.direction.device)[0]
+
+    @property
     def _constants(self) -> tuple[Tensor, Tensor, Tensor]:
         """log C, E[w] and Var[w]."""
-        polar = self.polar
-        log_normaliser = -polar.log_integral - log_area(self.event_shape[0] - 1)
-        mean = polar.expectation(torch.cos)
-        variance = polar.expectation(lambda angle: (angle.cos() - mean) ** 2)
-        log_normaliser, mean, variance = (value[0].to(self.direction) for value in (log_normaliser, mean, variance))
-        return log_normaliser, mean, variance
+        _, log_normaliser, mean, variance = _table(self.kappa, self.event_shape[0], self.direction.device)
+        return log_normaliser.to(self.direction), mean.to(self.direction), variance.to(self.direction)
+
+
+@lru_cache(maxsize=16)
+def _table(kappa: float, dim: int, device: torch.device) -> tuple[Polar, Tensor, Tensor, Tensor]:
+    """The angle's density, log C, E[w] and Var[w], in float64."""
+    polar = Polar.of(VonMisesFisher.statistic, torch.full((1,), kappa, dtype=torch.float64, device=device), dim)
+    mean = polar.expectation(torch.cos)
+    variance = polar.expectation(lambda angle: (angle.cos() - mean) ** 2)
+    return polar, (-polar.log_integral - log_area(dim - 1))[0], mean[0], variance[0]

@@ -22,9 +22,6 @@ from textvae.models.posteriors.statistics import BatchStatistics
 
 __all__ = ["BatchNormPosterior", "standardise"]
 
-EPSILON = 1e-20
-"""Far below the variance of means that start within ±0.01, 10⁻¹¹: else the floor is missed at the start."""
-
 
 class BatchNormPosterior(DiagonalPosterior):
     """N(μ(x), diag σ²(x)) with E_B μ_d = β_d, learned, and Var_B μ_d = γ², γ = `scale`; log σ² linear."""
@@ -42,6 +39,6 @@ class BatchNormPosterior(DiagonalPosterior):
 
 def standardise(rows: Tensor, statistics: BatchStatistics) -> Tensor:
     """(rows − mean)/standard deviation, (B, D)."""
-    mean, variance = statistics(rows)
-    standard: Tensor = (rows - mean) * (variance + EPSILON).rsqrt()
+    mean, narrowing = statistics(rows)
+    standard: Tensor = (rows - mean) * narrowing
     return standard

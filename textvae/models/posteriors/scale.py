@@ -17,7 +17,6 @@ from torch import Tensor
 from textvae.fields import Positive
 from textvae.models.distributions import ScaledGaussian
 from textvae.models.encoders import Encoder
-from textvae.models.posteriors.batch_norm import EPSILON
 from textvae.models.posteriors.diagonal import DiagonalPosterior
 from textvae.models.posteriors.statistics import BatchStatistics
 
@@ -34,5 +33,5 @@ class ScalePosterior(DiagonalPosterior):
 
     def distribution(self, features: Tensor) -> ScaledGaussian:
         q = super().distribution(features)
-        _, variance = self.statistics(q.location)
-        return ScaledGaussian(q, self.deviation * (variance + EPSILON).rsqrt())
+        _, narrowing = self.statistics(q.location)
+        return ScaledGaussian(q, self.deviation * narrowing)

@@ -65,6 +65,7 @@ class PowerSphericalPosterior(SphericalPosterior):
         self.spread = nn.Linear(encoder.features, 1, bias=False) if concentration is None else None
 
     def distribution(self, features: Tensor) -> PowerSpherical:
-        if self.spread is None:
-            return PowerSpherical(self.direction(features), features.new_tensor(self.concentration))
+        if self.concentration is not None:
+            return PowerSpherical(self.direction(features), features.new_full((), self.concentration))
+        assert self.spread is not None
         return PowerSpherical(self.direction(features), 1 + F.softplus(self.spread(features)[..., 0]))

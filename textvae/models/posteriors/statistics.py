@@ -9,12 +9,14 @@ from torch import Tensor, nn
 
 __all__ = ["BatchStatistics"]
 
+EPSILON = 1e-20
+"""Far below the variance of means that start within ±0.01, 10⁻¹¹: else BN-VAE's floor is missed at the start."""
 MOMENTUM = 0.1
 """The weight of a new batch in the running averages, once ten batches have been averaged alike."""
 
 
 class BatchStatistics(nn.Module):
-    """Mean and variance (D,) of rows (B, D): of the batch in training, running averages in evaluation."""
+    """Mean and 1 / standard deviation (D,) of rows (B, D): the batch's in training, else running averages."""
 
     mean: Tensor
     variance: Tensor
@@ -28,11 +30,11 @@ class BatchStatistics(nn.Module):
 
     def forward(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         if not self.training:
-            return self.mean, self.variance
+            return self.mean, (self.variance + EPSILON).rsqrt()
         count, mean = len(rows), rows.mean(0)
         variance = (rows - mean).square().mean(0)
         self._remember(mean.detach(), variance.detach() * count / max(1, count - 1))
-        return mean, variance
+        return mean, (variance + EPSILON).rsqrt()
 
     def _remember(self, mean: Tensor, variance: Tensor) -> None:
         self.batches += 1

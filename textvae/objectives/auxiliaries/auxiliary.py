@@ -19,7 +19,7 @@ class Auxiliary(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, done: Pass, step: int) -> Tensor:
-        """The term at this step, a scalar."""
+        """The term at this step, a scalar; noise comes from `done.generator`."""
 
 
 class NoAuxiliary(Auxiliary):

@@ -31,10 +31,13 @@ class Coupled(Auxiliary):
     first hidden and cell state. Released code offers this Euclidean distance, and on Penn Treebank takes a
     kernel's, −C / (C + ‖·‖²) summed over scales C, between the inputs of GRUs: its 0.1 is of another unit.
 
+    The twin's embeddings, maps and LSTMs are drawn anew, as those of the model are (`init_range`). It reads the
+    features that the encoder makes of the sentence itself, in a pass of its own.
+
     Raises
     ------
     ValueError
-        If the decoder is no LSTM.
+        If the decoder is no LSTM, or one that z does not start.
     """
 
     def __init__(
@@ -43,6 +46,8 @@ class Coupled(Auxiliary):
         super().__init__()
         if not isinstance(model.decoder, LSTMDecoder):
             raise ValueError("coupled matches what two LSTMs start from; choose the decoder lstm")
+        if model.latent_dim and not model.decoder.first_state.in_features:
+            raise ValueError("coupled matches what two LSTMs start from, and z_to input starts all alike")
         self.weight, self.match = weight, match
         self.code = nn.Linear(model.posterior.encoder.features, model.latent_dim, bias=False)
         self.decoder = copy.deepcopy(model.decoder)

@@ -3,7 +3,7 @@
     weight · MMD²(z₁ … z_B ‖ y₁ … y_B),      z_b ~ q(z|x_b),  y_b ~ p(z)
 
 WAE (λ): penalty none, weight λ. InfoVAE (α, λ): weight of the rate 1 − α, and α + λ − 1 here. The draws
-from the prior are a function of the step alone. The estimate is unbiased, so it can be below 0.
+from the prior are fresh in every pass. The estimate is unbiased, so it can be below 0.
 
 References
 ----------
@@ -39,8 +39,7 @@ class Discrepancy(Auxiliary):
     def forward(self, done: Pass, step: int) -> Tensor:
         if done.batch.sentences < 2:
             return done.z.new_zeros(())
-        generator = torch.Generator(done.z.device).manual_seed(step)
-        noise = torch.randn(done.z.shape, generator=generator, device=done.z.device, dtype=done.z.dtype)
+        noise = torch.randn(done.z.shape, generator=done.generator, device=done.z.device, dtype=done.z.dtype)
         drawn = done.prior.transport(noise)
         found = [discrepancies(z, y, self.kernel).mean() for z, y in zip(done.z, drawn, strict=True)]
         return self.weight * torch.stack(found).mean()

@@ -1,12 +1,12 @@
 """Semi-amortised inference: q(z|x) is refined by gradient steps before it is decoded from, and training
 differentiates through them.
 
-    λ₀ = encoder(x)      vₖ₊₁ = momentum · vₖ + ∇_λ f(λₖ, θ)      λₖ₊₁ = λₖ − lr · vₖ₊₁
+    λ₀ = encoder(x)      vₖ₊₁ = momentum · vₖ + ∇_λ fₖ(λₖ, θ)      λₖ₊₁ = λₖ − lr · vₖ₊₁
 
-with λ = (μ, log σ²) and f = distortion + weight · rate of the sentence, at the step's weight. The gradient
-of the loss runs backwards through every step by products of the Hessian of f with a vector u, found by
-central differences of its gradient: H u ≈ (∇f(λ + r u) − ∇f(λ − r u)) / 2r, for λ and for the weights θ of
-decoder and prior alike.
+with λ = (μ, log σ²) and fₖ = distortion + weight · rate of the sentence, at the step's weight and under noise
+of its own in every step k. The gradient of the loss runs backwards through every step by products of the
+Hessian of fₖ with a vector u, found by central differences of its gradient: H u ≈ (∇f(λ + r u) − ∇f(λ − r u)) / 2r,
+for λ and for the weights θ of decoder and prior alike.
 
 References
 ----------
@@ -23,6 +23,7 @@ from torch import Generator, Tensor, nn
 from textvae.data.batches import Batch
 from textvae.fields import Count, Positive, Probability
 from textvae.models.distributions import DiagonalGaussian, Reparameterised
+from textvae.models.refine import backwards_in_evaluation
 from textvae.models.terms import pass_under
 from textvae.models.text_vae import TextVAE
 from textvae.objectives.inference.inference import Inference
@@ -32,12 +33,15 @@ __all__ = ["SemiAmortised"]
 REACH = 1e-2
 """How far r u reaches where it is longest: small beside σ, large beside the rounding of float32."""
 
-Slopes = Callable[[Tensor], tuple[Tensor, ...]]
-"""The gradient of Σ_B f with respect to λ (2, B, D) and every weight."""
+Slopes = Callable[[int, Tensor], tuple[Tensor | None, ...]]
+"""The gradient of Σ_B fₖ at step k with respect to λ (2, B, D) and every weight, None where it has none."""
 
 
 class SemiAmortised(Inference):
-    """`steps` gradient steps on μ and log σ² of each sentence, with dropout off and one draw of noise.
+    """`steps` gradient steps on μ and log σ² of each sentence, with dropout off.
+
+    Noise is drawn afresh for every step: fitted to one draw, μ would make up for that draw's noise, and
+    nothing would hold σ in check.
 
     `lr` applies to the sentence's own −elbo: the published rate of 1.0 on the mean of a batch of 32 is
     1/32 here, and does not depend on the batch. The published clipping of these gradients is left out,
@@ -57,19 +61,21 @@ class SemiAmortised(Inference):
     def __call__(
         self, model: TextVAE, q: Reparameterised, batch: Batch, weight: float | Tensor, generator: Generator
     ) -> Reparameterised:
-        if not isinstance(q, DiagonalGaussian):
+        if type(q) is not DiagonalGaussian:
             raise ValueError("semi-amortised inference refines a diagonal Gaussian; choose the posterior diagonal")
         start = torch.stack([q.mean, q.log_variance])
-        noise = torch.randn(start.shape[1:], generator=generator, device=start.device, dtype=start.dtype)
-        weights = [p for part in (model.decoder, model.prior) for p in part.parameters() if p.requires_grad]
+        shape = (self.steps, *q.mean.shape)
+        noise = torch.randn(shape, generator=generator, device=start.device, dtype=start.dtype)
+        # A VampPrior is made of the posterior's own weights, so that those count as well.
+        weights = [p for p in model.parameters() if p.requires_grad]
 
-        def slopes(parameters: Tensor) -> tuple[Tensor, ...]:
+        def slopes(step: int, parameters: Tensor) -> tuple[Tensor | None, ...]:
             with torch.enable_grad(), silent(model.decoder):
                 point = parameters.detach().requires_grad_()
                 here = DiagonalGaussian(point[0], point[1])
-                terms = pass_under(model, batch, here, here.transport(noise[None])).terms
+                terms = pass_under(model, batch, here, here.transport(noise[step][None])).terms
                 cost = (terms.distortion + weight * terms.rate).sum()
-                found = torch.autograd.grad(cost, [point, *weights], allow_unused=True, materialize_grads=True)
+                found = torch.autograd.grad(cost, [point, *weights], allow_unused=True)
             return tuple(found)
 
         refined = _Refinement.apply(slopes, self, start, *weights)  # type: ignore[no-untyped-call]
@@ -82,8 +88,7 @@ def silent(module: nn.Module) -> Iterator[None]:
     training = [part for part in module.modules() if part.training]
     module.eval()
     try:
-        # cuDNN has no backward pass through a recurrent network in evaluation mode; torch's own has.
-        with torch.backends.cudnn.flags(enabled=False):
+        with backwards_in_evaluation():
             yield
     finally:
         for part in training:
@@ -96,9 +101,11 @@ class _Refinement(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, slopes: Slopes, rule: SemiAmortised, start: Tensor, *weights: Tensor) -> Tensor:
         here, velocity, path = start.detach(), torch.zeros_like(start), []
-        for _ in range(rule.steps):
+        for step in range(rule.steps):
             path.append(here)
-            velocity = rule.momentum * velocity + slopes(here)[0]
+            slope = slopes(step, here)[0]
+            assert slope is not None
+            velocity = rule.momentum * velocity + slope
             here = here - rule.lr * velocity
         ctx.slopes, ctx.rule, ctx.path = slopes, rule, path
         return here
@@ -107,18 +114,24 @@ class _Refinement(torch.autograd.Function):
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
         rule = ctx.rule
         by_start, by_velocity = upstream, torch.zeros_like(upstream)
-        by_weights: list[Tensor] | None = None
-        for here in reversed(ctx.path):
+        by_weights: list[Tensor | None] = []
+        for step, here in reversed(list(enumerate(ctx.path))):
             by_velocity = by_velocity - rule.lr * by_start
-            by_here, *products = hessian_products(ctx.slopes, here, by_velocity)
-            by_weights = [a + b for a, b in zip(by_weights, products, strict=True)] if by_weights else products
+            by_here, *products = hessian_products(ctx.slopes, step, here, by_velocity)
+            assert by_here is not None
+            by_weights = [_sum(a, b) for a, b in zip(by_weights, products, strict=True)] if by_weights else products
             by_start = by_start + by_here
             by_velocity = rule.momentum * by_velocity
-        return None, None, by_start, *(by_weights or [])
+        return None, None, by_start, *by_weights
 
 
-def hessian_products(slopes: Slopes, here: Tensor, direction: Tensor) -> list[Tensor]:
-    """∂²f/∂λ∂λ · u and ∂²f/∂θ∂λ · u at λ = `here`, for u = `direction`, by central differences."""
+def hessian_products(slopes: Slopes, step: int, here: Tensor, direction: Tensor) -> list[Tensor | None]:
+    """∂²fₖ/∂λ∂λ · u and ∂²fₖ/∂θ∂λ · u at λ = `here`, for u = `direction`, by central differences."""
     reach = REACH / direction.abs().max().clamp_min(torch.finfo(direction.dtype).tiny)
-    above, below = slopes(here + reach * direction), slopes(here - reach * direction)
-    return [(a - b) / (2 * reach) for a, b in zip(above, below, strict=True)]
+    above, below = slopes(step, here + reach * direction), slopes(step, here - reach * direction)
+    pairs = zip(above, below, strict=True)
+    return [None if a is None or b is None else (a - b) / (2 * reach) for a, b in pairs]
+
+
+def _sum(one: Tensor | None, other: Tensor | None) -> Tensor | None:
+    return other if one is None else one if other is None else one + other

@@ -74,7 +74,7 @@ class Entry:
 
     @cached_property
     def _probes(self) -> dict[str, Any]:
-        return self.run.read_json("probes.json")
+        return self.run.probes
 
     def factors(self, split: str) -> list[dict[str, Any]]:
         """What probes read off the z of a split, a row a factor; none where it was not probed."""

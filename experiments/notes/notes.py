@@ -7,6 +7,7 @@ so that no sentence outlives the numbers behind it.
 import argparse
 import csv
 import io
+import json
 import math
 import re
 import time
@@ -77,11 +78,14 @@ class Notes:
     full: bool = False
     jobs: int = 1
     commands: list[str] = field(default_factory=list)
+    training: dict[str, float] = field(default_factory=dict)  # seconds, by run
 
     def trained(self, name: str, *recipes: str | Path, **options: Any) -> Vae:
         """The model of the run `name`, trained or gone on with where it is not done; dots are written `__`."""
         self.commands.append(_command(name, recipes, options))
         _train(*self._run((name, recipes, options)))
+        rows = Run(self.runs / name).read_text("metrics.jsonl")
+        self.training[name] = max(json.loads(row).get("elapsed_seconds", 0.0) for row in rows)
         return textvae.load(self.runs / name)
 
     def ahead(self, wanted: Sequence[Wanted]) -> None:
@@ -164,12 +168,13 @@ def _markdown(page: Page, notes: Notes, seconds: float) -> str:
     runs = "".join(f"    {command}\n" for command in commands[:SHOWN])
     if len(commands) > SHOWN:
         runs += f"\nand {len(commands) - SHOWN} more like them, which the script names.\n"
-    trained = f"The runs it trains, unless they are there already:\n\n{runs}\n" if runs else ""
+    corpus = ", on the corpus that it writes into `runs/notes/tiny`" if "runs/notes/tiny" in runs else ""
+    trained = f"The runs it trains, unless they are there already{corpus}:\n\n{runs}\n" if runs else ""
+    training = f", and the training of {_counted(len(notes.training))} {_duration(sum(notes.training.values()))}, all" if runs else ""
     return (
         f"# Claim {page.number}: {page.title}\n\n**Claim.** {page.claim}\n\n**Answer: {page.verdict}.** {page.answer}\n\n"
         f"**Figure.** {page.figure}\n\n## What was done\n\n{page.text.strip()}\n\n"
-        f"    .venv/bin/python {script}\n\n{trained}It took {_duration(seconds)} on {'one core' if notes.jobs == 1 else f'{notes.jobs} cores'}"
-        f"{', runs that were there already not counted' if runs else ''}.\n\n"
+        f"    .venv/bin/python {script}\n\n{trained}It took {_duration(seconds)}{training} on one core.\n\n"
         f"## What came out\n\n![claim {page.number}]({page.stem}.png)\n\n{table(page.table)}\n"
         f"The same table as [CSV]({page.stem}.csv).\n\n## What remains open\n\n{page.open.strip()}\n"
     )
@@ -222,6 +227,10 @@ def listed(names: Sequence[str]) -> str:
 
 def _quoted(value: Any) -> str:
     return f'"{value}"' if isinstance(value, str) and " " in value else str(value)
+
+
+def _counted(runs: int) -> str:
+    return "its run" if runs == 1 else f"its {runs} runs"
 
 
 def _duration(seconds: float) -> str:

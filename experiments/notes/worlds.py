@@ -1,7 +1,6 @@
 """Worlds where the truth is known: linear-Gaussian models, and a tiny grammar with a z of two dimensions."""
 
 import warnings
-from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ __all__ = [
     "doubt",
     "exact_terms",
     "fit",
+    "lines",
     "linear",
     "loaded",
     "objective",
@@ -181,11 +181,15 @@ def loaded(notes: Notes, run: Wanted) -> Vae:
 
 def some(vae: Vae, notes: Notes, count: int) -> Sequences:
     """The first `count` sentences of the test split, in tokens."""
-    lines: Sequence[str] = (notes.runs / "tiny" / "test.txt").read_text().split("\n")
-    return encode(lines[:count], vae.tokenizer)
+    return encode(lines(notes, count), vae.tokenizer)
 
 
-def truth(model: TextVAE, sequences: Sequences, spacing: float = 0.06) -> Quadrature:
+def lines(notes: Notes, count: int) -> list[str]:
+    """The first `count` sentences of the test split."""
+    return (notes.runs / "tiny" / "test.txt").read_text().split("\n")[:count]
+
+
+def truth(model: TextVAE, sequences: Sequences, spacing: float = 0.04) -> Quadrature:
     """Integrals over a grid of z for a few sentences, as one batch."""
     return on_grid(model, collate([sequences[index] for index in range(len(sequences))]), spacing, reach=6.5)
 

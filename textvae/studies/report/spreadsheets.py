@@ -54,9 +54,9 @@ def runs_csv(entries: Sequence[Entry], manifest: Manifest) -> str:
 
 
 def _numbers(entry: Entry, split: str) -> dict[str, Any]:
-    """An exact likelihood was not estimated by any number of samples."""
-    values = entry.measured(split)
-    return values if entry.has_z else {**values, "iwae_samples": None} if values else {}
+    """An exact likelihood was not estimated by any number of samples; the estimators' seed is not the run's."""
+    values = {("evaluation_seed" if key == "seed" else key): value for key, value in entry.measured(split).items()}
+    return values if entry.has_z or not values else {**values, "iwae_samples": None}
 
 
 def _plain(value: float) -> float | str:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from textvae.errors import ConfigError
-from textvae.evaluation.diagnostics import densities
+from textvae.evaluation.diagnostics import log_densities
 from textvae.evaluation.estimators import Survey, inert, standard_error
 from textvae.evaluation.requirements import require_latent
 from textvae.models.mmd import discrepancies
@@ -52,7 +52,7 @@ def information(model: TextVAE, found: Survey, reference: int | None = None) -> 
     require_latent(model, "mutual information")
     if min(len(found.z), reference if reference is not None else 1) < 1:
         raise ConfigError("the mixture q(z) needs a reference set of at least 1 sentence")
-    own, aggregate = densities(found, reference)
+    own, aggregate = log_densities(found, reference)
     size = len(own)
     told, elsewhere = own - aggregate, aggregate - _log_prior(model, found.z[:size])
     estimate = float(told.mean())

@@ -22,7 +22,15 @@ from textvae.evaluation.listening import another, distortion_under
 from textvae.evaluation.requirements import require_counts
 from textvae.models.text_vae import TextVAE
 
-__all__ = ["ACTIVE", "active_units", "densities", "listening", "mean_variances", "mutual_information", "verdict"]
+__all__ = [
+    "ACTIVE",
+    "active_units",
+    "log_densities",
+    "listening",
+    "mean_variances",
+    "mutual_information",
+    "verdict",
+]
 
 ACTIVE = 0.01
 COLLAPSED_BELOW, ALIVE_FROM = 0.1, 1.0
@@ -52,12 +60,12 @@ def mutual_information(found: Survey, reference: int | None = None) -> tuple[flo
     ConfigError
         For a language model, which has no z, or an empty reference set.
     """
-    own, aggregate = densities(found, reference)
+    own, aggregate = log_densities(found, reference)
     return float((own - aggregate).mean()), len(own)
 
 
 @torch.no_grad()
-def densities(found: Survey, reference: int | None = None) -> tuple[Tensor, Tensor]:
+def log_densities(found: Survey, reference: int | None = None) -> tuple[Tensor, Tensor]:
     """log q(zₙ|xₙ) and log q(zₙ) of the first `reference` sentences (default all), each (N,) in float64."""
     size = len(found.z) if reference is None else min(reference, len(found.z))
     require_counts("reference sentences", [size])

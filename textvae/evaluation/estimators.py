@@ -25,7 +25,15 @@ from textvae.models.distributions import Reparameterised
 from textvae.models.terms import forward_pass, importance_weighted, log_weight, pass_under
 from textvae.models.text_vae import TextVAE
 
-__all__ = ["Survey", "importance_weighted_nll", "inert", "perplexity", "standard_error", "survey"]
+__all__ = [
+    "Survey",
+    "importance_weighted_nll",
+    "inert",
+    "mean_with_error",
+    "perplexity",
+    "standard_error",
+    "survey",
+]
 
 Tick = Callable[[int], None]
 """Told how many sentences have just been done."""
@@ -151,6 +159,11 @@ def _log_weights(
 def standard_error(values: Tensor) -> float:
     """Standard error of the mean over sentences; NaN for fewer than two."""
     return float(values.double().std() / math.sqrt(len(values))) if len(values) > 1 else math.nan
+
+
+def mean_with_error(name: str, values: Tensor) -> dict[str, float]:
+    """A mean over sentences under its name, with its standard error as `…_se`."""
+    return {name: float(values.double().mean()), f"{name}_se": standard_error(values)}
 
 
 def perplexity(nats: float, tokens: int) -> float:

@@ -22,6 +22,7 @@ from textvae.evaluation.estimators import (
     Survey,
     Tick,
     importance_weighted_nll,
+    mean_with_error,
     perplexity,
     standard_error,
     survey,
@@ -95,10 +96,10 @@ def terms(found: Survey) -> dict[str, Any]:
     """Means over sentences, with their standard errors over sentences."""
     per_dimension = found.rate_per_dimension
     return {
-        **_mean("distortion", found.distortion),
-        **_mean("rate", found.rate),
+        **mean_with_error("distortion", found.distortion),
+        **mean_with_error("rate", found.rate),
         "rate_per_dimension": None if per_dimension is None else per_dimension.double().mean(0).tolist(),
-        **_mean("elbo", found.elbo),
+        **mean_with_error("elbo", found.elbo),
     }
 
 
@@ -119,7 +120,7 @@ def likelihood(nll: Tensor, samples: int, tokens: int, words: int) -> dict[str, 
     """The importance-weighted estimate and its perplexities."""
     nats = nll.double().sum().item()
     return {
-        **_mean("iwae_nll", nll),
+        **mean_with_error("iwae_nll", nll),
         "iwae_samples": samples,
         "perplexity_iwae": perplexity(nats, tokens),
         "perplexity_per_word_iwae": perplexity(nats, words),
@@ -133,7 +134,7 @@ def against_the_truth(
     if sequences.cut:
         return {}
     exact = exact_nll(sentences, tokenizer, grammar)
-    return {"exact_nll": float(exact.mean()), **_mean("excess_nll", nll.double() - exact)}
+    return {"exact_nll": float(exact.mean()), **mean_with_error("excess_nll", nll.double() - exact)}
 
 
 def exact_nll(sentences: Sequence[str], tokenizer: Tokenizer, grammar: Grammar) -> Tensor:
@@ -150,7 +151,3 @@ def known_words(tokenizer: Tokenizer) -> frozenset[str] | None:
 def unknown_rate(sequences: Sequences) -> float:
     """Unknown tokens as a share of all, EOS included: of what a perplexity averages over."""
     return float((sequences.ids == UNK).mean())
-
-
-def _mean(name: str, values: Tensor) -> dict[str, float]:
-    return {name: float(values.double().mean()), f"{name}_se": standard_error(values)}

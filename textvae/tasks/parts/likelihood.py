@@ -9,14 +9,13 @@ from textvae.console import counting
 from textvae.data.batches import Sequences
 from textvae.evaluation.annealed import Annealing, annealed, sandwich
 from textvae.evaluation.curves import TRUSTED, Curve, importance_curve
-from textvae.evaluation.estimators import standard_error, survey
+from textvae.evaluation.estimators import mean_with_error, standard_error, survey
 from textvae.evaluation.plane import Plane, exact_means, posterior_means
 from textvae.evaluation.prior_monte_carlo import prior_curve
 from textvae.evaluation.quadrature import integrate
 from textvae.evaluation.refinement import Refinement, gaps, refinement
 from textvae.models.refine import Gaussian
 from textvae.tasks.parts.part import Sizes
-from textvae.tasks.parts.use import mean
 from textvae.tasks.subject import Subject
 
 __all__ = ["annealing", "bound", "posterior", "prior", "simulated"]
@@ -76,10 +75,10 @@ def _unrefined(subject: Subject, sequences: Sequences, sizes: Sizes) -> dict[str
     elbo = survey(subject.vae.model, sequences, subject.noise).elbo
     return {
         "evidence": "iwae",
-        **mean("posterior_iwae_nll", -plane.log_evidence),
+        **mean_with_error("posterior_iwae_nll", -plane.log_evidence),
         "posterior_iwae_samples": sizes.mean_samples,
-        **mean("amortised_elbo", elbo),
-        **mean("posterior_gap", plane.log_evidence - elbo),
+        **mean_with_error("amortised_elbo", elbo),
+        **mean_with_error("posterior_gap", plane.log_evidence - elbo),
         **_drawn(plane),
     }
 
@@ -91,15 +90,15 @@ def _refined(subject: Subject, sequences: Sequences, sizes: Sizes) -> dict[str, 
     found = gaps(evidence, refined)
     return {
         **settings,
-        **mean("amortised_elbo", refined.amortised.elbo),
-        **mean("amortised_rate", refined.amortised.rate),
-        **mean("refined_elbo", refined.refined.elbo),
-        **mean("refined_rate", refined.refined.rate),
-        **mean("refined_rate_gain", refined.refined.rate - refined.amortised.rate),
+        **mean_with_error("amortised_elbo", refined.amortised.elbo),
+        **mean_with_error("amortised_rate", refined.amortised.rate),
+        **mean_with_error("refined_elbo", refined.refined.elbo),
+        **mean_with_error("refined_rate", refined.refined.rate),
+        **mean_with_error("refined_rate_gain", refined.refined.rate - refined.amortised.rate),
         "refined_elbo_passes": refined.passes,
-        **mean("posterior_gap", found.posterior_gap),
-        **mean("amortisation_gap", found.amortisation_gap),
-        **mean("family_gap", found.family_gap),
+        **mean_with_error("posterior_gap", found.posterior_gap),
+        **mean_with_error("amortisation_gap", found.amortisation_gap),
+        **mean_with_error("family_gap", found.family_gap),
         **_drawn(plane),
     }
 
@@ -114,9 +113,9 @@ def simulated(subject: Subject, sizes: Sizes) -> dict[str, Any]:
     with counting("annealing there and back", count) as tick:
         found = sandwich(model, sequences, z, how, tick=tick)
     return {
-        **mean("ais_lower", found.lower),
-        **mean("ais_upper", found.upper),
-        **mean("ais_gap", found.gap),
+        **mean_with_error("ais_lower", found.lower),
+        **mean_with_error("ais_upper", found.upper),
+        **mean_with_error("ais_gap", found.gap),
         "ais_simulated": count,
         **_settings(how),
     }
@@ -139,17 +138,20 @@ def _evidence(
     if subject.vae.latent_dim <= GRID:
         with counting("integrating over z", len(sequences)) as tick:
             exact = integrate(model, sequences, tick=tick)
-        settings = {**mean("quadrature_nll", -exact.log_evidence), "quadrature_error": float(exact.error.max())}
+        settings = {
+            **mean_with_error("quadrature_nll", -exact.log_evidence),
+            "quadrature_error": float(exact.error.max()),
+        }
         return exact_means(model, sequences, exact), exact.log_evidence, {"evidence": "quadrature", **settings}
     plane = _weighted(subject, sequences, sizes, refined.q)
     weighted = plane.log_evidence
-    settings = {**mean("refined_iwae_nll", -weighted), "refined_iwae_samples": sizes.mean_samples}
+    settings = {**mean_with_error("refined_iwae_nll", -weighted), "refined_iwae_samples": sizes.mean_samples}
     if not sizes.temperatures:
         return plane, weighted, {"evidence": "refined_iwae", **settings}
     how = annealing(subject, sizes)
     with counting("annealing", len(sequences)) as tick:
         lower = annealed(model, sequences, how, tick=tick)
-    settings |= {**mean("ais_nll", -lower), **_settings(how)}
+    settings |= {**mean_with_error("ais_nll", -lower), **_settings(how)}
     if float(lower.mean()) > float(weighted.mean()):
         return plane, lower, {"evidence": "ais", **settings}
     return plane, weighted, {"evidence": "refined_iwae", **settings}

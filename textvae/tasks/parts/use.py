@@ -3,11 +3,10 @@
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from textvae.evaluation.collapse import spectrum
 from textvae.evaluation.density import from_prior, mismatch
-from textvae.evaluation.estimators import standard_error
+from textvae.evaluation.estimators import mean_with_error
 from textvae.evaluation.listening import (
     another,
     distortion_under,
@@ -35,12 +34,12 @@ def listening(subject: Subject, sizes: Sizes) -> dict[str, Any]:
     right, wrong = words_right(model, sequences, found.z), words_right(model, sequences, other)
     words = found.tokens.double().mean()
     return {
-        **mean("distortion_own_z", found.distortion),
-        **mean("distortion_prior_z", distortion_under(model, sequences, prior)),
-        **mean("distortion_shuffled_z", distortion_under(model, sequences, other)),
+        **mean_with_error("distortion_own_z", found.distortion),
+        **mean_with_error("distortion_prior_z", distortion_under(model, sequences, prior)),
+        **mean_with_error("distortion_shuffled_z", distortion_under(model, sequences, other)),
         "word_accuracy": float(right.double().mean() / words),
-        **mean("word_accuracy_gap", (right - wrong).double() / words),
-        **mean("gradient_norm", gradient_norms(model, sequences, found.z)),
+        **mean_with_error("word_accuracy_gap", (right - wrong).double() / words),
+        **mean_with_error("gradient_norm", gradient_norms(model, sequences, found.z)),
     }
 
 
@@ -51,8 +50,3 @@ def positions(subject: Subject, sizes: Sizes) -> dict[str, Any]:
     own = token_log_probs(subject.vae.model, subject.sequences, subject.found.z)
     reference = token_log_probs(subject.lm.model, subject.sequences, nothing)
     return position_gain(own, reference, subject.sequences, subject.found.rate)
-
-
-def mean(name: str, values: Tensor) -> dict[str, float]:
-    """A mean over sentences with its standard error."""
-    return {name: float(values.double().mean()), f"{name}_se": standard_error(values)}

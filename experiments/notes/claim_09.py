@@ -86,8 +86,10 @@ def claim(notes: Notes) -> Page:
     assert corpus.grammar is not None
     splits = {split: list(corpus[split])[: 100 if notes.quick else 2000] for split in ("valid", "test")}
     notes.ahead([wanted(*each) for each in (*runs_.ladder, *runs_.lengths)])
-    runs = [look(notes, *each, splits) for each in runs_.ladder]
-    curve = [look(notes, *each, splits) for each in runs_.lengths]
+    seen = notes.spread(look, [(notes, *each, splits) for each in (*runs_.ladder, *runs_.lengths)])
+    for each in (*runs_.ladder, *runs_.lengths):
+        notes.noted(wanted(*each))
+    runs, curve = seen[: len(runs_.ladder)], seen[len(runs_.ladder) :]
     vae = trained(notes, *runs_.ladder[0])
     truth = exact_nll(splits["test"], vae.tokenizer, corpus.grammar)
     bounds = classes(runs_, corpus.grammar, vae, encoded(vae, splits["test"]))

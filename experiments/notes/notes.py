@@ -11,11 +11,11 @@ import json
 import math
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -29,6 +29,7 @@ __all__ = ["HERE", "Notes", "Page", "Row", "Wanted", "listed", "main", "table"]
 HERE = Path(__file__).parent
 SHOWN = 6
 """Commands on a page."""
+T = TypeVar("T")
 Row = dict[str, Any]
 """A row of a table, by column."""
 Wanted = tuple[str, tuple[str | Path, ...], Row]
@@ -82,18 +83,29 @@ class Notes:
 
     def trained(self, name: str, *recipes: str | Path, **options: Any) -> Vae:
         """The model of the run `name`, trained or gone on with where it is not done; dots are written `__`."""
-        self.commands.append(_command(name, recipes, options))
         _train(*self._run((name, recipes, options)))
+        self.noted((name, recipes, options))
+        return textvae.load(self.runs / name)
+
+    def noted(self, run: Wanted) -> None:
+        """Let the page name a run that is trained, and count its time."""
+        name, recipes, options = run
+        self.commands.append(_command(name, recipes, options))
         rows = Run(self.runs / name).read_text("metrics.jsonl")
         self.training[name] = max(json.loads(row).get("elapsed_seconds", 0.0) for row in rows)
-        return textvae.load(self.runs / name)
 
     def ahead(self, wanted: Sequence[Wanted]) -> None:
         """Train runs that `trained` will ask for, `jobs` at a time, one thread each; what is done is kept."""
         if self.jobs > 1:
             runs = {name: self._run((name, *how)) for name, *how in wanted}
-            with get_context("spawn").Pool(self.jobs, torch.set_num_threads, (1,)) as pool:
-                pool.starmap(_train, runs.values(), chunksize=1)
+            self.spread(_train, runs.values())
+
+    def spread(self, work: Callable[..., T], arguments: Iterable[tuple[Any, ...]]) -> list[T]:
+        """work(*each) of all arguments, `jobs` at a time, one thread each."""
+        if self.jobs == 1:
+            return [work(*each) for each in arguments]
+        with get_context("spawn").Pool(self.jobs, torch.set_num_threads, (1,)) as pool:
+            return pool.starmap(work, arguments, chunksize=1)
 
     def _run(self, wanted: Wanted) -> tuple[list[str], Row, Path]:
         name, recipes, options = wanted

@@ -182,11 +182,11 @@ def _markdown(page: Page, notes: Notes, seconds: float) -> str:
         runs += f"\nand {len(commands) - SHOWN} more like them, which the script names.\n"
     corpus = ", on the corpus that it writes into `runs/notes/tiny`" if "runs/notes/tiny" in runs else ""
     trained = f"The runs it trains, unless they are there already{corpus}:\n\n{runs}\n" if runs else ""
-    training = f", and the training of {_counted(len(notes.training))} {_duration(sum(notes.training.values()))}, all" if runs else ""
+    training = f", and the training of {_counted(len(notes.training))} {_duration(sum(notes.training.values()))}, on one thread each" if runs else ""
     return (
         f"# Claim {page.number}: {page.title}\n\n**Claim.** {page.claim}\n\n**Answer: {page.verdict}.** {page.answer}\n\n"
         f"**Figure.** {page.figure}\n\n## What was done\n\n{page.text.strip()}\n\n"
-        f"    .venv/bin/python {script}\n\n{trained}It took {_duration(seconds)}{training} on one core.\n\n"
+        f"    .venv/bin/python {script}\n\n{trained}It took {_duration(seconds)}{training}.\n\n"
         f"## What came out\n\n![claim {page.number}]({page.stem}.png)\n\n{table(page.table)}\n"
         f"The same table as [CSV]({page.stem}.csv).\n\n## What remains open\n\n{page.open.strip()}\n"
     )

@@ -109,7 +109,7 @@ class Work:
         self.process.terminate()
 
     def wait(self) -> None:
-        """Wait until the command has ended, which saves first, but no longer than it may take."""
+        """Wait until a command that was asked to stop has saved and ended, for a minute at most."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(PATIENCE_SECONDS)
 

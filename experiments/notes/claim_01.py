@@ -12,7 +12,7 @@ from textvae.evaluation.quadrature import Quadrature
 from textvae.models.linear_gaussian import observations
 from textvae.models.text_vae import TextVAE
 from textvae.plots.figure import BLUE, GREEN, ORANGE, RED, Figure, canvas
-from worlds import doubt, linear, place, rows, some, text, truth, widened
+from worlds import doubt, linear, pair, place, rows, some, truth, widened
 
 
 def claim(notes: Notes) -> Page:
@@ -26,8 +26,7 @@ def claim(notes: Notes) -> Page:
             exact = model.log_evidence(rows(x))
         found += measured(f"linear-Gaussian, D = {dim}", model, observations(x), exact, counts)
     narrow, stated = {}, []
-    for name, run, recipes in (("alive", "two", ()), ("collapsed", "collapsed", ("vanilla",))):
-        vae = text(notes, run, *recipes)
+    for name, vae in pair(notes).items():
         sequences = some(vae, notes, 16)
         grid = truth(vae.model, sequences)
         stated.append(float(grid.error.max()))

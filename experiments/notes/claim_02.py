@@ -13,7 +13,7 @@ from textvae.evaluation.estimators import inert
 from textvae.models.linear_gaussian import LinearGaussian, LinearPosterior
 from textvae.models.text_vae import TextVAE
 from textvae.plots.figure import BLUE, GREY, ORANGE, Figure, canvas
-from worlds import doubt, linear, place, rows, some, text, truth
+from worlds import doubt, linear, pair, place, rows, some, truth
 
 
 def claim(notes: Notes) -> Page:
@@ -23,8 +23,7 @@ def claim(notes: Notes) -> Page:
         left, right = gaussian(dim)
         found.append(row(f"linear-Gaussian, D = {dim}", "closed forms", left, right, math.nan))
         points[f"linear-\nGaussian,\nD = {dim}"] = left - right
-    for name, run, recipes in (("alive", "two", ()), ("collapsed", "collapsed", ("vanilla",))):
-        vae = text(notes, run, *recipes)
+    for name, vae in pair(notes).items():
         sequences = some(vae, notes, 8)
         evidence = polar(vae.model, sequences)
         for how, spacing in (("coarse", 0.64), ("fine", 0.04)):

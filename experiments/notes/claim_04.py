@@ -3,14 +3,14 @@
 import torch
 from torch import Tensor
 
-from notes import Notes, Page, Row, main
+from notes import Notes, Page, Row, Wanted, main
 from textvae.api import Vae
 from textvae.data.batches import Sequences
 from textvae.evaluation.estimators import Survey, standard_error, survey
 from textvae.evaluation.noise import SentenceNoise
 from textvae.evaluation.text import exact_match, grammaticality
 from textvae.plots.figure import BLUE, GREEN, ORANGE, RED, Figure, canvas, legend
-from worlds import TINY, some, text
+from worlds import TINY, some, texts, wanted
 
 DIM, EPOCHS = 8, 4
 NONE = float("nan")
@@ -18,28 +18,19 @@ NONE = float("nan")
 
 def claim(notes: Notes) -> Page:
     count = 40 if notes.quick else 400
-    size = {
-        "model__latent_dim": DIM,
-        "training__budget": f"{EPOCHS} epochs",
-        "training__validate_every": f"{EPOCHS} epochs",
-    }
+    lengths = (1, 2, EPOCHS)
+    runs = [
+        wanted(notes, "autoencoder", "autoencoder", **size(EPOCHS)),
+        weighted(notes, f"beta-0.5-{DIM}", 0.5, EPOCHS),
+        *(weighted(notes, f"free-{epochs}", 0.0, epochs) for epochs in lengths),
+    ]
+    autoencoder, vae, *grown = texts(notes, runs)
+    free = dict(zip(lengths, grown, strict=True))
     made = {
-        "autoencoder (Dirac, no penalty)": text(notes, "autoencoder", "autoencoder", **size),
-        "VAE, β = 0.5": text(
-            notes, f"beta-0.5-{DIM}", "beta", objective__weight__value=0.5, objective__penalty__kind="rate", **size
-        ),
+        "autoencoder (Dirac, no penalty)": autoencoder,
+        "VAE, β = 0.5": vae,
+        "variance learned, β = 0": free[EPOCHS],
     }
-    free = {}
-    for epochs in (1, 2, EPOCHS):
-        length = {
-            "training__budget": f"{epochs} epochs",
-            "training__validate_every": f"{epochs} epochs",
-            "model__latent_dim": DIM,
-        }
-        free[epochs] = text(
-            notes, f"free-{epochs}", "beta", objective__weight__value=0, objective__penalty__kind="rate", **length
-        )
-    made["variance learned, β = 0"] = free[EPOCHS]
     found, steps = [], []
     for name, vae in made.items():
         found.append(judged(name, "P(z)", vae, some(vae, notes, count), prior(count)))
@@ -87,6 +78,15 @@ lengths of training show what becomes of σ, alone and beside how far apart the 
             "the rate is not held": notes.quick or rate_last > 10,
         },
     )
+
+
+def weighted(notes: Notes, name: str, beta: float, epochs: int) -> Wanted:
+    return wanted(notes, name, "beta", objective__weight__value=beta, objective__penalty__kind="rate", **size(epochs))
+
+
+def size(epochs: int) -> Row:
+    length = f"{epochs} epochs"
+    return {"model__latent_dim": DIM, "training__budget": length, "training__validate_every": length}
 
 
 def prior(count: int) -> Tensor:

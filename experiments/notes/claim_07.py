@@ -13,7 +13,7 @@ from textvae.evaluation.noise import SentenceNoise
 from textvae.evaluation.refinement import refinement
 from textvae.models.terms import forward_pass
 from textvae.plots.figure import BLACK, BLUE, GREEN, ORANGE, Figure, canvas, legend
-from worlds import doubt, fit, linear, objective, rows, some, text, truth
+from worlds import doubt, fit, linear, objective, rows, some, texts, truth, wanted
 
 SIGMAS = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02)
 SENTENCES = 40
@@ -21,7 +21,7 @@ NONE = float("nan")
 
 
 def claim(notes: Notes) -> Page:
-    words, stated = texts(notes)
+    words, stated = on_text(notes)
     least, half = counter_case()
     found = [*fixed_decoders(notes), *words, *doersch(), least]
     by = {(row["world"], row["posterior"]): row for row in found}
@@ -106,16 +106,16 @@ def fixed_decoders(notes: Notes) -> list[Row]:
     return found
 
 
-def texts(notes: Notes) -> tuple[list[Row], float]:
+def on_text(notes: Notes) -> tuple[list[Row], float]:
     """Gaps of text VAEs and their parts, the encoder's q and the refined one on the same grid; the grids' stated error."""
     runs = {
-        ("text, alive", "diagonal"): text(notes, "two"),
-        ("text, alive", "full"): text(notes, "two-full", "full_covariance"),
-        ("text, alive", "flow"): text(notes, "two-flow", "flow_posterior"),
-        ("text, collapsed", "diagonal"): text(notes, "collapsed", "vanilla"),
+        ("text, alive", "diagonal"): wanted(notes, "two"),
+        ("text, alive", "full"): wanted(notes, "two-full", "full_covariance"),
+        ("text, alive", "flow"): wanted(notes, "two-flow", "flow_posterior"),
+        ("text, collapsed", "diagonal"): wanted(notes, "collapsed", "vanilla"),
     }
     found, stated = [], 0.0
-    for (world, family), vae in runs.items():
+    for (world, family), vae in zip(runs, texts(notes, runs.values()), strict=True):
         sequences = some(vae, notes, 8 if notes.quick else SENTENCES)
         refined = refinement(vae.model, sequences, SentenceNoise(0, 2), steps=60 if notes.quick else 150)
         grid = truth(vae.model, sequences, 0.05)

@@ -3,14 +3,14 @@
 import math
 from itertools import pairwise
 
-from notes import Notes, Page, Row, main
+from notes import Notes, Page, Row, Wanted, main
 from textvae.evaluation.density import saturated
 from textvae.evaluation.diagnostics import mutual_information
 from textvae.evaluation.estimators import standard_error, survey
 from textvae.evaluation.evaluate import exact_nll
 from textvae.evaluation.noise import SentenceNoise
 from textvae.plots.figure import BLUE, GREY, ORANGE, Figure, canvas, legend
-from worlds import TINY, lines, some, text
+from worlds import TINY, lines, some, texts, wanted
 
 DIM, EPOCHS, SENTENCES = 8, 4, 500
 BETAS = (0.05, 0.2, 0.5, 0.8, 1.0)
@@ -18,20 +18,7 @@ BETAS = (0.05, 0.2, 0.5, 0.8, 1.0)
 
 def claim(notes: Notes) -> Page:
     found, losses = [], []
-    for beta in BETAS:
-        size = {
-            "model__latent_dim": DIM,
-            "training__budget": f"{EPOCHS} epochs",
-            "training__validate_every": f"{EPOCHS} epochs",
-        }
-        vae = text(
-            notes,
-            f"beta-{beta:g}-{DIM}",
-            "beta",
-            objective__weight__value=beta,
-            objective__penalty__kind="rate",
-            **size,
-        )
+    for beta, vae in zip(BETAS, texts(notes, [run(notes, beta) for beta in BETAS]), strict=True):
         seen = survey(vae.model, some(vae, notes, SENTENCES), SentenceNoise(0, DIM))
         losses.append(-seen.elbo.double())
         truth = exact_nll(lines(notes, SENTENCES), vae.tokenizer, TINY)
@@ -79,6 +66,12 @@ The estimate of the mutual information of x and z cannot exceed ln N = {math.log
             "no sum is below the entropy": all(row["above H(p*)"] > -3 * row["above H(p*) se"] for row in found),
         },
     )
+
+
+def run(notes: Notes, beta: float) -> Wanted:
+    length = f"{EPOCHS} epochs"
+    size = {"model__latent_dim": DIM, "training__budget": length, "training__validate_every": length}
+    return wanted(notes, f"beta-{beta:g}-{DIM}", "beta", objective__weight__value=beta, objective__penalty__kind="rate", **size)
 
 
 def picture(found: list[Row], entropy: float) -> Figure:

@@ -22,7 +22,8 @@ from textvae.evaluation.evaluate import exact_nll
 from textvae.evaluation.listening import distortion_under
 from textvae.evaluation.noise import SentenceNoise
 from textvae.plots.figure import BLACK, BLUE, GREEN, GREY, ORANGE, RED, Axes, Figure, canvas, legend
-from worlds import some, text
+from worlds import some, texts
+from worlds import wanted as tiny
 
 SHORT = ("bag_of_words", "window_1", "window_2", "lstm_32")
 CURVES, LENGTHS, CURVE_RATE = ("window_2", "lstm_64"), (1, 3, 10, 30, 100), 4.0
@@ -314,8 +315,7 @@ def disturbed(notes: Notes) -> str:
 def apart(notes: Notes, seed: int) -> tuple[Tensor, Tensor]:
     """What a random z costs a collapsed VAE against z = 0, and against a language model, by sentence."""
     mark, again = (f"-{seed}", {"seed": seed}) if seed else ("", {})
-    vae = text(notes, f"collapsed{mark}", "vanilla", **again)
-    lm = text(notes, f"lm{mark}", "lm", objective__penalty__kind="rate", **again)
+    vae, lm = texts(notes, [tiny(notes, f"collapsed{mark}", "vanilla", **again), tiny(notes, f"lm{mark}", "lm", objective__penalty__kind="rate", **again)])
     sequences = some(vae, notes, 500)
     z = torch.randn(len(sequences), vae.latent_dim, generator=torch.Generator().manual_seed(seed)).double()
     drawn, still = (distortion_under(vae.model, sequences, code) for code in (z, torch.zeros_like(z)))

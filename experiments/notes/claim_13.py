@@ -14,7 +14,7 @@ from textvae.generation import beam_search, generate, greedy, sampling
 from textvae.models.decoders import Decoder
 from textvae.models.decoders.decoder import State
 from textvae.plots.figure import BLUE, GREEN, ORANGE, RED, Figure, canvas, legend
-from worlds import TINY, text
+from worlds import TINY, pair
 
 LONGEST = 12
 WAYS = ("greedy", "beam of 2", "beam of 5", "a draw")
@@ -24,8 +24,7 @@ def claim(notes: Notes) -> Page:
     codes, longest = (5, 4) if notes.quick else (80, LONGEST)
     found: list[Row] = []
     misses: dict[tuple[str, str], Tensor] = {}
-    for world, run, recipes in (("alive", "two", ()), ("collapsed", "collapsed", ("vanilla",))):
-        vae = text(notes, run, *recipes)
+    for world, vae in pair(notes).items():
         decoder, z = vae.model.decoder, torch.randn(codes, 2, generator=torch.Generator().manual_seed(1)).double()
         modes = [mode(decoder, each, longest) for each in z.split(1)]
         best = torch.tensor([value for value, _ in modes], dtype=torch.float64)

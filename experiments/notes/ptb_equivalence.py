@@ -3,7 +3,8 @@
     .venv/bin/python experiments/notes/ptb_equivalence.py --jobs 2
 
 Two one-sided tests at a margin of ±0.5 nat: the 90 % interval of the mean difference over seeds, paired over
-sentences, must lie inside. Runs resume, and finished ones are kept.
+sentences, must lie inside. Both are trained until valid stops improving. The runs are those of
+`textvae study ptb --out runs/ptb`: what either has begun the other goes on with, and finished ones are kept.
 
 References
 ----------
@@ -11,6 +12,7 @@ Schuirmann 1987, *A Comparison of the Two One-Sided Tests Procedure and the Powe
 """
 
 import argparse
+import json
 import math
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from textvae.data.batches import encode
 from textvae.data.corpora import open_corpus
 from textvae.evaluation.estimators import Survey, standard_error, survey
 from textvae.evaluation.noise import SentenceNoise
+from textvae.runs import Run
 
 MARGIN = 0.5
 STUDENT = {2: 6.314, 3: 2.920, 4: 2.353, 5: 2.132, 6: 2.015, 7: 1.943, 8: 1.895, 9: 1.860, 10: 1.833}
@@ -33,10 +36,9 @@ def main() -> None:
     """Train, measure on test, and say whether the two are equivalent."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, choices=sorted(STUDENT), default=3)
-    parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--jobs", type=int, default=1, help="runs trained at once, one thread each")
     parser.add_argument("--out", type=Path, default=HERE, help="where ptb-equivalence.md is written")
-    parser.add_argument("--runs", type=Path, default=Path("runs/notes"), help="where runs are kept")
+    parser.add_argument("--runs", type=Path, default=Path("runs/ptb"), help="where runs are kept")
     parser.add_argument(
         "--quick", action="store_true", help="everything small: to see that it works, not to believe"
     )
@@ -44,18 +46,19 @@ def main() -> None:
     torch.set_num_threads(1)
     notes = Notes(given.out, given.runs, given.quick, jobs=given.jobs)
     lines = list(open_corpus("ptb")["test"])[: 50 if given.quick else None]
-    wanted = {(seed, remedy): run(seed, remedy, given.epochs) for seed in range(given.seeds) for remedy in PAIR}
+    wanted = {(seed, remedy): run(seed, remedy) for seed in range(given.seeds) for remedy in PAIR}
     notes.ahead(list(wanted.values()))
     seen = {key: looked_at(notes, each, lines) for key, each in wanted.items()}
-    rows = [row(seed, *(seen[seed, remedy] for remedy in PAIR)) for seed in range(given.seeds)]
-    text = page(rows, given.epochs, len(lines))
+    length = {key: epochs(notes, each) for key, each in wanted.items()}
+    rows = [row(seed, *(part[seed, remedy] for part in (seen, length) for remedy in PAIR)) for seed in range(given.seeds)]
+    text = page(rows, len(lines))
     given.out.mkdir(parents=True, exist_ok=True)
     (given.out / "ptb-equivalence.md").write_text(text, "utf-8")
     print(text)
 
 
-def run(seed: int, remedy: str, epochs: int) -> Wanted:
-    return f"ptb/{remedy}-{epochs}-{seed}", ("ptb", remedy), {"seed": seed, "training__budget": f"{epochs} epochs", "threads": 1}
+def run(seed: int, remedy: str) -> Wanted:
+    return f"ptb/{remedy}/seed-{seed}", ("ptb", remedy), {"seed": seed, "threads": 1}
 
 
 def looked_at(notes: Notes, wanted: Wanted, lines: list[str]) -> Survey:
@@ -64,16 +67,22 @@ def looked_at(notes: Notes, wanted: Wanted, lines: list[str]) -> Survey:
     return survey(vae.model, encode(lines, vae.tokenizer, vae.config.data.max_length), SentenceNoise(0, vae.latent_dim))
 
 
-def row(seed: int, alone: Survey, collapsed: Survey) -> Row:
+def epochs(notes: Notes, wanted: Wanted) -> float:
+    """How many epochs a run took."""
+    rows = map(json.loads, Run(notes.runs / wanted[0]).read_text("metrics.jsonl"))
+    return max(row.get("epoch", 0.0) for row in rows)
+
+
+def row(seed: int, alone: Survey, collapsed: Survey, alone_took: float, collapsed_took: float) -> Row:
     """A seed: both losses, and their difference, paired over sentences."""
     behind: Tensor = (alone.elbo - collapsed.elbo).double()
     return {
-        "seed": seed, "language model": -float(alone.elbo.mean()), "collapsed VAE, −ELBO": -float(collapsed.elbo.mean()),
+        "seed": seed, "epochs": f"{alone_took:.0f} and {collapsed_took:.0f}", "language model": -float(alone.elbo.mean()), "collapsed VAE, −ELBO": -float(collapsed.elbo.mean()),
         "its rate": float(collapsed.rate.mean()), "difference": float(behind.mean()), "± over sentences": standard_error(behind),
     }  # fmt: skip
 
 
-def page(rows: list[Row], epochs: int, sentences: int) -> str:
+def page(rows: list[Row], sentences: int) -> str:
     """The verdict, and the seeds behind it."""
     values = torch.tensor([each["difference"] for each in rows], dtype=torch.float64)
     half = STUDENT[len(rows)] * float(values.std()) / math.sqrt(len(rows))
@@ -81,12 +90,12 @@ def page(rows: list[Row], epochs: int, sentences: int) -> str:
     verdict = "equivalent" if low > -MARGIN and high < MARGIN else "not shown to be equivalent"
     return f"""# Penn Treebank: a collapsed VAE and a language model of its size
 
-**Collapsed VAE less language model after {epochs} epochs: {values.mean():+.3f} nats, 90 % interval {low:+.3f} to {high:+.3f} over {len(rows)} seeds: {verdict} at a margin of ±{MARGIN} nat**
+**Collapsed VAE less language model, both at convergence: {values.mean():+.3f} nats, 90 % interval {low:+.3f} to {high:+.3f} over {len(rows)} seeds: {verdict} at a margin of ±{MARGIN} nat**
 
-The set-up of `experiments/corpora/ptb.yaml`, `lm` against `vanilla`, {epochs} epochs each; test, {sentences:,} sentences. The difference is paired over sentences within a seed, and the interval is over seeds
+The set-up of `experiments/corpora/ptb.yaml`, `lm` against `vanilla`, each until valid has stopped improving for good (`epochs`: what that took the two); test, {sentences:,} sentences. The difference is paired over sentences within a seed, and the interval is over seeds
 (two one-sided tests, Schuirmann 1987). −ELBO by one z a sentence. A rate that is not near 0 would say that the VAE has not collapsed.
 
-    .venv/bin/python experiments/notes/ptb_equivalence.py --epochs {epochs} --seeds {len(rows)}
+    .venv/bin/python experiments/notes/ptb_equivalence.py --seeds {len(rows)}
 
 {table(rows)}"""
 

@@ -1,6 +1,7 @@
 """Worlds where the truth is known: linear-Gaussian models, and a tiny grammar with a z of two dimensions."""
 
 import warnings
+from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -30,9 +31,11 @@ __all__ = [
     "linear",
     "loaded",
     "objective",
+    "pair",
     "place",
     "rows",
     "text",
+    "texts",
     "tiny_corpus",
     "truth",
     "wanted",
@@ -163,6 +166,19 @@ def tiny_corpus(folder: Path) -> Path:
 def text(notes: Notes, name: str, *recipes: str, **options: Any) -> Vae:
     """A VAE on the tiny grammar, in float64; by default z has two dimensions."""
     return loaded(notes, wanted(notes, name, *recipes, **options))
+
+
+def texts(notes: Notes, runs: Iterable[Wanted]) -> list[Vae]:
+    """Several of them, trained as many at once as the notes' jobs."""
+    runs = list(runs)
+    notes.ahead(runs)
+    return [loaded(notes, run) for run in runs]
+
+
+def pair(notes: Notes) -> dict[str, Vae]:
+    """A VAE that uses its z of two dimensions, and one that has collapsed."""
+    runs = {"alive": wanted(notes, "two"), "collapsed": wanted(notes, "collapsed", "vanilla")}
+    return dict(zip(runs, texts(notes, runs.values()), strict=True))
 
 
 def wanted(notes: Notes, name: str, *recipes: str, **options: Any) -> Wanted:

@@ -120,7 +120,11 @@ def device(name: str, whose: str = "--device", *, here: bool = True) -> torch.de
     """
     try:
         found = torch.device(name)
-        if here:
+        if here and found.type == "cuda":
+            # Counted only: a tensor would begin a context on the first card in every process of torchrun's.
+            if (found.index or 0) >= torch.cuda.device_count():
+                raise RuntimeError
+        elif here:
             torch.zeros(1, device=found)
     except (RuntimeError, AssertionError, NotImplementedError):
         raise ConfigError(f"{whose}: {name} is not here; choose cpu, or a device that torch sees") from None

@@ -25,19 +25,23 @@ class Batch:
     """B sentences of at most T tokens; every sentence ends in EOS, positions behind it are PAD.
 
     `inputs` (B, T) is BOS w₁ … wₙ, what a decoder reads; `targets` (B, T) is w₁ … wₙ EOS, what it
-    predicts and what an encoder reads; `lengths` (B,) counts the targets. `padded` is known on the
-    host, so that no device has to be asked whether there is padding.
+    predicts and what an encoder reads; `lengths` (B,) counts the targets, and `counts` does so on the
+    host, so that no device has to be asked how many there are, or by `padded` whether there is padding.
     """
 
     inputs: Tensor
     targets: Tensor
     lengths: Tensor
+    counts: np.ndarray
     padded: bool
-    tokens: int
 
     @property
     def sentences(self) -> int:
         return self.targets.shape[0]
+
+    @property
+    def tokens(self) -> int:
+        return int(self.counts.sum())
 
     @property
     def mask(self) -> Tensor:
@@ -54,13 +58,12 @@ class Batch:
 
     def part(self, rows: slice) -> "Batch":
         """The sentences of some rows, padded as widely as before."""
-        lengths = self.lengths[rows]
         return replace(
             self,
             inputs=self.inputs[rows],
             targets=self.targets[rows],
-            lengths=lengths,
-            tokens=int(lengths.sum()),
+            lengths=self.lengths[rows],
+            counts=self.counts[rows],
         )
 
     def to(self, device: torch.device | str) -> "Batch":
@@ -119,8 +122,8 @@ def collate(rows: Sequence[np.ndarray]) -> Batch:
         inputs=torch.from_numpy(inputs),
         targets=torch.from_numpy(targets),
         lengths=torch.from_numpy(lengths),
+        counts=lengths,
         padded=bool(lengths.min() != width),
-        tokens=int(lengths.sum()),
     )
 
 
@@ -131,8 +134,8 @@ def _stack(rows: np.ndarray) -> Batch:
         inputs=torch.full((count, width), PAD),
         targets=torch.from_numpy(rows),
         lengths=torch.full((count,), width),
+        counts=np.full(count, width),
         padded=False,
-        tokens=rows.size,
     )
 
 

@@ -59,7 +59,7 @@ class Resident:
         targets = found.where(columns < lengths[:, None], PAD)
         inputs = torch.full_like(targets, BOS)
         inputs[:, 1:] = targets[:, :-1].where(targets[:, :-1] != EOS, PAD)
-        return Batch(inputs, targets, lengths, padded=bool(counts.min() != width), tokens=int(counts.sum()))
+        return Batch(inputs, targets, lengths, counts, padded=bool(counts.min() != width))
 
     def _over(self, numbers: np.ndarray) -> Tensor:
         """Host numbers on the device; from pinned memory nobody waits for the copy."""

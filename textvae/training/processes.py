@@ -42,9 +42,16 @@ PATIENCE = timedelta(hours=6)
 class Processes:
     """This process among all that train one model; alone, nothing here does anything."""
 
-    def __init__(self, rank: int = 0, size: int = 1, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self,
+        rank: int = 0,
+        size: int = 1,
+        device: torch.device | str = "cpu",
+        host: "distributed.ProcessGroup | None" = None,
+    ) -> None:
         self.rank, self.size = rank, size
         self.device = torch.device(device)
+        self._host = host
         self._inside = False
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
 
@@ -56,7 +63,10 @@ class Processes:
         from accelerate import PartialState
 
         state = PartialState(cpu=device.type == "cpu", timeout=PATIENCE)
-        return cls(state.process_index, state.num_processes, device if device.type == "cpu" else state.device)
+        own = device if device.type == "cpu" else state.device
+        # What the processes decide together they tell each other past their devices, which are left to their work.
+        host = distributed.new_group(timeout=PATIENCE, backend="gloo")
+        return cls(state.process_index, state.num_processes, own, host)
 
     @property
     def is_main(self) -> bool:
@@ -95,14 +105,14 @@ class Processes:
 
     def any(self, flag: bool) -> bool:
         """Whether the flag is set in any process."""
-        return flag if self.size == 1 else bool(self._sum(torch.tensor(float(flag), device=self.device)))
+        return flag if self.size == 1 else bool(self._sum(torch.tensor(float(flag)), self._host))
 
     def agreed(self, value: float) -> float:
         """The main process's value, so that all decide alike."""
         if self.size == 1:
             return value
-        told = torch.tensor(value if self.is_main else 0.0, dtype=torch.float64, device=self.device)
-        return float(self._sum(told))
+        told = torch.tensor(value if self.is_main else 0.0, dtype=torch.float64)
+        return float(self._sum(told, self._host))
 
     def average(self, parameters: Iterable[nn.Parameter]) -> None:
         """Replace every gradient by its mean over the processes."""
@@ -163,10 +173,10 @@ class Processes:
             torch.manual_seed(seed + self.rank)
             yield
 
-    def _sum(self, values: Tensor) -> Tensor:
+    def _sum(self, values: Tensor, group: "distributed.ProcessGroup | None" = None) -> Tensor:
         if values.numel():  # without a z, features have no columns
             with _telling():
-                distributed.all_reduce(values)
+                distributed.all_reduce(values, group=group)
         return values
 
 

@@ -25,7 +25,7 @@ __all__ = ["Words"]
 
 
 class Words(Corruption):
-    """Deletion, blanks and local shuffling; `tokens` goes on counting the sentences themselves."""
+    """Deletion, blanks and local shuffling; `counts` stays that of the sentences themselves."""
 
     def __init__(self, *, delete: Probability = 0.3, blank: Probability = 0.0, shuffle: Natural = 0) -> None:
         self.delete, self.blank, self.shuffle = delete, blank, shuffle

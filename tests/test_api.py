@@ -264,7 +264,7 @@ def test_what_cannot_be_asked_for(vae, call, says):
 
 
 def test_a_device_that_is_not_there(vae_run):
-    with pytest.raises(ConfigError, match="abacus is not here"):
+    with pytest.raises(ConfigError, match="abacus is not available"):
         textvae.load(vae_run, device="abacus")
 
 

@@ -84,16 +84,16 @@ def test_help_does_not_import_torch():
         (["train", "--seed", "-1"], "--seed: must be at least 0, not -1"),
         (["train", "--threads", "0"], "--threads: must be at least 1, not 0"),
         (["train", "--tokenizer", "wrod"], '"word", "unigram", "bpe", "char"'),
-        (["train", "--device", "abacus"], "--device: abacus is not here"),
+        (["train", "--device", "abacus"], "--device: abacus is not available"),
         (["train", "--model.latent_dim"], "--model.latent_dim: a value must follow"),
         (["train", "--model.latent_dim", "--seed", "1"], "--model.latent_dim: a value must follow"),
-        (["train", "--model.latent_dim", "[1"], "--model.latent_dim: '[1' is no YAML value"),
+        (["train", "--model.latent_dim", "[1"], "--model.latent_dim: '[1' is not valid YAML"),
         (["evaluate"], "RUN requires an argument"),
         (["evaluate", "RUN", "--split", "dev"], '"valid", "test", "train"'),
         (["evaluate", "RUN", "--samples", "0"], "--samples"),
         (["evaluate", "RUN", "--samples", "-1"], "--samples"),
         (["evaluate", "RUN", "--model.latent_dim", "3"], "Unknown option: --model.latent_dim"),
-        (["evaluate", "RUN", "--device", "abacus"], "abacus is not here"),
+        (["evaluate", "RUN", "--device", "abacus"], "abacus is not available"),
         (["score", "RUN"], "FILE requires an argument"),
         (["score", "RUN", "--sample"], "no such option"),
         (["score", "RUN", "-", "--samples", "0"], "--samples"),
@@ -102,7 +102,7 @@ def test_help_does_not_import_torch():
         (["sample", "RUN", "-n", "-1"], "Must be >= 1"),
         (["sample", "RUN", "--seed", "-1"], "--seed"),
         (["sample", "RUN", "--seed", "99999999999999999999"], "--seed"),
-        (["sample", "RUN", "--temperature", "0"], "temperature must be positive, not 0.0"),
+        (["sample", "RUN", "--temperature", "0"], "temperature must be positive and finite, not 0.0"),
         (["sample", "RUN", "--temperature", "-1"], "temperature must be positive"),
         (["sample", "RUN", "--temperature", "nan"], "temperature must be positive"),
         (["sample", "RUN", "--temperature", "inf"], "temperature must be positive"),
@@ -144,8 +144,8 @@ def test_evaluating_again_says_so_and_computes_nothing(own_vae_run, monkeypatch)
     monkeypatch.setattr("textvae.tasks.evaluate.evaluate", None)
     again = worked("evaluate", own_vae_run, "--samples", 3, "--json")
     assert again.out == first.out
-    assert "evaluated already" in again.err
-    assert "evaluated already" not in first.err
+    assert "already evaluated" in again.err
+    assert "already evaluated" not in first.err
 
 
 def test_other_settings_are_computed_anew(own_vae_run):
@@ -179,8 +179,9 @@ def test_a_corpus_that_has_changed_is_refused(tmp_path, corpus):
     worked("train", *TINY, "--corpus", own, "--run", run, "--steps", 2)
     with (own / "valid.txt").open("a") as file:
         file.write("the cat saw the cat\n")
-    assert "holds other sentences" in refused("evaluate", run, code=1)
-    assert "holds other sentences" in refused("train", *TINY, "--corpus", own, "--run", run, "--steps", 4, code=1)
+    assert "have changed since training" in refused("evaluate", run, code=1)
+    again = ("train", *TINY, "--corpus", own, "--run", run, "--steps", 4)
+    assert "have changed since training" in refused(*again, code=1)
     assert strict(worked("evaluate", run, "--corpus", own, "--json").out)["valid"]["sentences"] == 25
 
 

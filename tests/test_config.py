@@ -195,12 +195,12 @@ def test_changed_keys_are_named_in_full():
         ("model: {decoder: {hidden_dim: 10 epochs}}", "model.decoder.hidden_dim: must be a whole number, not '10 epochs'"),
         ("model: {init_range: 0}", "model.init_range: must be more than 0.0, not 0"),
         ("model: {init_range: .inf}", "model.init_range: must be a finite number, not inf"),
-        ("model: {init_range: 1e30}", "text: the untrained model has no finite loss"),
+        ("model: {init_range: 1e30}", "text: the loss of the untrained model is not finite"),
         ("training: {optimiser: {lr: .nan}}", "training.optimiser.lr: must be"),
         ("training: {optimiser: {lr: fast}}", "training.optimiser.lr: must be a number, not 'fast'"),
         ("training: {decay: {factor: 1}}", "training.decay.factor: must be less than 1.0, not 1"),
         ("training: {decay: 3}", "training.decay: must be a mapping of keys to values, not 3"),
-        ("training: {budget: 10 epochen}", 'training.budget: must be a number of steps, at least 0, or such as "10 epochs", not'),
+        ("training: {budget: 10 epochen}", 'training.budget: must be a number of steps, at least 0, or text such as "10 epochs", not'),
         ("training: {budget: -1}", "training.budget: must be a number of steps, at least 0"),
         ("training: {budget: 1.5}", "training.budget: must be a number of steps"),
         ("training: {budget: true}", "training.budget: must be a number of steps"),
@@ -274,8 +274,8 @@ def test_the_last_to_set_a_key_is_blamed(tmp_path):
     [
         (b"model: {latent_dim: 3", "not valid YAML"),
         (b"model:\n\tlatent_dim: 3", "not valid YAML"),
-        (b"seed: 1\nmodel: {latent_dim: 3}\nseed: 2", "not valid YAML: 'seed' is said again in line 3"),
-        (b"model: {latent_dim: 3, latent_dim: 4}", "'latent_dim' is said again in line 1"),
+        (b"seed: 1\nmodel: {latent_dim: 3}\nseed: 2", "not valid YAML: duplicate key 'seed' on line 3"),
+        (b"model: {latent_dim: 3, latent_dim: 4}", "duplicate key 'latent_dim' on line 1"),
         (
             b"- model\n- training",
             "must be a mapping of sections such as model and training, not ['model', 'training']",
@@ -286,7 +286,7 @@ def test_the_last_to_set_a_key_is_blamed(tmp_path):
         (b"seed: 1\x00", "not valid YAML"),
         (b"seed: !!python/object/apply:os.system [exit]", "not valid YAML"),
         (b"seed: 2024-13-45", "not valid YAML"),
-        (b"model: &m {encoder: *m}", "holds itself"),
+        (b"model: &m {encoder: *m}", "contains itself"),
     ],
 )
 def test_a_file_that_is_no_mapping_is_one_sentence(content, says, tmp_path):

@@ -33,7 +33,7 @@ def test_an_alive_model_with_a_language_model_beside_it(own_vae_run, lm_run):
     page = diagnosed(own_vae_run, "--lm", lm_run)
     assert "**Alive: " in page or "**Partly collapsed: " in page
     assert "dimensions of z are active" in page
-    assert "Against that language model" in page
+    assert "Compared with the language model" in page
     kept = json.loads((own_vae_run / "diagnosis" / "diagnosis.json").read_text())
     assert kept["listening"] > 0.1
     assert kept["split"] == "valid"
@@ -81,7 +81,7 @@ def test_without_matplotlib_one_sentence_says_how_to_get_it(own_vae_run, monkeyp
 
 def test_bad_usage_is_refused(vae_run, tmp_path):
     assert "no such run directory" in refused("diagnose", tmp_path / "none", code=1)
-    assert "is no language model" in refused("diagnose", vae_run, "--lm", vae_run, code=2)
+    assert "is not a language model" in refused("diagnose", vae_run, "--lm", vae_run, code=2)
 
 
 def test_pixels_are_what_the_file_shows(own_vae_run):

@@ -83,7 +83,7 @@ def test_a_plain_evaluation_keeps_the_parts_numbers(whole):
     assert again["iwae_samples"] == 3
     assert {name: again[name] for name in PROMISED} == {name: values[name] for name in PROMISED}
     table = worked("show", run.path).out
-    assert "gap of the ELBO to log p(x), at least" in table
+    assert "gap between log p(x) and ELBO, at least" in table
 
 
 def test_an_interrupted_evaluation_goes_on_behind_the_last_part(own_vae_run, monkeypatch, capsys):
@@ -200,7 +200,7 @@ def test_the_command_at_full_size(own_vae_run, lm_run):
 
 
 def test_usage_is_checked_in_one_sentence(vae_run: Path, lm_run: Path, corpus: Path):
-    assert "is no language model" in refused("evaluate", vae_run, "--all", "--lm", vae_run, code=2)
+    assert "is not a language model" in refused("evaluate", vae_run, "--all", "--lm", vae_run, code=2)
     assert "add --all" in refused("evaluate", vae_run, "--lm", lm_run, code=2)
     assert "run's own sentences" in refused("evaluate", vae_run, "--all", "--corpus", corpus, code=2)
     assert "no such run" in refused("evaluate", vae_run, "--all", "--lm", vae_run / "none", code=1)

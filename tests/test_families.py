@@ -104,11 +104,11 @@ def test_on_the_sphere_interpolation_stays_there(monkeypatch):
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"posterior.kind": "vmf"}, "model.prior: a posterior on the sphere needs a prior there"),
-        ({"prior.kind": "uniform_sphere"}, "model.prior: a prior on the sphere needs a posterior there"),
-        ({"prior.kind": "vamp", "posterior.kind": "scale"}, "model.prior: vamp cannot ask a posterior that reads"),
-        ({"prior.kind": "flow", "latent_dim": 0}, "model.prior: a flow needs a z to map"),
-        ({"prior.kind": "mixture", "latent_dim": 0}, "model.prior: a mixture needs a z"),
+        ({"posterior.kind": "vmf"}, "model.prior: a posterior on the sphere needs a prior on it"),
+        ({"prior.kind": "uniform_sphere"}, "model.prior: a prior on the sphere needs a posterior on it"),
+        ({"prior.kind": "vamp", "posterior.kind": "scale"}, "model.prior: vamp needs a posterior without"),
+        ({"prior.kind": "flow", "latent_dim": 0}, "model.prior: a flow needs a latent_dim of at least 1, not 0"),
+        ({"prior.kind": "mixture", "latent_dim": 0}, "model.prior: a mixture needs a latent_dim of at least 1"),
         ({"posterior.kind": "vmf", "latent_dim": 1}, "model.posterior: a sphere needs a latent_dim of at least 2"),
         ({"posterior.kind": "vmf", "encoder.kind": "none"}, "model.posterior: .* needs an encoder"),
         ({"posterior.kind": "du", "posterior.floor": 0}, "model.posterior: dropout on the variance needs a floor"),

@@ -93,15 +93,15 @@ def test_the_resolved_settings_read_back_as_themselves():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"inherit": {"decoder": "posterior"}}, "inherit: decoder cannot be taken from posterior: encoder"),
+        ({"inherit": {"decoder": "posterior"}}, "inherit: decoder cannot be copied from posterior: encoder"),
         (
             {"inherit": {"posterior": "encoder"}},
-            "inherit: 'encoder' is no part of the model; choose from posterior",
+            "inherit: 'encoder' is not a part of the model; choose from posterior",
         ),
         ({"first__recipe": "autoencodr"}, "did you mean"),
         (
             {"first__model__latent_dim": 4},
-            "inherit: posterior cannot be taken from posterior: mean.weight is of shape",
+            "inherit: posterior cannot be copied from posterior: mean.weight is of shape",
         ),
         ({"first__nonsense": 4}, "nonsense: unknown key"),
     ],
@@ -115,7 +115,7 @@ def test_what_cannot_be_handed_on_is_refused_before_work_starts(options, message
 def test_a_stage_cannot_come_before_itself(tmp_path: Path):
     file = tmp_path / "ring.yaml"
     file.write_text(f"first: {file}\n")
-    with pytest.raises(ConfigError, match=r"ring.yaml: first.recipe: names a stage before itself"):
+    with pytest.raises(ConfigError, match=r"ring.yaml: first.recipe: must not be its own first stage"):
         completed("grammar", str(file))
 
 
@@ -156,7 +156,7 @@ def test_another_first_stage_is_refused(tmp_path: Path):
     lm = train(["grammar", "lm"], {"training.budget": 1}, tmp_path / "lm")
     with pytest.raises(RunError, match=r"--init: not the first stage of these settings: .*penalty.* differ"):
         train(["grammar", "pretrained_free_bits"], QUICK, tmp_path / "run", init=lm.path)
-    with pytest.raises(ConfigError, match="no first stage to take the place of"):
+    with pytest.raises(ConfigError, match="no first stage to replace; leave --init out"):
         train(["grammar", "free_bits"], {"training.budget": 1}, tmp_path / "other", init=lm.path)
 
 

@@ -51,7 +51,7 @@ def test_a_file_is_no_run(own_vae_run):
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ("", "is empty, so damaged"),
+        ("", "damaged: the file is empty"),
         ("model: {latent_dim: ", "not valid YAML"),
         ("- 1", "must be a mapping of sections"),
         ("moodel: {}", "moodel: unknown key"),
@@ -124,7 +124,7 @@ def test_a_damaged_evaluation_says_how_to_mend_it(content, own_vae_run):
     file.write_text(content, "latin-1")
     sentence = refused("evaluate", own_vae_run, code=1)
     assert sentence.startswith(f"{file}: damaged")
-    assert "delete it to have it made again" in sentence
+    assert "delete it and run its command again" in sentence
     file.unlink()
     worked("evaluate", own_vae_run, "--samples", 1)
 

@@ -21,7 +21,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """What is offered is imported on first use: `import textvae` does not import torch."""
+    """Import the public names on first use, so that `import textvae` does not import torch."""
     if name in _HOMES:
         module, attribute = _HOMES[name]
         return getattr(importlib.import_module(module), attribute)

@@ -1,4 +1,4 @@
-"""`python -m textvae`, which is also what torchrun starts."""
+"""Entry point of `python -m textvae`, also used by torchrun."""
 
 from textvae.cli import main
 

@@ -1,4 +1,4 @@
-"""A trained run in your hands: `textvae.load(run)` returns a `Vae` that encodes, decodes, samples and scores.
+"""The Python API of a trained run: `textvae.load(run)` returns a `Vae` that encodes, decodes, samples and scores.
 
 vae = textvae.load("runs/demo")
 z = vae.encode(["the company said profits rose"])
@@ -30,15 +30,15 @@ from textvae.training.checkpoints import load_best
 __all__ = ["CollapsedWarning", "Vae", "load"]
 
 MAX_LENGTH = 100
-"""Words after which a sentence that has not ended is cut off."""
+"""Default limit on the number of generated tokens."""
 
 
 class CollapsedWarning(UserWarning):
-    """Greedy decoding of a model whose decoder does not listen to z."""
+    """Greedy or beam decoding of a model whose decoder does not listen to z."""
 
 
 class Vae:
-    """A trained model with its tokenizer; nothing here changes it."""
+    """A trained model with its tokenizer; no method changes it."""
 
     def __init__(self, model: TextVAE, tokenizer: Tokenizer, config: Config, collapsed: bool = False) -> None:
         self.model = model
@@ -52,7 +52,7 @@ class Vae:
         return self.model.latent_dim
 
     def encode(self, sentences: Sequence[str]) -> Tensor:
-        """The centre (B, D) of each q(z|x): its mean; on the sphere the mean's direction; zero noise under a flow.
+        """The centre (B, D) of each q(z|x): its mean; on a sphere, the mean's direction; for a flow, at zero noise.
 
         Raises
         ------
@@ -78,12 +78,12 @@ class Vae:
         max_length: int = MAX_LENGTH,
         seed: int = 0,
     ) -> list[str]:
-        """Sentences for z (B, D): greedy, by beam search, or drawn at a temperature.
+        """Decode z (B, D) into sentences: greedily, by beam search, or by sampling at a temperature.
 
         Raises
         ------
         ConfigError
-            If z has another width than the model, or an option is out of range.
+            If z is not of shape (B, latent_dim), or an option is out of range.
         """
         z = torch.as_tensor(z, dtype=torch.get_default_dtype()).to(self.device)
         return self._decode(z, self._generator(seed), temperature, top_p, beam, forbid_unknown, max_length)
@@ -99,10 +99,10 @@ class Vae:
         forbid_unknown: bool = False,
         max_length: int = MAX_LENGTH,
     ) -> list[str]:
-        """Sentences with z ~ p(z); words are drawn at `temperature`, or greedy or by beam where it is None."""
+        """Decode z ~ p(z); words are sampled at `temperature`, or chosen greedily or by beam if it is None."""
         if n < 1:
-            raise ConfigError(f"sample: ask for at least 1 sentence, not {n}")
-        # z and words come from one stream of random numbers: from two of one seed they would not be independent.
+            raise ConfigError(f"sample: needs at least 1 sentence, not {n}")
+        # z and words share one generator: two generators of the same seed would not be independent.
         generator = self._generator(seed)
         noise = torch.randn((n, self.latent_dim), generator=generator, device=self.device)
         with inert(self.model):
@@ -110,16 +110,16 @@ class Vae:
         return self._decode(z, generator, temperature, top_p, beam, forbid_unknown, max_length)
 
     def reconstruct(self, sentences: Sequence[str], *, beam: int = 1) -> list[str]:
-        """Each sentence encoded to its posterior's centre and decoded again."""
+        """Encode each sentence to the centre of its posterior, and decode that."""
         return self.decode(self.encode(sentences), beam=beam)
 
     def interpolate(self, a: str, b: str, steps: int = 7, *, slerp: bool = False) -> list[str]:
-        """Sentences decoded along the way from a's encoding to b's, both ends included.
+        """Decode points on the path between the encodings of a and b, both ends included.
 
-        The way is straight; with `slerp`, or where z lies on the sphere, it follows a great circle.
+        The path is straight; with `slerp`, or if z lies on a sphere, it follows a great circle.
         """
         if steps < 2:
-            raise ConfigError(f"interpolate: at least 2 steps are needed, the two ends, not {steps}")
+            raise ConfigError(f"interpolate: needs at least 2 steps (the two ends), not {steps}")
         first, second = self.encode([a, b])
         return self.decode(interpolate(first, second, steps, slerp or self.model.posterior.spherical))
 
@@ -132,16 +132,16 @@ class Vae:
             For a deterministic autoencoder, which has no likelihood.
         """
         if samples < 1:
-            raise ConfigError(f"score: at least 1 sample is needed, not {samples}")
+            raise ConfigError(f"score: needs at least 1 sample, not {samples}")
         sequences = self._read(sentences)
         with inert(self.model):
             if isinstance(self.model.posterior(next(in_order(sequences, 1))[1].to(self.device)), Dirac):
-                raise RunError("a deterministic autoencoder has no likelihood to score with")
+                raise RunError("score: this run is a deterministic autoencoder, which has no likelihood")
         noise = SentenceNoise(seed, self.latent_dim)
         return -importance_weighted_nll(self.model, sequences, samples, noise)
 
     def lengths(self, sentences: Sequence[str]) -> list[int]:
-        """Tokens of each sentence as they are scored: the end counted, what is cut off not."""
+        """Number of scored tokens of each sentence: EOS included, truncated tokens excluded."""
         lengths: list[int] = self._read(sentences).lengths.tolist()
         return lengths
 
@@ -173,7 +173,7 @@ class Vae:
 
     def _require_latent(self, what: str) -> None:
         if self.latent_dim == 0:
-            raise RunError(f"{what}: this run is a language model (latent_dim 0), it has no z")
+            raise RunError(f"{what}: this run is a language model (latent_dim 0), which has no z")
 
     def _read(self, sentences: Sequence[str]) -> Sequences:
         if isinstance(sentences, str):
@@ -181,7 +181,7 @@ class Vae:
         limit = self.config.data.max_length
         sequences = encode(sentences, self.tokenizer, limit)
         if not len(sequences):
-            raise ConfigError("there are no sentences to read")
+            raise ConfigError("there are no sentences; give at least one")
         if sequences.cut:
             count = "1 sentence was" if sequences.cut == 1 else f"{sequences.cut} sentences were"
             warnings.warn(f"{count} cut to {limit} tokens (data.max_length of this run)", stacklevel=3)
@@ -193,34 +193,36 @@ class Vae:
         if z.ndim != 2 or z.shape[1] != self.latent_dim:
             raise ConfigError(f"decode: z must have the shape (B, {self.latent_dim}), not {tuple(z.shape)}")
         if temperature is not None and not 0 < temperature < math.inf:
-            raise ConfigError(f"temperature must be positive, not {temperature}; its limit 0 is greedy decoding")
+            raise ConfigError(
+                f"temperature must be positive and finite, not {temperature}; its limit 0 is greedy decoding"
+            )
         if not 0 < top_p <= 1:
             raise ConfigError(f"top-p must lie in (0, 1], not {top_p}")
         if beam < 1 or max_length < 1:
             raise ConfigError("beam and max_length must be at least 1")
         if beam > 1 and temperature is not None:
-            raise ConfigError("a beam draws nothing: give temperature=None with it, or leave the beam out")
+            raise ConfigError("beam search does not sample: set temperature=None with it, or leave beam out")
         if top_p < 1 and temperature is None:
-            raise ConfigError("top_p is for drawn words: give a temperature with it, or leave it out")
+            raise ConfigError("top_p only applies to sampling: give a temperature with it, or leave it out")
 
     def _warn_if_collapsed(self, z: Tensor, rows: list[list[int]]) -> None:
         same = bool((z != z[:1]).any()) and len({tuple(row) for row in rows}) == 1
         if self.latent_dim and (same or self.collapsed):
             warnings.warn(
-                "the model looks collapsed: its decoder does not listen to z, so greedy decoding says the same "
-                "for every z; draw at a temperature, or train with a remedy (textvae remedies)",
+                "the model looks collapsed: its decoder does not listen to z, so greedy decoding gives the same "
+                "sentence for every z; sample at a temperature, or train with a remedy (textvae remedies)",
                 CollapsedWarning,
                 stacklevel=4,
             )
 
 
 def load(run: str | Path, device: str | torch.device = "cpu") -> Vae:
-    """The trained model of a run directory; no other argument is needed.
+    """Load the trained model of a run directory; no other argument is needed.
 
     Raises
     ------
     RunError
-        If there is no such run, it has not been trained, or a file of it is damaged.
+        If the run does not exist, has not been trained, or has a damaged file.
     """
     directory = Run.open(run)
     place = build.device(str(device), "device")
@@ -230,7 +232,7 @@ def load(run: str | Path, device: str | torch.device = "cpu") -> Vae:
         with torch.random.fork_rng(devices=[]):
             model = build.model(config, tokenizer.size).to(place)
     except ConfigError as error:
-        raise RunError(f"{error}; this run was made by other code") from None
+        raise RunError(f"{error}; this run was made by an incompatible version of textvae") from None
     load_best(directory, model)
     verdict = str(directory.evaluation.get("valid", {}).get("verdict", ""))
     return Vae(model.eval(), tokenizer, config, collapsed=verdict.startswith("collapsed"))

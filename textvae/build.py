@@ -1,7 +1,7 @@
-"""From settings to objects: the only place that knows both.
+"""Build objects from settings; the only module that knows both.
 
-A member of a slot is checked against its constructor: keyword-only parameters are what a configuration
-may set, with their annotations as types and ranges; positional ones are supplied here.
+A member of a slot is validated against its constructor: a configuration may set the keyword-only parameters,
+whose annotations give types and ranges; the positional ones are supplied here.
 """
 
 import importlib
@@ -75,19 +75,19 @@ FAMILIES: Mapping[str, type] = {
     "training.optimiser": torch.optim.Optimizer,
     "training.update": Update,
 }
-"""What a member from outside must be, so that a configuration cannot name just any function to be called."""
+"""Base class required of an external member, so that a configuration cannot call arbitrary functions."""
 
 TINY = 16
-"""Tokens of the throw-away model that is built to find impossible combinations before work starts."""
+"""Vocabulary size of the temporary model built to reject invalid combinations before training starts."""
 
 
 def complete(draft: Draft) -> Config:
-    """The typed settings with every member checked and its defaults filled in.
+    """The typed settings, with every member validated and its defaults filled in.
 
     Raises
     ------
     ConfigError
-        Naming the file or option, the key and the valid choices.
+        If a setting is invalid, naming the file or option, the key and the valid choices.
     """
     stage = draft.first_stage()
     if stage is not None:
@@ -98,12 +98,12 @@ def complete(draft: Draft) -> Config:
 
 
 def checked(config: Config, whose: str) -> Config:
-    """Settings from elsewhere with each member's arguments checked; nothing is built.
+    """Validate the arguments of each member of `config`, without building anything.
 
     Raises
     ------
     ConfigError
-        As `complete` does, blaming `whose`.
+        As in `complete`, naming `whose` as the source.
     """
     draft = Draft()
     draft.merge(config.plain(), whose)
@@ -111,29 +111,29 @@ def checked(config: Config, whose: str) -> Config:
 
 
 def device(name: str, whose: str = "--device", *, here: bool = True) -> torch.device:
-    """The device of this name, which may also be one of another machine if it need not be `here`.
+    """The device of this name; unless `here`, it may be a device of another machine.
 
     Raises
     ------
     ConfigError
-        If torch does not know it or it is not there.
+        If torch does not know the device or it is not available.
     """
     try:
         found = torch.device(name)
         if here and found.type == "cuda":
-            # Counted only: a tensor would begin a context on the first card in every process of torchrun's.
+            # Only counted: a tensor would create a context on the first card in every torchrun process.
             if (found.index or 0) >= torch.cuda.device_count():
                 raise RuntimeError
         elif here:
             torch.zeros(1, device=found)
     except (RuntimeError, AssertionError, NotImplementedError):
-        raise ConfigError(f"{whose}: {name} is not here; choose cpu, or a device that torch sees") from None
+        raise ConfigError(f"{whose}: {name} is not available; use cpu, or a device that torch can see") from None
     switch("float32")
     return found
 
 
 def in_steps(value: Any, steps_per_epoch: int) -> Any:
-    """The value with each `"10 epochs"` inside it replaced by a number of optimiser steps."""
+    """`value` with every duration such as `"10 epochs"` converted to optimiser steps."""
     if isinstance(value, Mapping):
         return {key: in_steps(inner, steps_per_epoch) for key, inner in value.items()}
     number = epochs(value)
@@ -141,16 +141,16 @@ def in_steps(value: Any, steps_per_epoch: int) -> Any:
 
 
 def model(config: Config, vocabulary: int) -> TextVAE:
-    """The model, its parameters drawn from the global random stream.
+    """The model, with parameters initialised from the global random stream.
 
     Raises
     ------
     ConfigError
-        If a part refuses its arguments, or prior and posterior do not go together.
+        If a part rejects its arguments, or prior and posterior are incompatible.
     """
     dim = config.model.latent_dim
     with warnings.catch_warnings():
-        # A latent_dim of 0 makes weights without elements, which torch remarks on.
+        # With latent_dim 0 some weights have no elements, which torch warns about.
         warnings.filterwarnings("ignore", message="Initializing zero-element tensors")
         encoder = _make(config, "model.encoder", vocabulary)
         parts = (
@@ -167,12 +167,12 @@ def model(config: Config, vocabulary: int) -> TextVAE:
 
 
 def begin(model: TextVAE, first: TextVAE, config: Config) -> None:
-    """Let a model start from what the first stage learned.
+    """Initialise parts of a model from the trained first stage.
 
     Raises
     ------
     ConfigError
-        If a part is missing in either, or does not fit.
+        If a part is missing from either model, or the shapes do not match.
     """
     try:
         inherit(model, first, config.inherit)
@@ -181,12 +181,12 @@ def begin(model: TextVAE, first: TextVAE, config: Config) -> None:
 
 
 def objective(config: Config, model: TextVAE, vocabulary: int, steps_per_epoch: int) -> Objective:
-    """The objective around a model.
+    """The objective of a model.
 
     Raises
     ------
     ConfigError
-        If its parts refuse one another.
+        If its parts are incompatible.
     """
 
     def part(slot: str, *context: Any) -> Any:
@@ -203,7 +203,7 @@ def objective(config: Config, model: TextVAE, vocabulary: int, steps_per_epoch: 
 
 
 def update(config: Config, objective: Objective, steps_per_epoch: int) -> Update:
-    """The update rule, with its optimiser over all parameters of the objective."""
+    """The update rule, whose optimiser holds all parameters of the objective."""
 
     def optimiser() -> torch.optim.Optimizer:
         made: torch.optim.Optimizer = _make(config, "training.optimiser", objective.parameters())
@@ -225,7 +225,7 @@ def _make(config: Config, slot: str, *context: Any, steps_per_epoch: int = 1) ->
     Raises
     ------
     ConfigError
-        If its constructor refuses the combination of arguments.
+        If its constructor rejects the combination of arguments.
     """
     member = _member(config, slot)
     constructor = _constructor(slot, member.kind, slot)
@@ -247,14 +247,14 @@ def _typed(draft: Draft) -> Config:
 
 
 def _refuse_rates_above_1(slot: str, rate: Mapping[str, Any], draft: Draft) -> None:
-    # A schedule may serve a weight too, so its own types set no upper limit.
+    # A schedule may also serve as a weight, so its types set no upper limit.
     for name in rate.keys() & {"value", "start", "end"}:
         if rate[name] > 1:
             raise ConfigError(f"{draft.blame(('objective', slot, name))}: must be at most 1, not {rate[name]}")
 
 
 def _constructor(slot: str, kind: str, whose: str) -> Callable[..., Any]:
-    """The member of a slot by its name, or anyone's class as `package.module:Class`."""
+    """The member of a slot by name, or an external class as `package.module:Class`."""
     members = SLOTS[slot]
     if kind in members:
         return members[kind]
@@ -280,7 +280,7 @@ def _imported(slot: str, kind: str, whose: str) -> Callable[..., Any]:
 
 
 def _schema(constructor: Callable[..., Any]) -> tuple[type[BaseModel], set[str]]:
-    """A typed schema of the keyword-only parameters of a constructor, and which of them count steps."""
+    """The schema of a constructor's keyword-only parameters, and the names of those measured in steps."""
     function = constructor.__init__ if isinstance(constructor, type) else constructor  # type: ignore[misc]
     hints = get_type_hints(function, include_extras=True)
     fields: dict[str, Any] = {
@@ -299,7 +299,7 @@ def _counts_steps(hint: Any) -> bool:
 
 
 def _arguments(slot: str, member: Member, draft: Draft) -> dict[str, Any]:
-    """The member as a plain mapping, its arguments checked and complete."""
+    """The member as a plain mapping, with validated arguments and defaults."""
     place = tuple(slot.split("."))
     constructor = _constructor(slot, member.kind, draft.blame((*place, "kind")))
     schema, timed = _schema(constructor)
@@ -313,7 +313,7 @@ def _arguments(slot: str, member: Member, draft: Draft) -> dict[str, Any]:
 
 
 def _try(config: Config, draft: Draft) -> None:
-    """Take two losses at a tiny vocabulary, so that an impossible combination is refused before work starts."""
+    """Compute two losses with a tiny vocabulary, to reject invalid combinations before training starts."""
     batch = collate([np.array([4, 5, EOS]), np.array([6, EOS])])
     penalty = draft.blame(("objective", "penalty", "kind"))
     try:
@@ -324,7 +324,7 @@ def _try(config: Config, draft: Draft) -> None:
             tiny = objective(config, built, TINY, steps_per_epoch=1)
             update(config, tiny, steps_per_epoch=1)
             generator = torch.Generator().manual_seed(0)
-            # What a controller makes of a rate that is no number shows in the second loss.
+            # The effect of a NaN rate on a controller appears in the second loss.
             tiny.observe(tiny(batch, 0, generator).terms)
             loss = tiny(batch, 1, generator)
     except ConfigError as error:
@@ -334,10 +334,10 @@ def _try(config: Config, draft: Draft) -> None:
         raise ConfigError(f"{penalty}: {error}") from None
     except (RuntimeError, MemoryError, OverflowError) as error:
         raise ConfigError(
-            f"{draft.whose(('model', 'latent_dim'))}: no such model can be built: {_line(error)}"
+            f"{draft.whose(('model', 'latent_dim'))}: the model cannot be built: {_line(error)}"
         ) from None
     if not torch.isfinite(loss.terms.distortion).all():
-        raise ConfigError(f"{draft.whose(('model', 'init_range'))}: the untrained model has no finite loss")
+        raise ConfigError(f"{draft.whose(('model', 'init_range'))}: the loss of the untrained model is not finite")
     if not torch.isfinite(loss.value):
         raise ConfigError(
             f"{penalty}: {config.objective.penalty.kind} needs a rate, and a posterior without a density "
@@ -346,5 +346,5 @@ def _try(config: Config, draft: Draft) -> None:
 
 
 def _line(error: BaseException) -> str:
-    """An error of someone else's as part of one sentence."""
+    """The first line of an external error, for use inside a sentence."""
     return " ".join(str(error).split("\n")[0].split()).rstrip(".")

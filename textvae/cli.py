@@ -38,14 +38,14 @@ __all__ = ["main"]
 
 app = App(
     name="textvae",
-    help="Train LSTM text VAEs, see whether they collapse, and measure every remedy under equal conditions.",
+    help="Train LSTM text VAEs, detect posterior collapse, and compare remedies under equal conditions.",
     version=__version__,
 )
-corpus_app = App(name="corpus", help="What a corpus holds, and how to get one.")
+corpus_app = App(name="corpus", help="List, inspect and download corpora.")
 app.command(corpus_app)
 
 _settings: list[Setting] = []
-"""`--section.key VALUE` options of this call, taken out before the rest is parsed."""
+"""`--section.key VALUE` options of this call, removed before the rest is parsed."""
 
 
 @app.command
@@ -60,10 +60,10 @@ def train(
     threads: Whole | None = None,
     init: Path | None = None,
 ) -> None:
-    """Train a model, or continue a run that was interrupted.
+    """Train a model, or continue an interrupted run.
 
-    Any setting can be given as --section.key VALUE, for example --training.optimiser.lr 0.5; options
-    come after the files, which merge left to right.
+    Any setting can be given as --section.key VALUE, for example --training.optimiser.lr 0.5. Files merge
+    left to right; options override them.
 
     Parameters
     ----------
@@ -72,19 +72,19 @@ def train(
     corpus
         grammar, ptb, a directory with train/valid/test, a file, torchtext:PennTreebank or hf:NAME.
     run
-        Where the run lives; `runs/<corpus>-<hash of the settings>` if it is not given.
+        The run directory; default `runs/<corpus>-<hash of the settings>`.
     steps
-        Optimiser steps in all, in place of any other budget.
+        Total number of optimiser steps; overrides any other budget.
     seed
-        Seed of the weights, the order of the batches and the noise.
+        Seed of the initial weights, the batch order and the noise.
     tokenizer
-        How sentences become tokens.
+        Kind of tokens.
     device
         cpu, cuda, …
     threads
-        CPU threads.
+        Number of CPU threads.
     init
-        A finished run in place of the first stage, for settings that have one; else it is trained in RUN/first.
+        A finished run to use as the first stage, if the settings have one; default: train it in RUN/first.
     """
     from textvae.tasks.train import train
 
@@ -114,22 +114,22 @@ def evaluate(
     device: str = "cpu",
     json_: Annotated[Flag, Parameter(name="--json")] = False,
 ) -> None:
-    """Measure a run: ELBO, importance-weighted NLL, use of z, verdict; kept in evaluation.json.
+    """Evaluate a run: ELBO, importance-weighted NLL, use of z, verdict; saved in evaluation.json.
 
     Parameters
     ----------
     split
-        Look at test only when everything has been chosen.
+        Split to evaluate; use test only for the final evaluation.
     samples
-        K of the importance-weighted estimate.
+        Number of samples K of the importance-weighted estimate.
     all_
-        Everything that can be measured, part by part: the posterior gap, annealing, probes, generated text.
+        Compute every measure, part by part: posterior gap, annealing, probes, generated text.
     lm
         With --all, the run of a language model to compare with, word by word.
     corpus
-        Measure on other sentences than the run's own; the result is shown, not kept.
+        Evaluate on another corpus; the result is printed, not saved.
     device
-        Where to compute.
+        Device to compute on.
     json_
         Print JSON.
     """
@@ -141,10 +141,12 @@ def evaluate(
         from textvae.tasks.everything import evaluate_all
 
         if corpus is not None:
-            raise ConfigError("--corpus: --all keeps its parts in the run, so it measures the run's own sentences")
+            raise ConfigError(
+                "--corpus does not apply with --all, which uses the run's own sentences; leave one out"
+            )
         values = evaluate_all(Run.open(run), split, samples, lm, device=device)
     elif lm is not None:
-        raise ConfigError("--lm: is compared with by --all and by textvae diagnose; add --all")
+        raise ConfigError("--lm only applies with --all (or to textvae diagnose); add --all")
     else:
         values = evaluate_run(Run.open(run), split, samples, corpus, device=device)
     if json_:
@@ -155,16 +157,16 @@ def evaluate(
 
 @app.command
 def diagnose(run: RunPath, /, *, split: Split = "valid", lm: Path | None = None, seed: Seed = 0) -> None:
-    """Is it collapsed, is the model or the inference to blame, what to try: a page, and pictures beside it.
+    """Diagnose posterior collapse: verdict, likely cause and remedies to try, as a Markdown page with plots.
 
     Parameters
     ----------
     split
-        Look at test only when everything has been chosen.
+        Split to evaluate; use test only for the final evaluation.
     lm
         The run of a language model to compare with, word by word.
     seed
-        Seed of every draw.
+        Seed of all random draws.
     """
     from textvae.runs import Run
     from textvae.tasks.diagnose import diagnose_run
@@ -174,7 +176,7 @@ def diagnose(run: RunPath, /, *, split: Split = "valid", lm: Path | None = None,
 
 @app.command
 def show(run: RunPath, /) -> None:
-    """What a run has: its numbers, samples, reconstructions and an interpolation."""
+    """Show the results of a run: evaluation, samples, reconstructions and an interpolation."""
     from textvae.tasks.show import show
 
     show(run)
@@ -182,16 +184,16 @@ def show(run: RunPath, /) -> None:
 
 @app.command
 def score(run: RunPath, file: Lines, /, *, samples: Count = 100, seed: Seed = 0) -> None:
-    """Estimate log p of every line: log p, tokens with the end counted, sentence, separated by tabs.
+    """Estimate log p of every line; prints log p, tokens including EOS, and sentence, separated by tabs.
 
     Parameters
     ----------
     file
         One sentence a line, a blank one is the empty sentence; - is standard input.
     samples
-        K of the importance-weighted estimate.
+        Number of samples K of the importance-weighted estimate.
     seed
-        Seed of its noise.
+        Seed of the noise.
     """
     from textvae.api import load
     from textvae.tasks.lines import read_lines
@@ -217,34 +219,34 @@ def sample(
     forbid_unknown: Flag = False,
     max_length: Count = 100,
 ) -> None:
-    """Draw sentences: z from the prior, then words at a temperature, greedily or by beam search.
+    """Generate sentences: z from the prior, then words by sampling, greedy decoding or beam search.
 
     Parameters
     ----------
     n
-        How many.
+        Number of sentences.
     temperature
-        Below 1 the words are safer, above 1 wilder; 1 if it is not given.
+        Sampling temperature; lower is more conservative, higher more diverse (default 1).
     top_p
-        Draw from the fewest words that hold this share of the probability.
+        Sample from the smallest set of words with at least this total probability.
     greedy
-        Take the most likely word each time.
+        Choose the most likely word at each step.
     beam
-        Search with this many hypotheses.
+        Number of hypotheses in beam search.
     seed
         Seed of z and of the words.
     forbid_unknown
-        Never say the unknown word.
+        Never generate `<unk>`.
     max_length
-        Words after which a sentence is cut off.
+        Maximum number of tokens; longer sentences are cut off.
     """
     from textvae.api import load
 
     drawn = not greedy and beam is None
     if greedy and beam is not None:
-        raise ConfigError("--greedy and --beam are two ways to decode; leave one of them out")
+        raise ConfigError("--greedy and --beam exclude each other; leave one of them out")
     if not drawn and (temperature, top_p) != (None, None):
-        raise ConfigError("--temperature and --top-p are for drawn words; leave them out with --greedy or --beam")
+        raise ConfigError("--temperature and --top-p are for sampling; leave them out with --greedy or --beam")
     sentences = load(run).sample(
         n,
         seed=seed,
@@ -259,14 +261,14 @@ def sample(
 
 @app.command
 def reconstruct(run: RunPath, file: Lines, /, *, beam: Count = 1) -> None:
-    """Encode and decode every line; exactly one row comes out for each that goes in.
+    """Encode and decode every line; prints exactly one line for each input line.
 
     Parameters
     ----------
     file
         One sentence a line, a blank one is the empty sentence; - is standard input.
     beam
-        Search with this many hypotheses.
+        Number of hypotheses in beam search.
     """
     from textvae.api import load
     from textvae.tasks.lines import read_lines
@@ -277,18 +279,18 @@ def reconstruct(run: RunPath, file: Lines, /, *, beam: Count = 1) -> None:
 
 @app.command
 def interpolate(run: RunPath, a: Sentence, b: Sentence, /, *, steps: Whole = 7, slerp: Flag = False) -> None:
-    """Decode along the way from one sentence's z to another's.
+    """Decode points between the codes z of two sentences.
 
     Parameters
     ----------
     a
         The first sentence.
     b
-        The last one.
+        The last sentence.
     steps
-        How many points, the ends included.
+        Number of points, including both ends.
     slerp
-        Along the great circle instead of a straight line.
+        Interpolate along a great circle instead of a straight line.
     """
     from textvae.api import load
 
@@ -297,7 +299,7 @@ def interpolate(run: RunPath, a: Sentence, b: Sentence, /, *, steps: Whole = 7, 
 
 @app.command
 def encode(run: RunPath, file: Lines, /, *, out: Path) -> None:
-    """Posterior means of every line, a row each, as a NumPy file.
+    """Write the posterior mean of every line to a NumPy file, one row per line.
 
     Parameters
     ----------
@@ -313,12 +315,12 @@ def encode(run: RunPath, file: Lines, /, *, out: Path) -> None:
 
 @app.command
 def probe(run: RunPath, /, *, split: Split = "valid", seed: Seed = 0) -> None:
-    """What z knows of a sentence, in nats: length, first word, words, and on the grammar corpus its factors.
+    """Probe what z encodes, in nats: length, first word, words and, on the grammar corpus, its factors.
 
     Parameters
     ----------
     split
-        The held-out sentences that the probes are scored on; they are fitted on train.
+        Split on which the probes are scored; they are fitted on train.
     seed
         Seed of z and of the shuffled labels.
     """
@@ -340,25 +342,25 @@ def bench(
     seconds: Annotated[float, Parameter(validator=Number(gt=0, lt=3600))] = 0.5,
     threads: Count | None = None,
 ) -> None:
-    """Time training and evaluation against the machine's own matrix product, and against a plain reference.
+    """Benchmark training and evaluation against the machine's matrix product and a plain reference.
 
     Parameters
     ----------
     full
-        Not 256/256/32 at batch 32 over 10,000 types alone, but two sizes, three vocabularies and two batch
-        sizes, on every device: hours on a processor.
+        Benchmark every combination of two model sizes, three vocabularies and two batch sizes on every device,
+        not only 256/256/32 at batch 32 with 10,000 types. Takes hours on a CPU.
     json_
         Print JSON.
     profile
-        Write a trace of some steps here, for Perfetto or TensorBoard.
+        Write a trace of some steps to this file, for Perfetto or TensorBoard.
     out
-        Write the figures here as JSON, cell by cell; cells that it holds already are not measured again.
+        Write the results to this file as JSON, cell by cell; cells already in it are not measured again.
     rounds
-        How often all contenders are measured in turn; the best rounds count.
+        Number of times all contenders are measured in turn; the best round of each counts.
     seconds
-        How long a contender works in a round, at least.
+        Minimum seconds per contender and round.
     threads
-        CPU threads.
+        Number of CPU threads.
     """
     from textvae.console import table
     from textvae.tasks.bench import run_bench, table_rows
@@ -381,18 +383,18 @@ def study(
     jobs: Count | None = None,
     launcher: Literal["local", "ray", "slurm"] = "local",
 ) -> None:
-    """Train and evaluate a grid of corpora, remedies, strengths and seeds; continue one that was stopped.
+    """Train and evaluate a grid of corpora, remedies, strengths and seeds, or continue an interrupted one.
 
     Parameters
     ----------
     name
         A study by name (smoke, grammar, ptb), or a file ending in .yaml.
     out
-        Where its runs live; `runs/<name>` if it is not given.
+        The directory of its runs; default `runs/<name>`.
     jobs
-        How many runs at once; one a core if it is not given.
+        Number of runs at the same time; default one per core.
     launcher
-        Processes on this machine, tasks on a Ray cluster, or jobs in Slurm's queue.
+        Processes on this machine, tasks on a Ray cluster, or Slurm jobs.
     """
     from textvae.tasks.study import study
 
@@ -402,12 +404,12 @@ def study(
 
 @app.command
 def report(directory: Path, /) -> None:
-    """Tables, plots and samples of a study, as one HTML page, CSV and PNG in its folder `report`.
+    """Report tables, plots and samples of a study as one HTML page, CSV and PNG in its folder `report`.
 
     Parameters
     ----------
     directory
-        What `textvae study` wrote.
+        The directory written by `textvae study`.
     """
     from textvae.tasks.report import report
 
@@ -416,7 +418,7 @@ def report(directory: Path, /) -> None:
 
 @corpus_app.command(name="list")
 def corpus_list() -> None:
-    """The corpora that textvae knows, and where each was found."""
+    """List the known corpora and where each is stored."""
     from textvae.console import table
     from textvae.data.corpora import known_corpora
 
@@ -425,14 +427,14 @@ def corpus_list() -> None:
 
 @corpus_app.command
 def info(source: str, /, *, tokenizer: TokenizerKind = "word", column: str | None = None) -> None:
-    """Count a corpus: sentences, tokens, types, lengths, unknown rate, overlap.
+    """Show statistics of a corpus: sentences, tokens, types, lengths, unknown rate, overlap.
 
     Parameters
     ----------
     source
         A name, a directory or a file.
     tokenizer
-        How sentences become tokens.
+        Kind of tokens.
     column
         The text column of a table.
     """
@@ -448,9 +450,9 @@ def fetch(name: str, /, *, root: Path | None = None) -> None:
     Parameters
     ----------
     name
-        ptb.
+        The corpus; only ptb can be fetched.
     root
-        The directory that will hold it; `$TEXTVAE_DATA`, else `data`, if it is not given.
+        The directory to download to; default `$TEXTVAE_DATA`, else `data`.
     """
     from textvae.tasks.corpus import fetch_corpus
 
@@ -459,7 +461,7 @@ def fetch(name: str, /, *, root: Path | None = None) -> None:
 
 @app.command
 def remedies() -> None:
-    """The corpora and remedies that `train` knows by name."""
+    """List the corpora and remedies that `train` knows by name."""
     from textvae.console import table
     from textvae.tasks.remedies import described
 
@@ -483,7 +485,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _discard_output()
         sys.exit(1)
     except KeyboardInterrupt:
-        _fail("stopped", 1)
+        _fail("interrupted", 1)
     except MemoryError:
         _fail("not enough memory", 1)
     except OSError as error:
@@ -495,7 +497,7 @@ def _run(arguments: list[str]) -> None:
     _settings.clear()
     if arguments[:1] == ["train"]:
         arguments, _settings[:] = take_settings(arguments)
-    # A member of a slot from outside, `kind: module:Class`, may lie where the command is given.
+    # An external member of a slot, `kind: module:Class`, may be in the working directory.
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))
     with warnings.catch_warnings(), _failures_in_threads():
@@ -508,7 +510,7 @@ def _run(arguments: list[str]) -> None:
 
 
 def _note() -> Callable[..., None]:
-    """Show every warning once, as a remark."""
+    """Print every distinct warning once, as a note."""
     shown: set[str] = set()
 
     def note(message: Warning | str, *rest: object) -> None:
@@ -522,7 +524,7 @@ def _note() -> Callable[..., None]:
 
 @contextlib.contextmanager
 def _failures_in_threads() -> Iterator[None]:
-    """TensorBoard writes in a thread of its own; a full disk is a remark there, and no traceback."""
+    """Print an OSError in a thread, such as a full disk in TensorBoard's writer, as a note without traceback."""
     before = threading.excepthook
 
     def report(failure: threading.ExceptHookArgs) -> None:
@@ -539,7 +541,7 @@ def _failures_in_threads() -> Iterator[None]:
 
 
 def _discard_output() -> None:
-    """Nobody reads what is still to be written, so the interpreter's last flush must not fail."""
+    """Redirect stdout to the null device, so that the interpreter's final flush cannot fail."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

@@ -1,4 +1,4 @@
-"""What a person sees: progress and remarks on stderr, tables on stdout."""
+"""Terminal output: progress and remarks on stderr, tables on stdout."""
 
 import math
 import os
@@ -29,17 +29,17 @@ __all__ = [
 
 
 SECONDS = 5.0
-"""Between two lines on how far something is."""
+"""Minimum interval between two progress lines."""
 
 
 def remark(sentence: str) -> None:
-    """One line on stderr."""
+    """Print one line on stderr."""
     print(sentence, file=sys.stderr, flush=True)
 
 
 @contextmanager
 def one_voice() -> Iterator[None]:
-    """Of several processes that torchrun started, only the first speaks; the others, when they have lost one."""
+    """Silence every torchrun process except rank 0; the others still report the loss of a process."""
     if os.environ.get("RANK", "0") == "0":
         yield
         return
@@ -53,7 +53,7 @@ def one_voice() -> Iterator[None]:
 
 
 def table(title: str, headings: Iterable[str], rows: Iterable[Iterable[object]], numbers: bool = False) -> None:
-    """A table on stdout; the columns behind the first stand to the right if they hold numbers."""
+    """Print a table on stdout; with `numbers`, all columns but the first are right-aligned."""
     made = Table(title=title, title_justify="left", title_style="bold", show_edge=False)
     for place, heading in enumerate(headings):
         made.add_column(heading, justify="right" if place and numbers else "left", overflow="fold")
@@ -64,20 +64,20 @@ def table(title: str, headings: Iterable[str], rows: Iterable[Iterable[object]],
 
 
 def evaluation_table(title: str, splits: Mapping[str, Mapping[str, Any]]) -> None:
-    """The numbers of an evaluation, a column for each split, the estimator's settings beside them."""
+    """Print the results of an evaluation, one column per split, with the settings of the estimators."""
     rows = [(label, *(show(split) for split in splits.values())) for label, show in ROWS]
     rows += [
         (label, *(_value(key)(split) for split in splits.values()))
         for label, key in FURTHER
         if any(split.get(key) is not None for split in splits.values())
     ]
-    table(title, ["nats per sentence unless said", *splits], rows, numbers=True)
+    table(title, ["nats per sentence unless stated", *splits], rows, numbers=True)
     for name, split in splits.items():
         print(f"{name}: {split.get('verdict') or '—'}")
 
 
 def number(value: Any, digits: int = 2) -> str:
-    """A number, or — where it is undefined."""
+    """Format a number; — if it is undefined."""
     if value is None or math.isnan(value):
         return "—"
     return f"{value:,}" if isinstance(value, int) else f"{value:,.{digits}f}"
@@ -93,7 +93,7 @@ def _value(key: str, digits: int = 2) -> Callable[[Mapping[str, Any]], str]:
 
 
 def _bounded(key: str, how: str) -> Callable[[Mapping[str, Any]], str]:
-    """A number that is a bound where the mutual information is saturated."""
+    """Format a number that is only a bound when the mutual information is saturated."""
     shown = _value(key)
     return lambda split: f"{how} {shown(split)}" if split.get("mutual_information_saturated") else shown(split)
 
@@ -105,7 +105,7 @@ def _negated(key: str) -> Callable[[Mapping[str, Any]], str]:
 
 ROWS: tuple[tuple[str, Callable[[Mapping[str, Any]], str]], ...] = (
     ("sentences", _value("sentences")),
-    ("tokens, EOS counted", _value("tokens")),
+    ("tokens, including EOS", _value("tokens")),
     ("unknown rate", _value("unknown_rate", 4)),
     ("distortion  −E log p(x|z)", _value("distortion")),
     ("rate  KL(q(z|x) ‖ p(z))", _value("rate")),
@@ -113,7 +113,7 @@ ROWS: tuple[tuple[str, Callable[[Mapping[str, Any]], str]], ...] = (
     ("importance-weighted NLL", _value("iwae_nll")),
     ("    with K samples", _value("iwae_samples")),
     ("exact NLL of the grammar", _value("exact_nll")),
-    ("    NLL above it, paired", _value("excess_nll")),
+    ("    excess NLL, paired", _value("excess_nll")),
     ("perplexity from −ELBO", _value("perplexity_elbo")),
     ("perplexity from K samples", _value("perplexity_iwae")),
     ("active units", _value("active_units")),
@@ -124,32 +124,32 @@ ROWS: tuple[tuple[str, Callable[[Mapping[str, Any]], str]], ...] = (
 )
 
 FURTHER = (
-    ("words right, more than with another z", "word_accuracy_gap"),
-    ("gradient of log p(x|z) by z", "gradient_norm"),
+    ("word accuracy, gain over another z", "word_accuracy_gap"),
+    ("norm of the gradient of log p(x|z) in z", "gradient_norm"),
     ("gain over the language model", "lm_gain"),
     ("    net of the rate", "lm_gain_net_of_rate"),
-    ("NLL by z from the prior", "prior_nll"),
-    ("    samples, of each sentence", "prior_nll_samples"),
-    ("    of them effective, median", "prior_nll_effective_samples"),
+    ("NLL with z from the prior", "prior_nll"),
+    ("    samples per sentence", "prior_nll_samples"),
+    ("    effective samples, median", "prior_nll_effective_samples"),
     ("    sentences", "prior_nll_sentences"),
-    ("gap of the ELBO to log p(x), at least", "posterior_gap"),
-    ("    encoder's part", "amortisation_gap"),
-    ("    family's part, at least", "family_gap"),
+    ("gap between log p(x) and ELBO, at least", "posterior_gap"),
+    ("    amortisation gap", "amortisation_gap"),
+    ("    family gap, at least", "family_gap"),
     ("    sentences", "gap_sentences"),
-    ("    their ELBO, q refined by sentence", "refined_elbo"),
-    ("        decoder passes a sentence", "refined_elbo_passes"),
+    ("    their ELBO, q refined per sentence", "refined_elbo"),
+    ("        decoder passes per sentence", "refined_elbo_passes"),
     ("    their NLL by quadrature", "quadrature_nll"),
-    ("    their NLL by weights from the refined q", "refined_iwae_nll"),
+    ("    their importance-weighted NLL, refined q", "refined_iwae_nll"),
     ("        with K samples", "refined_iwae_samples"),
     ("    their NLL by annealing", "ais_nll"),
     ("        temperatures", "ais_temperatures"),
     ("        chains", "ais_chains"),
-    ("simulated log p, from below", "ais_lower"),
-    ("simulated log p, from above", "ais_upper"),
+    ("simulated log p, lower bound", "ais_lower"),
+    ("simulated log p, upper bound", "ais_upper"),
     ("    sentences", "ais_simulated"),
-    ("ELBO gained by a fresh encoder", "fresh_encoder_gain"),
-    ("    by the old one, trained on", "continued_encoder_gain"),
-    ("    steps of training", "lag_steps"),
+    ("ELBO gain of a fresh encoder", "fresh_encoder_gain"),
+    ("    of the old one, trained further", "continued_encoder_gain"),
+    ("    training steps", "lag_steps"),
     ("    sentences", "lag_sentences"),
     ("samples", "samples"),
     ("    grammatical", "samples_grammatical"),
@@ -158,8 +158,8 @@ FURTHER = (
     ("forward perplexity", "forward_perplexity"),
     ("reverse perplexity", "reverse_perplexity"),
     ("    of real text", "real_perplexity"),
-    ("    sentences of either language model", "lm_sentences"),
-    ("    its steps", "lm_steps"),
+    ("    sentences per language model", "lm_sentences"),
+    ("    training steps", "lm_steps"),
     ("reconstructions", "reconstructions"),
     ("    exact", "reconstructions_exact"),
     ("    BLEU", "reconstructions_bleu"),
@@ -167,11 +167,11 @@ FURTHER = (
     ("    by chance", "interpolation_factors_by_chance"),
     ("    paths", "interpolation_paths"),
 )
-"""What a full evaluation adds, shown where it was measured."""
+"""Further results of a full evaluation, shown if they were measured."""
 
 
 class TrainingDisplay:
-    """A live line where stderr is a terminal, plain lines where it is not."""
+    """Training progress: a live line if stderr is a terminal, else plain lines."""
 
     def __init__(self, start: int, budget: int) -> None:
         self.budget = budget
@@ -207,7 +207,7 @@ class TrainingDisplay:
             remark(f"step {step}/{self.budget}  {line}")
 
     def remark(self, sentence: str) -> None:
-        """A line above the live one."""
+        """Print a line above the live one."""
         if self.live:
             self.bar.console.print(sentence, highlight=False, markup=False)
         else:
@@ -215,7 +215,7 @@ class TrainingDisplay:
 
 
 class StudyDisplay:
-    """A grid of runs: a live line where stderr is a terminal, a line for every run that ends where it is not."""
+    """Progress of a study: a live line if stderr is a terminal, else a line for every finished run."""
 
     def __init__(self, behind: float, total: int) -> None:
         self.start, self.began, self.total = behind, time.monotonic(), total
@@ -238,7 +238,7 @@ class StudyDisplay:
         self.bar.stop()
 
     def __call__(self, behind: float, event: str) -> None:
-        """Show how many runs are behind us, those under way by their share, and what has just happened."""
+        """Show the number of finished runs, plus the completed fraction of running ones, and the latest event."""
         values = f"{behind:.1f} of {self.total} runs, {self._left(behind)}"
         self.bar.update(self.task, completed=behind, values=values)
         if event and self.live:
@@ -247,7 +247,7 @@ class StudyDisplay:
             remark(f"{event}; {values}")
 
     def _left(self, behind: float) -> str:
-        """The time that is left at the speed so far."""
+        """The remaining time at the average speed so far."""
         gained = behind - self.start
         if gained <= 0:
             return "about — left"
@@ -257,7 +257,7 @@ class StudyDisplay:
 
 @contextmanager
 def counting(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar on stderr, a line now and then where it is no terminal; call the result with how many more."""
+    """Show progress on stderr, as a bar or, without a terminal, as lines; call the result with increments."""
     if not sys.stderr.isatty():
         yield pacing(what, total)
         return
@@ -267,7 +267,7 @@ def counting(what: str, total: int) -> Iterator[Callable[[int], None]]:
 
 
 def pacing(what: str, total: int) -> Callable[[int], None]:
-    """Tells now and then how far something slow is; call the result with how many more are done."""
+    """Print progress lines at intervals; call the result with the number of items just done."""
     began = said = time.monotonic()
     done = 0
 
@@ -283,8 +283,8 @@ def pacing(what: str, total: int) -> Callable[[int], None]:
 
 
 def probe_table(title: str, rows: Iterable[Mapping[str, Any]]) -> None:
-    """What z knows, a row a label; the last three columns are controls that should know little or nothing."""
-    headings = ["label f", "H(f)", "I(x; f)", "I(z; f) ≥", "right", "majority", "shuffled", "untrained"]
+    """Print what z encodes, one row per label; the last three columns are controls, expected to be low."""
+    headings = ["label f", "H(f)", "I(x; f)", "I(z; f) ≥", "accuracy", "majority", "shuffled", "untrained"]
     table(
         f"{title}, nats",
         headings,

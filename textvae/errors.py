@@ -1,4 +1,4 @@
-"""Errors a user can mend: one sentence that names the file, the key and the valid choices."""
+"""Errors that the user can fix: one sentence that names the file, the key and the valid choices."""
 
 import difflib
 from collections.abc import Iterable
@@ -7,11 +7,11 @@ __all__ = ["ConfigError", "DataError", "LostProcessError", "RunError", "TextvaeE
 
 
 class TextvaeError(Exception):
-    """Something the user can mend; its message is one sentence, shown without a traceback."""
+    """An error that the user can fix; its message is one sentence, shown without a traceback."""
 
 
 class ConfigError(TextvaeError):
-    """A setting or an argument that is unknown, ill-typed or impossible in its combination."""
+    """A setting or argument that is unknown, has the wrong type, or conflicts with another."""
 
 
 class DataError(TextvaeError):
@@ -23,10 +23,10 @@ class RunError(TextvaeError):
 
 
 class LostProcessError(RunError):
-    """Another of the processes that train one model is gone."""
+    """Another process of a distributed training job has died."""
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
-    """` (did you mean …?)` with the choice closest to a word, or nothing if none is close."""
+    """` (did you mean …?)` with the choice closest to a word, or an empty string if none is close."""
     close = difflib.get_close_matches(word, list(choices), n=1)
     return f" (did you mean {close[0]}?)" if close else ""

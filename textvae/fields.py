@@ -1,7 +1,7 @@
-"""Types of the values that constructors let a configuration set.
+"""Types of the constructor arguments that a configuration can set.
 
 The ranges are plain metadata (annotated-types): constructors stay ordinary Python, and the
-configuration layer reads the ranges from the annotations to refuse a value before work starts.
+configuration layer reads the ranges from the annotations to reject a value before work starts.
 """
 
 from typing import Annotated
@@ -13,7 +13,7 @@ __all__ = ["Count", "Natural", "NonNegative", "Positive", "Probability", "Steps"
 Count = Annotated[int, Ge(1), Lt(2**31)]
 Natural = Annotated[int, Ge(0), Lt(2**31)]
 Steps = Annotated[int, Ge(0), Lt(2**31), "optimiser steps"]
-"""A number of optimiser steps; a configuration may also write `"10 epochs"`, where the unit says so."""
+"""A number of optimiser steps; because of the unit, a configuration may also write `"10 epochs"`."""
 Positive = Annotated[float, Gt(0)]
 NonNegative = Annotated[float, Ge(0)]
 Probability = Annotated[float, Ge(0), Le(1)]

@@ -1,7 +1,7 @@
 """Sentences from z: greedy, sampling and beam search, for any decoder.
 
-Every routine ends at a hard length limit, so a decoder that never says EOS still ends, and can forbid
-tokens such as the unknown word. Random choices come from a generator of the caller's.
+Every routine stops at a hard length limit, so it terminates even if the decoder never emits EOS, and can
+forbid tokens such as `<unk>`. Random choices use the caller's generator.
 
 References
 ----------
@@ -32,7 +32,7 @@ def greedy(log_probs: Tensor) -> Tensor:
 
 
 def sampling(generator: Generator, temperature: float = 1.0, top_p: float = 1.0) -> Choice:
-    """A draw from softmax(log p / temperature), cut to the fewest words that hold `top_p` of the mass."""
+    """Sample from softmax(log p / temperature), truncated to the fewest words that hold `top_p` of the mass."""
 
     def choose(log_probs: Tensor) -> Tensor:
         probs = (log_probs / temperature).softmax(-1)
@@ -67,10 +67,10 @@ def generate(
 
 
 def simulate(model: TextVAE, count: int, seed: int, max_length: int = 200) -> tuple[Sequences, Tensor]:
-    """Sentences from the model itself, and the z (count, D) of each: exact draws of (z, x) from p(z) p(x|z).
+    """Sentences sampled from the model, and the z (count, D) of each: exact draws of (z, x) from p(z) p(x|z).
 
-    Words are drawn at temperature 1 and none is forbidden. A sentence cut at `max_length` words has no EOS,
-    so that p(x) is the probability of its beginning.
+    Words are sampled at temperature 1 and none is forbidden. A sentence cut at `max_length` words has no EOS,
+    so its p(x) is the probability of a prefix.
     """
     device = next(model.parameters()).device
     generator = torch.Generator(device).manual_seed(seed)
@@ -85,7 +85,7 @@ def simulate(model: TextVAE, count: int, seed: int, max_length: int = 200) -> tu
 
 
 def forbid(log_probs: Tensor, words: Sequence[int]) -> Tensor:
-    """Probability 0 for some words; what remains is not renormalised."""
+    """Give `words` probability 0; the others are not renormalised."""
     return (
         log_probs.index_fill(-1, torch.tensor(words, device=log_probs.device), -torch.inf) if words else log_probs
     )
@@ -94,7 +94,7 @@ def forbid(log_probs: Tensor, words: Sequence[int]) -> Tensor:
 def beam_search(
     decoder: Decoder, z: Tensor, width: int, max_length: int, forbidden: Sequence[int] = ()
 ) -> list[list[int]]:
-    """The most likely sentence that a beam of `width` hypotheses finds for every z (N, D); ids without EOS."""
+    """The most likely sentence found by a beam of `width` hypotheses for every z (N, D); ids without EOS."""
     with inert(decoder):
         return [_beam(decoder, row, width, max_length, forbidden) for row in z.split(1)]
 
@@ -125,8 +125,8 @@ def _beam(decoder: Decoder, z: Tensor, width: int, max_length: int, forbidden: S
 def interpolate(a: Tensor, b: Tensor, steps: int, spherical: bool = False) -> Tensor:
     """`steps` points (steps, D) from a (D,) to b (D,), both included: straight, or along the great circle.
 
-    Spherical: (sin((1−t)ω) a + sin(tω) b) / sin ω with ω the angle between a and b; straight where they
-    are parallel.
+    Spherical: (sin((1−t)ω) a + sin(tω) b) / sin ω with ω the angle between a and b; straight if they are
+    parallel.
     """
     t = torch.linspace(0, 1, steps, device=a.device)[:, None]
     cosine = torch.dot(a, b) / (a.norm() * b.norm()).clamp_min(1e-12)

@@ -1,4 +1,4 @@
-"""What may stand on the command line: the types of its arguments, and `--section.key VALUE` settings."""
+"""Command-line arguments: their types, and `--section.key VALUE` settings."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -53,12 +53,12 @@ TokenizerKind = Literal["word", "unigram", "bpe", "char"]
 
 
 def take_settings(arguments: Sequence[str]) -> tuple[list[str], list[Setting]]:
-    """Split off `--section.key VALUE`, `--section VALUE` and the same with =, reading values as YAML.
+    """Split off `--section.key VALUE` and `--section VALUE` (also with =), reading values as YAML.
 
     Raises
     ------
     ConfigError
-        If a value is missing, or no YAML.
+        If a value is missing or is not valid YAML.
     """
     from textvae.config.draft import SECTIONS
 
@@ -83,4 +83,4 @@ def _value(option: str, text: str) -> Any:
     try:
         return yaml.safe_load(text)
     except (yaml.YAMLError, ValueError):
-        raise ConfigError(f"{option}: {text!r} is no YAML value; write text with such signs in quotes") from None
+        raise ConfigError(f"{option}: {text!r} is not valid YAML; quote text with special characters") from None

@@ -2,10 +2,10 @@
 
 config.yaml        resolved and complete; reading it back reproduces the run
 environment.json   versions, device, digest of the corpus, commit
-tokenizer/         what turned sentences into tokens
-metrics.jsonl      one row per logged step, cut back to the checkpoint's step on resume
+tokenizer/         the tokenizer
+metrics.jsonl      one row per logged step, truncated to the checkpoint's step on resume
 tensorboard/       the same numbers
-last.pt            all that training needs to go on (read with weights_only)
+last.pt            the checkpoint that training resumes from (read with weights_only)
 best.safetensors   the weights that evaluation uses
 evaluation.json    {"valid": {…}, "test": {…}}
 samples.txt, reconstructions.txt, interpolations.txt
@@ -32,11 +32,11 @@ __all__ = ["LOCK", "Run", "Status", "finite", "write_atomically"]
 
 Status = Literal["running", "interrupted", "failed", "done"]
 LOCK = "lock"
-"""The file that whoever works in a directory holds."""
+"""The file locked by the process that works in a directory."""
 
 
 class Run:
-    """A directory that describes itself."""
+    """A self-describing run directory."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -53,7 +53,7 @@ class Run:
         Raises
         ------
         RunError
-            If there is none at `path`.
+            If there is no run at `path`.
         """
         run = cls(path)
         if not run.path.is_dir():
@@ -66,12 +66,12 @@ class Run:
         return (self.path / "config.yaml").is_file()
 
     def create(self) -> None:
-        """Make the directory.
+        """Create the directory.
 
         Raises
         ------
         RunError
-            If it cannot be made or written to, or holds what is not a run's.
+            If it cannot be created or written to, or holds other files and no run.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -91,9 +91,9 @@ class Run:
             draft.merge_file(str(path))
             config = draft.config()
         except ConfigError as error:
-            raise RunError(f"{error}; this run was made by other code, or the file is damaged") from None
+            raise RunError(f"{error}; this run was made by an incompatible version, or is damaged") from None
         if not draft.origin:
-            raise RunError(f"{path}: is empty, so damaged")
+            raise RunError(f"{path}: damaged: the file is empty")
         return config
 
     @config.setter
@@ -111,15 +111,15 @@ class Run:
 
     @property
     def weights_sha256(self) -> str | None:
-        """A short digest of the weights that evaluation uses; None before there are any."""
+        """A short digest of the weights that evaluation uses; None if there are none yet."""
         return hashlib.sha256(self.best.read_bytes()).hexdigest()[:16] if self.best.exists() else None
 
     @property
     def evaluation(self) -> dict[str, Any]:
-        """The numbers of each split; those of weights that further training has replaced are left out."""
+        """The numbers of each split, without those of weights that further training has replaced."""
         splits = self.read_json("evaluation.json")
         if not all(isinstance(split, dict) for split in splits.values()):
-            raise RunError(f"{self.path / 'evaluation.json'}: damaged; delete it to have it made again")
+            raise RunError(f"{self.path / 'evaluation.json'}: damaged; delete it and run its command again")
         weights = self.weights_sha256
         return {name: split for name, split in splits.items() if split.get("weights_sha256", weights) == weights}
 
@@ -129,7 +129,7 @@ class Run:
 
     @property
     def probes(self) -> dict[str, Any]:
-        """What probes read off z; nothing where further training has replaced the weights since."""
+        """The results of the probes; empty if further training has replaced the weights."""
         values, weights = self.read_json("probes.json"), self.weights_sha256
         return values if values.get("weights_sha256", weights) == weights else {}
 
@@ -143,17 +143,17 @@ class Run:
         write_atomically(self.path / "status", status + "\n")
 
     def write_text(self, name: str, lines: list[str]) -> None:
-        """A text file in the run, one line each."""
+        """Write a text file in the run."""
         write_atomically(self.path / name, "".join(f"{line}\n" for line in lines))
 
     def read_text(self, name: str) -> list[str]:
-        """The lines of a text file in the run; none if it is not there yet."""
+        """The lines of a text file in the run; empty if it does not exist yet."""
         path = self.path / name
         return path.read_text("utf-8", "replace").split("\n")[:-1] if path.exists() else []
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the directory; the operating system lets go of it when the process dies, however it dies."""
+        """Lock the directory; the operating system releases the lock when the process dies, however it dies."""
         with (self.path / LOCK).open("w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -165,20 +165,20 @@ class Run:
             yield
 
     def read_json(self, name: str) -> dict[str, Any]:
-        """A JSON file in the run; empty if it is not there yet."""
+        """Read a JSON file in the run; empty if it does not exist yet."""
         path = self.path / name
         if not path.exists():
             return {}
         try:
             values = json.loads(path.read_text("utf-8"))
         except (OSError, ValueError) as error:
-            raise RunError(f"{path}: damaged: {error}; delete it to have it made again") from None
+            raise RunError(f"{path}: damaged: {error}; delete it and run its command again") from None
         if not isinstance(values, dict):
-            raise RunError(f"{path}: damaged: no JSON object; delete it to have it made again")
+            raise RunError(f"{path}: damaged: no JSON object; delete it and run its command again")
         return values
 
     def write_json(self, name: str, values: Mapping[str, Any]) -> None:
-        """A JSON file in the run, strict: undefined is null."""
+        """Write a JSON file in the run, in strict JSON: undefined numbers are null."""
         text = json.dumps(finite(dict(values)), indent=1, ensure_ascii=False, allow_nan=False)
         write_atomically(self.path / name, text + "\n")
 
@@ -195,7 +195,7 @@ def finite(value: Any) -> Any:
 
 
 def write_atomically(path: Path, content: str | Callable[[IO[bytes]], object]) -> None:
-    """Write beside `path`, then rename: readers see the old file or the whole new one, never a part.
+    """Write beside `path`, then rename: readers see the old file or the complete new one.
 
     Raises
     ------

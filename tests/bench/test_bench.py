@@ -151,7 +151,7 @@ def test_a_full_bench_that_was_stopped_goes_on_and_outlives_a_cell_that_fails(
     assert [cell["name"] for cell in json.loads(out.read_text())["cells"]] == [cell.name for cell in cells[1:]]
     made = json.loads(out.read_text())
     out.write_text(json.dumps(made | {"machine": made["machine"] | {"threads": 77}}))
-    with pytest.raises(TextvaeError, match=r"made otherwise: threads was 77, is .*name another file"):
+    with pytest.raises(TextvaeError, match=r"results of another setup: threads was 77, is .*name another file"):
         run_bench(1, 0.01, None, True, out=out)
 
 

@@ -81,12 +81,12 @@ def test_a_folder_that_has_a_split_twice(tmp_path: Path) -> None:
 def test_text_in_shards_is_refused_and_not_cut_short(tmp_path: Path) -> None:
     shards = {f"train-0000{k}-of-00002.txt": "a\nb" for k in (0, 1)}
     folder_of(tmp_path, {**shards, "valid.txt": "a", "test.txt": "c"})
-    assert "has its train split in 2 files (train-00000-of-00002.txt and so on)" in refusal(tmp_path)
+    assert "has its train split in 2 files (train-00000-of-00002.txt, …)" in refusal(tmp_path)
 
 
 def test_one_file_named_after_two_splits(tmp_path: Path) -> None:
     folder_of(tmp_path, {"train-valid.txt": "a", "test.txt": "c"})
-    assert "train-valid.txt is named after two splits" in refusal(tmp_path)
+    assert "train-valid.txt matches two splits" in refusal(tmp_path)
 
 
 def test_an_empty_or_broken_split_is_named(tmp_path: Path) -> None:
@@ -136,10 +136,10 @@ def test_unknown_names_are_answered_with_the_valid_ones(tmp_path: Path) -> None:
     (tmp_path / "stories.txt").write_text("a")
     assert "stories.txt?" in refusal(tmp_path / "storys.txt")
     assert "the only one is torchtext:PennTreebank" in refusal("torchtext:WikiText2")
-    assert "names no dataset" in refusal("hf:")
+    assert "needs a dataset name" in refusal("hf:")
     assert "choose grammar" in refusal("")
     (tmp_path / "a.doc").write_text("a")
-    assert "should end in one of .txt" in refusal(tmp_path / "a.doc")
+    assert "must end in one of .txt" in refusal(tmp_path / "a.doc")
 
 
 def test_a_corpus_knows_its_splits_and_its_content() -> None:

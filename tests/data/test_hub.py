@@ -157,7 +157,7 @@ def test_a_dataset_without_valid_or_test_gives_some_of_its_train() -> None:
     assert corpus.name == "the-data"
     assert {split: len(corpus[split]) for split in SPLITS} == {"train": 38, "valid": 2, "test": 1}
     assert "has no valid split of its own" in corpus.remarks[0]
-    with pytest.raises(DataError, match="it has no train split: it holds test"):
+    with pytest.raises(DataError, match="it has no train split: its splits are test"):
         hub.corpus_of(tables(test=["a"]), "it")
 
 

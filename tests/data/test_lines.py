@@ -83,7 +83,7 @@ def test_a_damaged_gzip_is_refused_as_in_memory(tmp_path: Path, cut: int) -> Non
     path = written(tmp_path, b"one sentence\n" * 9, "a.txt.gz")
     path.write_bytes(path.read_bytes()[:cut])
     found = outcome(open_text, path)
-    assert "cut off or damaged" in found
+    assert "truncated or damaged" in found
     assert found == outcome(read_text, path)
     assert not list(store.cache_folder().glob("lines/*/text"))
 
@@ -111,7 +111,7 @@ def test_a_damaged_index_is_made_again(tmp_path: Path) -> None:
     open_text(path)
     (entry,) = store.cache_folder().glob("lines/*")
     (entry / "starts.npy").unlink()
-    with pytest.warns(UserWarning, match="is damaged, so it is made again"):
+    with pytest.warns(UserWarning, match="is damaged and will be rebuilt"):
         assert list(open_text(path).sentences) == ["a b", "c d"]
 
 

@@ -228,7 +228,7 @@ def test_ids_that_were_overwritten_are_noticed(file: Path, cache: Path, value: i
     count = len(prepared_sequences(corpus, "train", tokenizer, None).ids)
     (ids,) = cache.glob("tokens/*/ids.npy")
     np.save(ids, np.full(count, value, dtype=np.int32))
-    with pytest.warns(UserWarning, match="is damaged, so it is made again"):
+    with pytest.warns(UserWarning, match="is damaged and will be rebuilt"):
         found = prepared_sequences(corpus, "train", tokenizer, None)
     assert np.array_equal(found.ids, encode(memory(corpus), tokenizer).ids)
 

@@ -98,13 +98,13 @@ def test_a_good_source(tmp_path: Path, server: str, mode: str) -> None:
 
 
 BAD = {
-    "missing": "answered 404",
-    "loop": "answered 302",
+    "missing": "returned HTTP 404",
+    "loop": "returned HTTP 302",
     "wrong": "has MD5",
-    "short": "broke off",
-    "reset": "broke off",
+    "short": "could not be downloaded",
+    "reset": "could not be downloaded",
     "silent": "0.3 s",
-    "late": "answered 503",
+    "late": "returned HTTP 503",
 }
 
 
@@ -157,7 +157,7 @@ def test_an_interruption_leaves_nothing(tmp_path: Path, server: str) -> None:
 
 
 def test_a_download_that_fails_removes_its_file(tmp_path: Path, server: str) -> None:
-    with pytest.raises(DataError, match="broke off"):
+    with pytest.raises(DataError, match="could not be downloaded"):
         download(f"{server}/short/train", tmp_path / "x")
     assert list(tmp_path.iterdir()) == []
 

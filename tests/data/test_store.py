@@ -100,7 +100,7 @@ def test_a_damaged_entry_is_named_and_made_again_once(cache: Path, damage: Calla
     assert (np.asarray(first["x"]) == np.arange(1000)).all()
     (entry,) = cache.glob("a/*")
     damage(entry)
-    with pytest.warns(UserWarning, match=f"{entry} is damaged, so it is made again") as told:
+    with pytest.warns(UserWarning, match=f"{entry} is damaged and will be rebuilt") as told:
         again = kept_arrays("a", "key", lambda: {"x": np.arange(1000) + 1})
     assert len(told) == 1
     assert (again["x"] == np.arange(1000) + 1).all()

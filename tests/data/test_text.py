@@ -54,7 +54,7 @@ REFUSED = {
     "nul": (b"good\ngood\nb\0d\n", "a.txt", "a.txt, line 3: holds a NUL byte"),
     "utf-16": ("text".encode("utf-16"), "a.txt", "line 1: this is UTF-16"),
     "no gzip": (b"plain\n", "a.txt.gz", "a.txt.gz, line 1: the gzip stream"),
-    "cut gzip": (gzip.compress(b"line\n" * 5000)[:-20], "a.txt.gz", "the gzip stream is cut off"),
+    "cut gzip": (gzip.compress(b"line\n" * 5000)[:-20], "a.txt.gz", "the gzip stream is truncated"),
 }
 
 

@@ -113,7 +113,7 @@ def test_damage_is_noticed(tokenizer: Tokenizer, tmp_path: Path) -> None:
     path, header = tmp_path / tokenizer.content_file, tmp_path / "tokenizer.json"
     whole = path.read_bytes()
     path.write_bytes(whole[:-7])
-    assert "is not what tokenizer.json beside it describes" in refused()
+    assert "does not match the checksum in tokenizer.json" in refused()
     path.unlink()
     assert tokenizer.content_file in refused()
     said = json.loads(header.read_text())

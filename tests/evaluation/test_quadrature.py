@@ -189,7 +189,7 @@ def test_every_mode_of_a_posterior_is_found(dim, width):
 def test_who_misses_the_tolerance_says_so(monkeypatch):
     monkeypatch.setattr("textvae.evaluation.quadrature.POINTS", 5_000)
     model, _, batch = exactly_known(2, variance=1e-4)
-    with pytest.warns(UserWarning, match=r"6 of 6 sentences are not within 1e-06 of the truth: .* up to \d"):
+    with pytest.warns(UserWarning, match=r"6 of 6 sentences miss the tolerance of 1e-06: .* up to \d"):
         found = quadrature(model, batch)
     with torch.no_grad():
         true = (found.log_evidence - model.log_evidence(batch)).abs()

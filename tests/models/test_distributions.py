@@ -314,5 +314,5 @@ def test_without_a_closed_form_the_rate_is_sampled():
 
 
 def test_a_family_that_cannot_be_detached_says_so():
-    with pytest.raises(NotImplementedError, match="Opaque cannot be cut off"):
+    with pytest.raises(NotImplementedError, match="Opaque does not implement detached"):
         Opaque(gaussian(3, 4, 2)).detached()

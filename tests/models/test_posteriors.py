@@ -263,7 +263,7 @@ def test_a_batch_of_one_sentence_is_finite(kind):
 
 @pytest.mark.parametrize("kind", ["vmf", "power_spherical"])
 def test_a_sphere_needs_an_encoder(kind):
-    with pytest.raises(ValueError, match="needs an encoder to give it a direction"):
+    with pytest.raises(ValueError, match="needs an encoder with features"):
         make("model.posterior", kind, make("model.encoder", "none", VOCABULARY), 4)
 
 

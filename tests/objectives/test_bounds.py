@@ -85,7 +85,7 @@ def test_the_bound_tightens_with_its_samples():
 
 def test_only_the_rate_itself_can_stand_under_iwae():
     for penalty in ("none", ("free_bits_total", {"nats_total": 3.0}), ("capacity", {"target_rate": 3.0})):
-        with pytest.raises(ValueError, match="must be rate"):
+        with pytest.raises(ValueError, match="the penalty must be rate"):
             objective_of(tiny(2), bound=("iwae", {}), penalty=penalty)
     objective_of(tiny(2), bound="elbo", penalty="none")
 

@@ -78,6 +78,6 @@ def test_training_shows_valid_alone_and_a_rate_only_where_there_is_one():
 
 def test_the_best_known_log_p_is_shown():
     exact = diagnosis.bounds({**NUMBERS, "quadrature_nll": 28.9})
-    assert any("on a grid" in label.get_text() for label in exact.axes[0].get_yticklabels())
+    assert any("by quadrature" in label.get_text() for label in exact.axes[0].get_yticklabels())
     weighted = diagnosis.bounds({**NUMBERS, "ais_nll": None, "refined_iwae_nll": 29.2})
     assert any("importance" in label.get_text() for label in weighted.axes[0].get_yticklabels())

@@ -143,7 +143,7 @@ def test_a_signal_stops_every_job_and_what_waits_still_waits(number: int, tmp_pa
             os.kill(os.getpid(), number)
 
     made = conductor(tmp_path, launcher, *map(cell, "abc"), tell=tell)
-    with pytest.raises(RunError, match="stopped with 3 runs to go, and saved; the same command continues"):
+    with pytest.raises(RunError, match="stopped and saved with 3 runs to go; the same command continues"):
         made.conduct()
     assert all(played.stopped for played in launcher.played)
     assert states(made) == {"a": "interrupted", "b": "interrupted", "c": "waiting"}

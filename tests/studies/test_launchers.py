@@ -109,7 +109,8 @@ def test_a_launcher_that_is_not_installed_names_its_extra(
     name: str, library: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, library, None)
-    with pytest.raises(ConfigError, match=rf"--launcher {name}: is not installed; pip install 'textvae\[{name}\]'"):
+    sentence = rf"--launcher {name}: {library} is not installed; pip install 'textvae\[{name}\]'"
+    with pytest.raises(ConfigError, match=sentence):
         launcher_named(name, None, tmp_path, {})  # type: ignore[arg-type]
 
 

@@ -469,7 +469,7 @@ def test_no_study_and_a_damaged_one_are_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"no study here \(it has no manifest.json\)"):
         write_report(tmp_path)
     (tmp_path / "manifest.json").write_text(json.dumps({"records": [{"odd": 1}]}))
-    with pytest.raises(RunError, match="damaged, or made by other code"):
+    with pytest.raises(RunError, match="damaged, or made by an incompatible version"):
         write_report(tmp_path)
 
 
@@ -504,7 +504,8 @@ def test_what_z_knows_is_a_table_where_it_was_probed(tmp_path: Path) -> None:
     assert column(factors(shown, "valid"), "Σ over factors")["beta 1"].startswith("0.60 ± 0.30")
     assert factors(shown, "test") == ""  # another split than was probed
     assert (
-        "What z knows of the grammar’s factors, valid, 2,000 sentences" in write_report(tmp_path / "s").read_text()
+        "Information in z about the grammar’s factors, valid, 2,000 sentences"
+        in write_report(tmp_path / "s").read_text()
     )
 
 

@@ -59,12 +59,12 @@ def test_strengths_that_change_together_are_one_row_each(tmp_path: Path) -> None
         ),
         (
             "corpora: [grammar]\nremedies: [{remedy: lm, strengths: {a: [1], b: [1, 2]}}]",
-            "mine.yaml: remedies, entry 1: strengths: keys that change together need as many values each, "
+            "mine.yaml: remedies, entry 1: strengths: all keys need the same number of values, "
             "but a has 1, b has 2",
         ),
         (
             "corpora: [grammar]\nremedies: [{remedy: lm, name: ../lm}]",
-            "mine.yaml: remedies, entry 1: name: '../lm' names a folder",
+            "mine.yaml: remedies, entry 1: name: '../lm' becomes a folder name",
         ),
         ("- lm", "mine.yaml: must be a mapping of keys such as corpora and remedies"),
         ("corpora: [", "mine.yaml: not valid YAML"),

@@ -67,10 +67,10 @@ def test_every_mistake_is_listed_and_nothing_is_started(tmp_path: Path, corpus: 
     lines = done.err.splitlines()
     assert lines[-1].endswith("mistakes, all listed above: 4; nothing was started")
     for says in (
-        "metrics: no number 'iwaenll' (did you mean iwae_nll?)",
+        "metrics: unknown metric 'iwaenll' (did you mean iwae_nll?)",
         "tiny/vanila: vanila: no corpus or remedy of this name (did you mean vanilla?)",
         "tiny/beta: --model.decoder.h: ",
-        "tiny/lm/seed-0: device: abacus is not here",
+        "tiny/lm/seed-0: device: abacus is not available",
     ):
         assert [line for line in lines if says in line], (says, lines)
     assert files(tmp_path / "out") == []
@@ -85,7 +85,7 @@ def test_only_a_local_study_needs_its_device_here(
     complaints = list(_elsewhere(cells, tmp_path / "out", launcher))
     assert (
         complaints
-        == (["tiny/lm/seed-0: device: cuda is not here; choose cpu, or a device that torch sees"][:missing])
+        == (["tiny/lm/seed-0: device: cuda is not available; use cpu, or a device that torch can see"][:missing])
     )
 
 
@@ -134,7 +134,7 @@ def test_a_study_of_which_a_part_fails(tmp_path: Path, corpus: Path) -> None:
     file = write(tmp_path, corpus, remedies=remedies, seeds=[0], evaluate={"samples": 2})
     done = textvae("study", file, "--out", tmp_path / "out", "--jobs", 1)
     assert done.code == 1
-    assert "out: 1 of 2 runs failed, as listed above; the same command tries them again" in done.err
+    assert "out: 1 of 2 runs failed, as listed above; the same command retries them" in done.err
     log = tmp_path / "out/tiny/beta/seed-0.log"
     (line,) = [line for line in done.err.splitlines() if line.startswith("tiny/beta/seed-0 failed: ")]
     assert line.endswith(f"({log})")
@@ -180,7 +180,7 @@ def test_a_killed_study_goes_on_and_ends_bit_for_bit_the_same(tmp_path: Path, co
     before = {path: path.stat().st_mtime_ns for path in cut.glob("*/*/*/best.safetensors")}
     done = {record.path for record in Manifest.read(cut).records.values() if record.state == "done"}
     said = worked("study", file, "--out", cut, "--jobs", 2).err
-    assert f"8 runs, {len(done)} of them finished already" in said
+    assert f"8 runs, {len(done)} of them already finished" in said
     assert all(
         (cut / path / "best.safetensors").stat().st_mtime_ns == before[cut / path / "best.safetensors"]
         for path in done
@@ -191,7 +191,7 @@ def test_a_killed_study_goes_on_and_ends_bit_for_bit_the_same(tmp_path: Path, co
         for name in REPRODUCIBLE:
             assert content(whole / run / name) == content(cut / run / name), (run, name)
     again = worked("study", file, "--out", cut)
-    assert "8 runs, 8 of them finished already" in again.err
+    assert "8 runs, 8 of them already finished" in again.err
     assert again.err.splitlines()[-1] == f"textvae report {cut}"
     page = worked("report", cut).out.strip()
     assert page == str(cut / "report/report.html")

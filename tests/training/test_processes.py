@@ -236,4 +236,4 @@ def test_a_lost_process_is_one_sentence(tmp_path: Path) -> None:
             return str(error)
 
     said, _ = together(2, tmp_path, work)
-    assert "another process of this job has died; the same command goes on" in said
+    assert "another process of this job has died; the same command resumes" in said

@@ -98,7 +98,7 @@ def test_two_processes_measure_what_one_measures(tmp_path: Path) -> None:
     with torchrun("evaluate", run, "--all") as runner:
         _, err = runner.communicate(timeout=120)
     assert runner.returncode != 0
-    assert err.count("textvae: one process measures this; leave torchrun out") == 1
+    assert err.count("textvae: this command runs in a single process; start it without torchrun") == 1
 
 
 @pytest.mark.parametrize("victim", [0, 1])

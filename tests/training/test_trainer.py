@@ -121,7 +121,7 @@ def test_another_kind_of_device_cannot_go_on(tmp_path: Path, monkeypatch: pytest
     run = train([], {**TINY, "training.budget": 5}, tmp_path / "run")
     load = trainer.load_checkpoint
     monkeypatch.setattr(trainer, "load_checkpoint", lambda *args: load(*args) | {"device": "cuda"})
-    with pytest.raises(RunError, match=r"was begun on cuda, whose random numbers cpu does not have; go on there"):
+    with pytest.raises(RunError, match=r"was started on cuda, whose random numbers cpu cannot reproduce; continue"):
         train([], {**TINY, "training.budget": 10}, run.path)
 
 

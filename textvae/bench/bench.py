@@ -1,10 +1,10 @@
-"""`textvae bench`: training and evaluation against what the machine's own matrix product allows.
+"""`textvae bench`: the speed of training and evaluation, relative to that of a plain matrix product.
 
-Everything is measured in turn, in one process, over several rounds, and the best rounds are compared: a
-neighbour's load then falls on all. Two products stand for the machine: `ceiling`, torch's own, the yardstick
-that anyone can lay on with one call, and the fastest that we know of on it. A trained token costs 6P
-floating-point operations, P being the parameters that enter matrix products for every token (2P forward,
-4P backward); one that is only decoded costs twice the decoder's.
+Everything is measured in turn, in one process, over several rounds, and the best rounds are compared, so other
+load on the machine affects all contenders alike. Two matrix products define the machine's limit: `ceiling`,
+plain `torch.mm`, and the fastest one known for this machine. A trained token costs 6P floating-point
+operations, P being the parameters that enter matrix products for every token (2P forward, 4P backward); one
+that is only decoded costs twice the decoder's P.
 """
 
 import statistics
@@ -25,13 +25,13 @@ from textvae.errors import TextvaeError
 __all__ = ["bench", "compare"]
 
 LARGEST_PLAIN = 50_000
-"""The largest vocabulary whose logits the plain reference is asked to hold all at once."""
+"""The largest vocabulary that the plain reference is run with: it holds all logits at once."""
 PENN_TEST = 82_430
 """Tokens of Penn Treebank's test split, EOS counted."""
 WEIGHED = ("training", "evaluation", "data", "optimiser")
-"""What has its peak memory measured, besides the reference."""
+"""The contenders whose peak memory is measured, besides the reference."""
 PER_STEP = ("clipping", "optimiser")
-"""What is timed in steps; all else is in tokens."""
+"""The parts measured in steps per second; the others in tokens per second."""
 
 
 def bench(
@@ -42,9 +42,10 @@ def bench(
     keep: Callable[[dict[str, Any]], None] = lambda found: None,
     known: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Any]:
-    """The reference cell, 256/256/32 at batch 32 over 10,000 types, and all others under `cells` if `full`.
+    """Measure the reference cell, 256/256/32 at batch 32 over 10,000 types, and if `full`, all others.
 
-    `keep` is told what is found after every cell; cells of `known`, by name, are not measured again.
+    The others are stored under `cells`. `keep` receives the results so far after every cell; cells of `known`,
+    by name, are not measured again.
     """
     found = {"machine": dict(machine), **(known.get(REFERENCE.name) or compare(REFERENCE, rounds, seconds))}
     keep(found)
@@ -59,16 +60,16 @@ def bench(
 
 
 def _attempt(cell: Cell, rounds: int, seconds: float) -> dict[str, Any]:
-    """A cell's figures, or why it has none: one that needs too much memory does not end the bench."""
+    """A cell's results, or its error: a cell that runs out of memory does not end the benchmark."""
     try:
         return compare(cell, rounds, seconds)
     except (TextvaeError, RuntimeError, MemoryError) as error:
-        remark(f"{cell.name}: left out: {error}")
+        remark(f"{cell.name}: skipped: {error}")
         return {"name": cell.name, "error": str(error)}
 
 
 def compare(cell: Cell, rounds: int, seconds: float) -> dict[str, Any]:
-    """Rates, ratios of the best rounds, and peak memory of everything in one cell."""
+    """Rates, ratios of the best rounds, and peak memory of every contender in one cell."""
     remark(cell.name)
     load = Workload(cell)
     plain = PLAIN if cell.vocabulary <= LARGEST_PLAIN else {}
@@ -95,7 +96,7 @@ def compare(cell: Cell, rounds: int, seconds: float) -> dict[str, Any]:
 
 
 def fastest(found: Mapping[str, float]) -> float:
-    """What the machine makes of a product at its best: torch's own may leave half of a processor unused."""
+    """The rate of the fastest matrix product: `torch.mm` may leave half of a CPU unused."""
     return max(found["ceiling"], found["product"])
 
 
@@ -118,7 +119,7 @@ def _training(load: Workload, rates: Mapping[str, list[float]]) -> dict[str, Any
 
 
 def _shares(load: Workload, found: Mapping[str, float]) -> dict[str, float]:
-    """Of a training step's time, what each of its parts takes on its own, and the rest."""
+    """The share of a training step's time that each of its parts takes on its own, and the rest."""
     tokens = len(load.stream.sequences.ids) / load.stream.batches_per_epoch
     steps = found["training"] / tokens
     shares = {part: (steps if part in PER_STEP else found["training"]) / found[part] for part in STEP}

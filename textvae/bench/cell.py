@@ -1,6 +1,6 @@
-"""What is measured: a model of stated sizes on random sentences as long as Penn Treebank's.
+"""Benchmark cells: a model of given sizes on random sentences with the lengths of Penn Treebank's.
 
-The bench needs no corpus: what a step costs depends on lengths and sizes, not on which words they are.
+The benchmark needs no corpus: the cost of a step depends on lengths and sizes, not on the words.
 """
 
 from collections.abc import Iterator
@@ -24,12 +24,12 @@ from textvae.training.updates import Joint
 __all__ = ["REFERENCE", "Cell", "Workload", "grid", "sentences_of"]
 
 MEAN, DEVIATION, LONGEST = 22.1, 10.1, 83
-"""Tokens of a sentence of Penn Treebank's train split, EOS counted."""
+"""Tokens per sentence of Penn Treebank's train split, EOS counted."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """Sizes, and where they are tried."""
+    """The sizes of model and batch, the device and the precision."""
 
     embedding_dim: int = 256
     hidden_dim: int = 256
@@ -41,18 +41,18 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """Such as `256/256, vocabulary 10,000, batch 32, cpu float32`."""
+        """For example `256/256, vocabulary 10,000, batch 32, cpu float32`."""
         sizes = f"{self.embedding_dim}/{self.hidden_dim}, vocabulary {self.vocabulary:,}, batch {self.batch_size}"
         return f"{sizes}, {self.device} {self.precision}"
 
     @property
     def tokens(self) -> int:
-        """The size of the vocabulary as the model has it."""
+        """The size of the model's vocabulary, with the tokens that are never predicted."""
         return self.vocabulary + UNPREDICTED
 
     @property
     def products(self) -> dict[str, int]:
-        """Parameters that enter a matrix product for every token; what is done once per sentence is not counted."""
+        """Parameters that enter a matrix product for every token; those used once per sentence are not counted."""
         width, hidden = self.embedding_dim, self.hidden_dim
         return {
             "encoder": 4 * hidden * (width + hidden),
@@ -61,7 +61,7 @@ class Cell:
         }
 
     def config(self) -> Config:
-        """Penn Treebank's settings in these sizes."""
+        """The settings for Penn Treebank with these sizes."""
         draft = Draft()
         draft.merge_file("ptb")
         sizes = {"embedding_dim": self.embedding_dim, "hidden_dim": self.hidden_dim}
@@ -86,7 +86,7 @@ def grid(device: str) -> Iterator[Cell]:
 
 
 class Workload:
-    """The objects of a cell, made when they are first asked for."""
+    """The objects of a cell, created on first use."""
 
     def __init__(self, cell: Cell) -> None:
         self.cell = cell
@@ -119,7 +119,7 @@ class Workload:
 
 
 def penn_lengths(count: int) -> np.ndarray:
-    """Lengths drawn from a gamma with Penn Treebank's mean and deviation."""
+    """Lengths drawn from a gamma distribution with Penn Treebank's mean and standard deviation."""
     random = np.random.Generator(np.random.PCG64(0))
     shape = (MEAN / DEVIATION) ** 2
     lengths: np.ndarray = random.gamma(shape, MEAN / shape, count).round().clip(2, LONGEST).astype(np.int64)
@@ -127,7 +127,7 @@ def penn_lengths(count: int) -> np.ndarray:
 
 
 def sentences_of(lengths: np.ndarray, vocabulary: int) -> Sequences:
-    """Random tokens in sentences of these lengths, EOS counted."""
+    """Sentences of random tokens with these lengths, EOS counted."""
     random = np.random.Generator(np.random.PCG64(0))
     ids = random.integers(EOS + 1, vocabulary + UNPREDICTED, int(lengths.sum()), dtype=np.int32)
     offsets = np.concatenate([[0], np.cumsum(lengths)])

@@ -1,14 +1,14 @@
-"""Everything that is timed, as functions that do some work and say how much.
+"""The contenders of the benchmark: functions that do some work and return its amount.
 
-ceiling                        floating-point operations of a product of two square matrices, as torch makes it
-product                        the same as we make it, by the faster of two libraries on a processor
+ceiling                        floating-point operations of a product of two square matrices, by `torch.mm`
+product                        the same by `models.products`: the faster of two libraries on a CPU
 training                       tokens of an optimiser step
 packed, padded                 tokens of a step of the plain reference
-decoder                        tokens of one pass of the decoder, none of them padding
+decoder                        tokens of one pass of the decoder, without padding
 evaluation                     tokens × samples of an importance-weighted estimate
 encoder, recurrence, output    tokens of that part, forward and backward
-clipping, optimiser            steps, without the gradients they are made with
-data                           tokens of batches that nobody uses
+clipping, optimiser            steps, without computing gradients
+data                           tokens of batches that are only drawn
 """
 
 from collections.abc import Callable
@@ -31,9 +31,9 @@ from textvae.training.updates import gradient_norms
 __all__ = ["PLAIN", "SAMPLES", "STEP", "WHOLE"]
 
 SAMPLES = 16
-"""Of z for each sentence in a timed evaluation: one chunk."""
+"""Samples of z per sentence in the timed evaluation: one chunk."""
 ROWS = 512
-"""Sentences of the decoder's pass: as many as evaluation gives it at once, samples counted."""
+"""Sentences in the decoder's pass: as many as evaluation decodes at once, counting samples."""
 
 
 def ceiling(load: Workload) -> Work:
@@ -102,7 +102,7 @@ def evaluation(load: Workload) -> Work:
 
 
 def middling(vocabulary: int, batch: int = 32, split: int = 3_761) -> Sequences:
-    """The sentences of the middle batch that a split as large as Penn Treebank's test is cut into, by length."""
+    """The middle batch, by length, of a split as large as Penn Treebank's test split."""
     start = split // 2 // batch * batch
     return sentences_of(np.sort(penn_lengths(split))[start : start + batch], vocabulary)
 
@@ -127,7 +127,7 @@ def clipping(load: Workload) -> Work:
 
 
 def _after_backward(load: Workload, act: Callable[[], object]) -> Work:
-    """What is done with gradients, done with zeros, so that no weight moves."""
+    """Run an operation on the gradients with zeros, so that no weight changes."""
     gradients = [(p, torch.zeros_like(p)) for p in load.model.parameters()]
 
     def work() -> int:
@@ -168,7 +168,7 @@ def output(load: Workload) -> Work:
 
 
 def _there_and_back(load: Workload, backward: Callable[[Batch], None]) -> Work:
-    """A part of the model on the next batch, forward and backward."""
+    """Run a part of the model on the next batch, forward and backward."""
 
     def work() -> int:
         batch = next(load.stream)
@@ -201,4 +201,4 @@ STEP: dict[str, Callable[[Workload], Work]] = {
     "optimiser": optimiser,
     "data": data,
 }
-"""What a training step is made of, each on its own."""
+"""The parts of a training step, each on its own."""

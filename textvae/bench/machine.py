@@ -1,4 +1,4 @@
-"""The machine and the libraries behind a figure; no name that would tell whose machine it is."""
+"""The machine and the libraries behind a measurement; nothing that identifies the machine's owner."""
 
 import os
 import platform

@@ -1,6 +1,6 @@
-"""Peak memory of one piece of work, in a process that does nothing else.
+"""Peak memory of one contender, measured in a process of its own.
 
-`python -m textvae.bench.memory CELL WORK THREADS` prints it; `peak` runs that and reads the answer.
+`python -m textvae.bench.memory CELL WORK THREADS` prints it; `peak` runs that command and reads the output.
 """
 
 import json
@@ -18,18 +18,18 @@ from textvae.errors import TextvaeError
 __all__ = ["NOTHING", "peak"]
 
 NOTHING = "nothing"
-"""The work of a process that only imports torch and textvae: what all others start from."""
+"""The work of a process that only imports torch and textvae: the baseline for all others."""
 UNITS = 2
-"""Of work: the second finds the gradients and caches of the first."""
+"""Units of work to run: the second runs with the gradients and caches of the first in place."""
 
 
 def peak(cell: Cell, work: str, threads: int) -> int:
-    """Bytes at the peak: of the process on a processor, of the allocator on a CUDA device.
+    """Peak memory in bytes: of the process on a CPU, of the allocator on a CUDA device.
 
     Raises
     ------
     TextvaeError
-        If the process fails, for want of memory say.
+        If the process fails, for example for lack of memory.
     """
     command = [sys.executable, "-m", "textvae.bench.memory", json.dumps(asdict(cell)), work, str(threads)]
     done = subprocess.run(command, capture_output=True, text=True)
@@ -40,7 +40,7 @@ def peak(cell: Cell, work: str, threads: int) -> int:
 
 
 def measure(cell: Cell, work: str) -> int:
-    """The peak of this very process after some units of work."""
+    """The peak memory of this process after `UNITS` units of work."""
     load = Workload(cell)
     if work != NOTHING:
         unit = {**WHOLE, **PLAIN, **STEP}[work](load)
@@ -50,10 +50,10 @@ def measure(cell: Cell, work: str) -> int:
 
 
 def resident_peak() -> int:
-    """The most memory that this process has held, in bytes."""
+    """The peak resident memory of this process, in bytes."""
     status = Path("/proc/self/status")
     if status.exists():
-        # Linux hands a parent's ru_maxrss down to its children; VmHWM is the process's own.
+        # On Linux, children inherit their parent's ru_maxrss; VmHWM is the process's own.
         (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
         return int(line.split()[1]) * 1024
     import resource

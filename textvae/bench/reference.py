@@ -1,7 +1,7 @@
-"""The same model and step as released code writes them, to be compared with.
+"""The same model and step as written in released code, for comparison.
 
-Sentences are shuffled and padded as they come; the LSTMs read them packed, or padded; all logits are made
-at once, and cross-entropy is taken of them. Nothing here is used but by the bench.
+Sentences are shuffled and padded without sorting; the LSTMs read them packed or padded; the cross-entropy is
+computed from all logits at once. Only the benchmark uses this module.
 
 References
 ----------
@@ -80,7 +80,7 @@ class PlainVAE(nn.Module):
 
 
 class PlainStep:
-    """Optimiser steps on randomly drawn, padded batches: SGD at 1, the gradient's norm clipped to 5."""
+    """Optimiser steps on randomly drawn, padded batches: SGD with lr 1, gradient norm clipped to 5."""
 
     def __init__(self, model: PlainVAE, sentences: Sequences, batch_size: int, device: torch.device) -> None:
         self.model = model.to(device)
@@ -91,7 +91,7 @@ class PlainStep:
         self.optimiser = torch.optim.SGD(model.parameters(), lr=1.0)
 
     def __call__(self) -> int:
-        """Make one step; how many tokens it took, padding not counted."""
+        """Make one step; return its number of tokens, padding not counted."""
         rows = self.random.choice(len(self.sentences), self.batch_size, replace=False)
         batch = collate([self.sentences[i] for i in rows.tolist()]).to(self.device)
         noise = torch.randn(batch.sentences, self.model.first.in_features, device=self.device)

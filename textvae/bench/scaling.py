@@ -1,9 +1,9 @@
-"""What a step costs in one process and in several, and what they tell one another.
+"""The cost of a step in one process and in several, and of the communication between them.
 
     torchrun --nproc-per-node 2 -m textvae.bench.scaling
 
-prints one JSON object. Contenders take turns, and the best round of each counts, in seconds of the wall clock
-and of this process's processor: where neighbours disturb the first, the second still says what was computed.
+prints one JSON object. Contenders take turns, and the best round of each counts, in seconds of wall time and
+of this process's CPU time: other load on the machine affects the first, but not the second.
 """
 
 import json
@@ -29,7 +29,7 @@ def scaling(processes: Processes, batch_size: int, rounds: int = ROUNDS) -> dict
     """Best seconds of each contender at the reference sizes, on sentences of Penn Treebank's mean length.
 
     whole       a step of one process on the whole batch
-    share       a step of one process on the share it has of it
+    share       a step of one process on its share of the batch
     together    a step of all processes on the whole batch
     average     the exchange of all gradients
     word        the exchange of one number
@@ -60,7 +60,7 @@ def scaling(processes: Processes, batch_size: int, rounds: int = ROUNDS) -> dict
 
 
 def whole_batch(sentences: int, vocabulary: int) -> Batch:
-    """Sentences of the mean length, all alike."""
+    """A batch of sentences that all have the mean length."""
     made = sentences_of(np.full(sentences, round(MEAN)), vocabulary)
     return collate([made[k] for k in range(sentences)])
 
@@ -73,7 +73,7 @@ def step(load: Workload, processes: Processes, batch: Batch) -> None:
 
 
 def timed(work: Callable[[], object]) -> tuple[float, float]:
-    """Seconds of the wall clock and of this process's processor."""
+    """Seconds of wall time and of this process's CPU time."""
     wall, own = time.perf_counter(), time.process_time()
     work()
     return time.perf_counter() - wall, time.process_time() - own

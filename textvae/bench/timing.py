@@ -1,6 +1,6 @@
-"""Contenders measured in turn, in one process: a neighbour's load then falls on all of them.
+"""Contenders measured in turn, in one process, so that other load on the machine affects all alike.
 
-The best round of each is what it can do; ratios of best rounds are what is quoted.
+The best round of each counts, and reported ratios are those of best rounds.
 """
 
 import time
@@ -11,7 +11,7 @@ import torch
 __all__ = ["Work", "best", "interleaved"]
 
 Work = Callable[[], int]
-"""Does some work and says how much: tokens, steps, or floating-point operations."""
+"""Does some work and returns its amount: tokens, steps, or floating-point operations."""
 
 
 def interleaved(
@@ -19,7 +19,7 @@ def interleaved(
 ) -> dict[str, list[float]]:
     """Work per second of each contender in each round, which lasts at least `seconds` for each.
 
-    Everyone first works once uncounted: memory is found and kernels are chosen.
+    Each contender first runs once untimed, to allocate memory and choose kernels.
     """
     for work in contenders.values():
         work()
@@ -45,7 +45,7 @@ def _rate(work: Work, seconds: float, device: torch.device) -> float:
 
 
 def _now(device: torch.device) -> float:
-    """Seconds on a clock, once the device has done what it was given."""
+    """The clock in seconds, once the device has finished its queued work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()

@@ -1,7 +1,7 @@
 """A trace of some training steps and one evaluation, operation by operation.
 
-Perfetto (ui.perfetto.dev) and chrome://tracing open the file as it is; TensorBoard's profiler shows it
-where it lies in a log directory under a name that ends in `.pt.trace.json`.
+Perfetto (ui.perfetto.dev) and chrome://tracing open the file directly; TensorBoard's profiler shows it
+if it is in a log directory and its name ends in `.pt.trace.json`.
 """
 
 from dataclasses import replace
@@ -20,12 +20,12 @@ STEPS = 5
 
 
 def require_room(path: Path) -> None:
-    """A place where a file can be written.
+    """Check that a file can be written at `path`.
 
     Raises
     ------
     TextvaeError
-        If its folder is not there, or a folder is in its place.
+        If its folder does not exist, or `path` is a folder.
     """
     if not path.parent.is_dir():
         raise TextvaeError(f"{path}: there is no folder {path.parent} to write it to")
@@ -34,7 +34,7 @@ def require_room(path: Path) -> None:
 
 
 def write_trace(path: Path, cell: Cell | None = None) -> None:
-    """Write the trace of one cell, by default on the card if there is one, as JSON, gzipped if named `.gz`."""
+    """Write the trace of one cell, by default on the GPU if there is one, as JSON, gzipped if named `.gz`."""
     cell = cell or replace(REFERENCE, device="cuda" if torch.cuda.is_available() else "cpu")
     load = Workload(cell)
     step, estimate = training(load), evaluation(load)

@@ -1,4 +1,4 @@
-"""A run's settings: the schema, how files and options become one, the recipes that ship."""
+"""The settings of a run: schema, merging of files and options, shipped recipes."""
 
 from textvae.config.draft import Draft
 from textvae.config.recipes import recipe_files

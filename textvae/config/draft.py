@@ -1,7 +1,7 @@
-"""How files and options are merged into one configuration, and how an error in it is told.
+"""Merge files and options into one configuration, and report errors in it.
 
-Mappings merge left to right, options last; a member of a slot (`kind: …`) with another kind replaces the
-one before it whole. Every value remembers which file or option set it, so that an error can say so.
+Mappings merge left to right, options last; a member of a slot (`kind: …`) replaces an earlier one of another
+kind entirely. The file or option that set each value is recorded, so that errors can name it.
 """
 
 import re
@@ -21,28 +21,28 @@ from textvae.errors import ConfigError, did_you_mean
 __all__ = ["OPTIONS", "SECTIONS", "Draft", "read_mapping"]
 
 SECTIONS = ("data", "model", "objective", "training", "first", "inherit")
-"""What of a configuration is a mapping, and no single value."""
+"""Keys of a configuration whose values are mappings."""
 
 OPTIONS = {"steps": "training.budget", "corpus": "data.corpus", "tokenizer": "data.tokenizer"}
-"""Options of the command line that are shorter than the key they set."""
+"""Command-line options that are short forms of a key."""
 
 
 @dataclass
 class Draft:
-    """Settings being merged onto the defaults: values, and for every dotted key who set it."""
+    """Settings merged onto the defaults: the values, and the file or option that set each dotted key."""
 
     values: dict[str, Any] = field(default_factory=lambda: Config().plain())
     origin: dict[str, str] = field(default_factory=dict)
     layers: list[tuple[dict[str, Any], str]] = field(default_factory=list)
-    above: tuple[str, ...] = ()  # the recipes whose stages come after this one
+    above: tuple[str, ...] = ()  # the recipes of the later stages
 
     def merge_file(self, name: str) -> None:
-        """Merge a YAML file, or a recipe that ships with textvae, by name."""
+        """Merge a YAML file, given by path, or a shipped recipe, given by name."""
         path = resolve(name)
         try:
             self.merge(read_mapping(path), str(path))
         except RecursionError:
-            raise ConfigError(f"{path}: a mapping holds itself") from None
+            raise ConfigError(f"{path}: a mapping contains itself") from None
 
     def merge(self, values: Mapping[str, Any], origin: str) -> None:
         """Merge a nested mapping; later values win."""
@@ -60,11 +60,11 @@ class Draft:
         self.merge(nested, f"--{option}")
 
     def first_stage(self) -> "Draft | None":
-        """The settings of the stage that comes before, if there is one.
+        """The settings of the preceding stage, if there is one.
 
-        Where `first` names a recipe, that recipe stands in for the file that names it: corpus, model
-        sizes and optimiser are the same in both stages. Options reach both, but for the budget and for
-        what they set in a slot of either file; `first.training.budget` and the like reach the first alone.
+        If `first` names a recipe, that recipe replaces the file that names it, so corpus, model sizes and
+        optimiser are the same in both stages. Options apply to both stages, except the budget and slots that
+        either file fills; `first.training.budget` and the like apply to the first stage only.
         """
         given = self.values["first"]
         if not isinstance(given, Mapping):
@@ -76,10 +76,10 @@ class Draft:
         return stage
 
     def _on_recipe(self, recipe: object) -> "Draft":
-        """All layers again, with a recipe in the place of the one that names it as the first stage."""
+        """Merge all layers again, replacing the one that names a recipe as its first stage by that recipe."""
         place = self.blame(("first", "recipe"))
         if not isinstance(recipe, str) or recipe in self.above:
-            wrong = "names a stage before itself" if isinstance(recipe, str) else "must be the name of a recipe"
+            wrong = "must not be its own first stage" if isinstance(recipe, str) else "must be the name of a recipe"
             raise ConfigError(f"{place}: {wrong}: {_short(recipe)}")
         try:
             remedy = read_mapping(resolve(recipe))
@@ -95,24 +95,24 @@ class Draft:
         return stage
 
     def config(self) -> Config:
-        """The typed settings; members' arguments are still to be checked by `textvae.build`."""
+        """The typed settings; `textvae.build` checks the arguments of members."""
         try:
             return Config.model_validate(self.values)
         except ValidationError as error:
             raise ConfigError(self.explain(error, (), Config)) from None
 
     def explain(self, error: ValidationError, at: tuple[str, ...], schema: type[BaseModel]) -> str:
-        """One sentence for the first error: who set the key, which key, what is valid."""
+        """One sentence for the first error: the file or option, the key and the valid choices."""
         first = error.errors()[0]
         place = self._place((*at, *(str(part) for part in first["loc"])))
         return f"{self.blame(place)}: {_complaint(first, place[len(at) :], schema)}"
 
     def blame(self, place: tuple[str, ...]) -> str:
-        """Who set a key, and the key, unless the option says that already."""
+        """The file or option that set a key, followed by the key unless the option implies it."""
         return _blame(self.whose(place), place)
 
     def whose(self, place: tuple[str, ...]) -> str:
-        """The file or option that set this key, or what lies around it in its section."""
+        """The file or option that set this key or, failing that, its nearest enclosing key."""
         for end in range(len(place), min(1, len(place) - 1), -1):
             origin = self.origin.get(".".join(place[:end]))
             if origin:
@@ -120,7 +120,7 @@ class Draft:
         return "the configuration"
 
     def _place(self, location: tuple[str, ...]) -> tuple[str, ...]:
-        """The part of an error's location that is a key, without pydantic's names of types."""
+        """The part of an error's location that is a key, without pydantic's type names."""
         node: Any = self.values
         for depth, part in enumerate(location):
             if not isinstance(node, Mapping):
@@ -149,7 +149,7 @@ SENTENCES = {
     "too_short": "must not be empty",
     "string_too_short": "must not be empty",
 }
-"""What pydantic's kinds of error are called here."""
+"""Messages for pydantic's kinds of error."""
 
 
 def _complaint(error: ErrorDetails, place: tuple[str, ...], schema: type[BaseModel]) -> str:
@@ -177,25 +177,25 @@ def _suggest(location: tuple[str, ...], schema: type[BaseModel]) -> str:
 
 
 class _Strict(yaml.SafeLoader):
-    """YAML in which no mapping has a key twice: the later would silently replace the earlier."""
+    """YAML without duplicate keys: by default the later would silently replace the earlier."""
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
         seen: set[str] = set()
         for key, _ in node.value:
             if key.value in seen and isinstance(key, yaml.ScalarNode):
-                raise yaml.YAMLError(f"{key.value!r} is said again in line {key.start_mark.line + 1}")
+                raise yaml.YAMLError(f"duplicate key {key.value!r} on line {key.start_mark.line + 1}")
             seen.add(str(key.value))
         return node
 
 
 def read_mapping(path: Path, of: str = "sections such as model and training") -> dict[str, Any]:
-    """The nested mapping in a YAML file; empty if the file is.
+    """The nested mapping in a YAML file; empty for an empty file.
 
     Raises
     ------
     ConfigError
-        If it cannot be read, is no YAML, says a key twice or holds something else.
+        If the file cannot be read, is not YAML, repeats a key or is not a mapping.
     """
     try:
         loaded = yaml.load(path.read_text("utf-8"), _Strict)
@@ -215,7 +215,7 @@ def _names_recipe(layer: Mapping[str, Any]) -> bool:
 
 
 def _concerns(option: Mapping[str, Any], remedy: Mapping[str, Any]) -> bool:
-    """Whether an option is about the budget, or about a slot that the remedy fills."""
+    """Whether an option sets the budget or a slot that the remedy fills."""
     return any(
         (section, name) == ("training", "budget") or name in (remedy.get(section) or ())
         for section, values in option.items()
@@ -252,7 +252,7 @@ def _merge(
 
 
 def _plain(value: object) -> bool:
-    """Whether a value is one that JSON knows: YAML has dates and bytes as well, and file names lone surrogates."""
+    """Whether JSON can represent a value; YAML has dates and bytes too, and file names lone surrogates."""
     if isinstance(value, str):
         return not re.search("[\ud800-\udfff]", value)
     if isinstance(value, list):
@@ -263,7 +263,7 @@ def _plain(value: object) -> bool:
 
 
 def _forget(origins: dict[str, str], key: str) -> None:
-    """What lay under `key` was replaced whole, so nobody set it."""
+    """Drop the origins of all keys under `key`, whose value was replaced entirely."""
     for old in [old for old in origins if old.startswith(f"{key}.")]:
         del origins[old]
 

@@ -1,4 +1,4 @@
-"""The corpora, remedies and studies that ship with textvae, by name."""
+"""The corpora, remedies and studies shipped with textvae, by name."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,24 +13,24 @@ ONE_OF: dict[Folder, str] = {"corpora": "corpus", "remedies": "remedy", "studies
 
 
 def _recipes() -> Path:
-    """Where they lie: inside an installed package, or beside it in a checkout."""
+    """Their folder: inside an installed package, or next to it in a checkout."""
     package = Path(__file__).parents[1]
     packaged = package / "recipes"
     return packaged if packaged.is_dir() else package.parent / "experiments"
 
 
 def recipe_files(folder: Folder) -> list[Path]:
-    """The YAML files that ship with textvae, sorted by name."""
+    """The YAML files shipped with textvae, sorted by name."""
     return sorted((_recipes() / folder).glob("*.yaml"))
 
 
 def resolve(name: str, folders: Sequence[Folder] = ("corpora", "remedies")) -> Path:
-    """The file of a recipe, by its name, or the YAML file of that path.
+    """The file of the recipe `name`, or `name` itself if it is the path of a YAML file.
 
     Raises
     ------
     ConfigError
-        If there is neither.
+        If neither exists.
     """
     if name.endswith((".yaml", ".yml")):
         if not Path(name).is_file():
@@ -41,7 +41,7 @@ def resolve(name: str, folders: Sequence[Folder] = ("corpora", "remedies")) -> P
         there = f"; to train on its sentences, write --corpus {name}" if Path(name).exists() else ""
         raise ConfigError(
             f"{name}: no {' or '.join(ONE_OF[folder] for folder in folders)} of this name"
-            f"{did_you_mean(name, known)}; choose from {', '.join(sorted(known))}, or give a file that ends in "
+            f"{did_you_mean(name, known)}; choose from {', '.join(sorted(known))}, or give a file ending in "
             f".yaml{there if 'corpora' in folders else ''}"
         )
     return known[name]

@@ -1,6 +1,6 @@
-"""The typed schema of a run's settings.
+"""The typed schema of the settings of a run.
 
-What a slot's members are is not known here: `textvae.build` reads that off their constructors.
+The members of the slots are not known here: `textvae.build` derives their schemas from the constructors.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ RUNTIME = (
     *("device", "threads", "training.budget", "training.checkpoint_every"),
     *("first.device", "first.threads", "first.training.checkpoint_every"),
 )
-"""Keys that may change between two calls on one run: they do not alter what its steps compute."""
+"""Keys that may change between two calls on the same run, because they do not affect what its steps compute."""
 
 
 def epochs(value: object) -> float | None:
@@ -35,7 +35,7 @@ def _duration(value: object) -> int | str:
         return value
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return value
-    raise ValueError('must be a number of steps, at least 0, or such as "10 epochs"')
+    raise ValueError('must be a number of steps, at least 0, or text such as "10 epochs"')
 
 
 Duration = Annotated[int | str, PlainValidator(_duration)]
@@ -44,7 +44,7 @@ Seed = Annotated[int, Ge(0), Lt(2**32)]
 
 
 class Section(BaseModel):
-    """A mapping with known keys only."""
+    """A mapping that accepts only known keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -61,7 +61,7 @@ class Member(BaseModel):
 
 
 class Data(Section):
-    """Which sentences, and how they become tokens and batches."""
+    """The corpus, its tokenisation and batches."""
 
     corpus: str = "grammar"
     column: str | None = None
@@ -100,7 +100,7 @@ class Objective(Section):
 
 
 class Decay(Section):
-    """Multiply the learning rate by `factor` and go back to the best weights when valid stops improving."""
+    """When valid stops improving, multiply the learning rate by `factor` and restore the best weights."""
 
     factor: Annotated[float, Gt(0), Lt(1)] = 0.5
     patience: Count = 2
@@ -109,7 +109,7 @@ class Decay(Section):
 
 
 class Training(Section):
-    """Budget, optimiser, precision, and when to look at valid."""
+    """Budget, optimiser, precision and validation interval."""
 
     budget: Duration = "10 epochs"
     precision: Literal["float32", "tf32", "bf16"] = "float32"
@@ -125,8 +125,8 @@ class Training(Section):
 class Config(Section):
     """Everything that determines a run.
 
-    `first` holds the settings of a stage to be trained before, and `inherit` says which part of this
-    model (`posterior.encoder`, …) starts from which part of that one.
+    `first` holds the settings of a preceding stage; `inherit` maps a part of this model
+    (`posterior.encoder`, …) to the part of the first stage's model that initialises it.
     """
 
     seed: Seed = 0
@@ -140,7 +140,7 @@ class Config(Section):
     inherit: dict[str, str] = Field(default={})
 
     def plain(self) -> dict[str, Any]:
-        """As nested plain mappings, defaults included."""
+        """As nested plain mappings, including defaults."""
         return self.model_dump(mode="json")
 
     def flat(self) -> dict[str, Any]:
@@ -164,6 +164,6 @@ def changed_keys(old: Config, new: Config) -> list[str]:
 
 
 def signature(config: Config) -> str:
-    """A short hash of all that determines what the run's steps compute."""
+    """A short hash of all settings that determine what the steps of the run compute."""
     values = {key: value for key, value in config.flat().items() if key not in RUNTIME}
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]

@@ -1,4 +1,4 @@
-"""Every corpus by its name or path: `open_corpus` knows what there is and says so when a name is wrong."""
+"""Open a corpus by name or path; for an unknown name, `open_corpus` lists the valid ones."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -31,15 +31,15 @@ class KnownCorpus(NamedTuple):
 
 
 def known_corpora() -> list[KnownCorpus]:
-    """What `open_corpus` takes, and where each is found or how to get it."""
+    """The valid sources of `open_corpus`, and where each is stored or how to get it."""
     found = next((str(folder) for folder in ptb_folders() if folder.is_dir()), None)
-    ptb = found or "not here: textvae corpus fetch ptb"
+    ptb = found or "missing: run textvae corpus fetch ptb"
     return [
         KnownCorpus("grammar", "news-like English with exact log-probabilities", "embedded"),
         KnownCorpus(ENDLESS, "the same, with fresh sentences to train on in every epoch", "embedded"),
         KnownCorpus("ptb", "Penn Treebank, Mikolov's preprocessing", ptb),
         KnownCorpus("torchtext:PennTreebank", "the same files, read by torchtext", ptb),
-        KnownCorpus("hf:NAME", "a dataset of the Hugging Face hub, or hf:NAME:CONFIG", "fetched when first used"),
+        KnownCorpus("hf:NAME", "a dataset of the Hugging Face hub, or hf:NAME:CONFIG", "downloaded on first use"),
         KnownCorpus("FOLDER", "train, valid and test as .txt, .txt.gz, .csv, .json, .jsonl or .parquet", "yours"),
         KnownCorpus("FILE", "one such file, cut 90 / 5 / 5, the last two at most 10,000 sentences", "yours"),
     ]
@@ -98,7 +98,7 @@ def _open_file(path: Path, column: str | None) -> Corpus:
         return open_table(path, column)
     if not name.endswith(TEXT_SUFFIXES):
         choices = ", ".join((*TEXT_SUFFIXES, *TABLE_SUFFIXES))
-        raise DataError(f"{path} is no corpus by its name: it should end in one of {choices}.")
+        raise DataError(f"{path} is not a corpus file: its name must end in one of {choices}.")
     text = open_text(path)
     parts = carve(text.sentences, ("valid", "test"), str(path))
     splits = {split: select(text.sentences, positions) for split, positions in parts.items()}
@@ -117,7 +117,7 @@ def _cache_remark(corpus: Corpus) -> tuple[str, ...]:
         return ()
     return (
         f"{cache_folder()} cannot be written ({reason}), so this corpus will be tokenised in memory at every start:"
-        " set TEXTVAE_CACHE to a folder that can.",
+        " set TEXTVAE_CACHE to a writable folder.",
     )
 
 

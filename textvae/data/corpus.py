@@ -1,4 +1,4 @@
-"""What a corpus is: three splits of sentences, whatever they were read from."""
+"""A corpus: three splits of sentences, from any source."""
 
 import hashlib
 import re
@@ -26,9 +26,9 @@ SPLITS = ("train", "valid", "test")
 class Corpus:
     """Sentences by split: stripped, never blank, without line breaks.
 
-    `remarks` are sentences the user should read once; `grammar`, which only the embedded corpus has,
-    gives the exact log-probability of a sentence. `fresh`, where training never sees a sentence twice,
-    gives the sentences of each epoch; epoch 0 is the train split, and each is as large.
+    `remarks` are messages to show to the user once; `grammar`, set only for the embedded corpus,
+    computes the exact log-probability of a sentence. If training never sees a sentence twice, `fresh`
+    returns the sentences of each epoch; epoch 0 is the train split, and all epochs have the same size.
     """
 
     name: str
@@ -73,7 +73,7 @@ class Corpus:
 
 
 def _identity(sentences: Sequence[str]) -> str:
-    """What changes whenever the sentences might: cheap where they are lazy, since few where they are not."""
+    """A key that changes if the sentences may have: the stamp of lazy sentences, else a hash of the text."""
     if isinstance(sentences, LazySentences):
         return sentences.stamp
     total = hashlib.sha256()

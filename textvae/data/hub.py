@@ -1,4 +1,4 @@
-"""Datasets of the Hugging Face hub: `hf:NAME` or `hf:NAME:CONFIG`, read lazily from the cache of `datasets`."""
+"""Datasets of the Hugging Face hub: `hf:NAME` or `hf:NAME:CONFIG`, read lazily from the `datasets` cache."""
 
 import re
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from textvae.errors import DataError
 
 __all__ = ["PARQUET", "corpus_of", "open_hub"]
 
-# Where the hub keeps its own conversion of every dataset, also of those that are scripts.
+# The revision with the hub's Parquet conversion of each dataset, including script-based ones.
 PARQUET = "refs/convert/parquet"
 
 _NAMES = {"train": ("train",), "valid": ("validation", "valid", "val", "dev"), "test": ("test",)}
@@ -21,12 +21,12 @@ _NAMES = {"train": ("train",), "valid": ("validation", "valid", "val", "dev"), "
 def open_hub(name: str, *, column: str | None = None, config: str | None = None) -> Corpus:
     """The dataset `name` of the hub."""
     if not name:
-        raise DataError("hf: names no dataset; write hf:NAME or hf:OWNER/NAME.")
+        raise DataError("hf: needs a dataset name; write hf:NAME or hf:OWNER/NAME.")
     return corpus_of(_load(name, config), name, column)
 
 
 def corpus_of(tables: Mapping[str, Any], name: str, column: str | None = None) -> Corpus:
-    """A corpus from `datasets.Dataset`s by split name; a split they lack is set aside from train."""
+    """A corpus from `datasets.Dataset`s by split name; missing splits are carved out of train."""
     tables = _by_split(tables, name)
     splits: dict[str, Column] = {}
     remarks: list[str] = []
@@ -50,14 +50,14 @@ def _by_split(tables: Mapping[str, Any], name: str) -> dict[str, Any]:
         if alias is not None
     }
     if "train" not in found:
-        raise DataError(f"{name} has no train split: it holds {', '.join(map(str, tables)) or 'none'}.")
+        raise DataError(f"{name} has no train split: its splits are {', '.join(map(str, tables)) or 'none'}.")
     return found
 
 
 def _load(name: str, config: str | None) -> Mapping[str, Any]:
     try:
         return _download(name, config, None)
-    except Exception as error:  # the hub's client raises whatever its many layers do
+    except Exception as error:  # the hub's client raises exceptions of many types
         if "scripts are no longer supported" not in str(error):
             raise _refusal(name, error) from error
     try:

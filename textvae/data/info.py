@@ -1,6 +1,6 @@
-"""What `textvae corpus info` tells: sizes, lengths, unknown words, repeats, and the grammar's exact figures.
+"""Statistics for `textvae corpus info`: sizes, lengths, unknown words, overlap, exact grammar quantities.
 
-The vocabulary comes from train alone. Tokens count one EOS a sentence; lengths and types do not.
+The vocabulary comes from train only. Tokens include one EOS per sentence; lengths and types do not.
 """
 
 import math
@@ -16,7 +16,7 @@ from textvae.data.tokenizers import UNK, Tokenizer
 __all__ = ["CorpusInfo", "Estimate", "GrammarInfo", "SplitInfo", "corpus_info"]
 
 FRESH = 5000
-FRESH_SEED = 0  # no split's seed
+FRESH_SEED = 0  # differs from the seed of every split
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class SplitInfo:
-    """One split, in the tokenizer's tokens."""
+    """One split, counted in tokens of the tokenizer."""
 
     split: str
     sentences: int
@@ -44,18 +44,18 @@ class SplitInfo:
 
     @property
     def mean_length(self) -> float:
-        """Tokens a sentence, without EOS."""
+        """Tokens per sentence, without EOS."""
         return self.tokens / self.sentences - 1
 
     @property
     def unknown_rate(self) -> float:
-        """Unknown tokens as a share of all, EOS included: of what a perplexity averages over."""
+        """Unknown tokens as a share of all tokens including EOS, which are those a perplexity averages over."""
         return self.unknown / self.tokens
 
 
 @dataclass(frozen=True)
 class GrammarInfo:
-    """In nats: entropy over `fresh` new sentences, exact NLL over each split, information over valid."""
+    """In nats: entropy from `fresh` new sentences, exact NLL of each split, information on valid."""
 
     fresh: int
     entropy: Estimate
@@ -65,7 +65,7 @@ class GrammarInfo:
 
 @dataclass(frozen=True)
 class CorpusInfo:
-    """Everything at once; `facts` and `rows` are its two tables, as strings."""
+    """All statistics of a corpus; `facts` and `rows` are its two tables, as strings."""
 
     name: str
     tokenizer: str
@@ -76,13 +76,13 @@ class CorpusInfo:
     remarks: tuple[str, ...]
 
     def facts(self) -> list[tuple[str, str]]:
-        """Label and value of what belongs to the corpus as a whole."""
+        """Label and value of each corpus-wide statistic."""
         tokens = f"{self.tokenizer}, {self.predicted:,} predicted types"
         facts = [("corpus", self.name), ("tokens", tokens), ("sha256", self.digest)]
         return facts + (_grammar_facts(self.grammar) if self.grammar else [])
 
     def rows(self) -> list[tuple[str, ...]]:
-        """The table of splits, its header first."""
+        """The table of splits, header first."""
         return [
             ("", *(info.split for info in self.splits)),
             ("sentences", *(f"{info.sentences:,}" for info in self.splits)),
@@ -104,9 +104,9 @@ def corpus_info(
     vocabulary_size: int | None = None,
     fresh: int = FRESH,
 ) -> CorpusInfo:
-    """Measure `corpus` with a tokenizer trained on its train split; `fresh` is for the grammar's entropy."""
+    """Measure `corpus` with a tokenizer trained on its train split and the entropy on `fresh` sentences."""
     tokenizer = prepared_tokenizer(corpus, tokenizer_kind, min_count=min_count, vocabulary_size=vocabulary_size)
-    # Hashes instead of sentences, and of train only those that are asked for: it may be larger than memory.
+    # Hashes, not sentences, and of train only those found elsewhere: train may be larger than memory.
     wanted = {hash(sentence) for split in SPLITS if split != "train" for sentence in corpus[split]}
     known = wanted.intersection(map(hash, corpus["train"]))
     return CorpusInfo(

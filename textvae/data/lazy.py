@@ -1,4 +1,4 @@
-"""Sentences that are read from disk as they are asked for, and never all held in memory."""
+"""Sentences read from disk on access, never all held in memory."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +14,7 @@ __all__ = ["LazySentences", "arrays_of", "is_large", "select"]
 
 
 class LazySentences(Sequence[str]):
-    """A sequence of sentences on disk: about `size` bytes, with a `stamp` that changes whenever they might."""
+    """Sentences on disk: about `size` bytes, with a `stamp` that changes whenever the sentences may have."""
 
     @property
     @abstractmethod
@@ -35,29 +35,29 @@ class LazySentences(Sequence[str]):
 
     @abstractmethod
     def at(self, index: int) -> str:
-        """One sentence; IndexError beyond the last."""
+        """One sentence; IndexError if out of range."""
 
     @abstractmethod
     def select(self, positions: NDArray[np.int64]) -> "LazySentences":
-        """The sentences at `positions` only: 8 bytes each, no text."""
+        """The sentences at `positions`; stores 8 bytes per sentence, no text."""
 
 
 def is_large(sentences: Sequence[str]) -> TypeGuard[LazySentences]:
-    """Whether what is worked out of these sentences is worth keeping."""
+    """Whether the sentences are large enough for results derived from them to be cached."""
     return isinstance(sentences, LazySentences) and sentences.size >= store.LARGE
 
 
 def arrays_of(
     sentences: Sequence[str], kind: str, options: Sequence[str], make: Callable[[], Mapping[str, np.ndarray]]
 ) -> Mapping[str, np.ndarray]:
-    """The arrays that `make` works out of these sentences under `options`; kept where the sentences are large."""
+    """The arrays that `make` computes from the sentences under `options`; cached if the sentences are large."""
     if is_large(sentences):
         return kept_arrays(kind, "\n".join((sentences.stamp, *options)), make)
     return make()
 
 
 def select(sentences: Sequence[str], positions: NDArray[np.int64]) -> Sequence[str]:
-    """The sentences at `positions`, read as lazily as those they are chosen from."""
+    """The sentences at `positions`, lazy if `sentences` is."""
     if isinstance(sentences, LazySentences):
         return sentences.select(positions)
     return [sentences[k] for k in positions]

@@ -1,4 +1,4 @@
-"""Large text files: memory-mapped, with an index of where each sentence begins that is made once and kept."""
+"""Large text files: memory-mapped, with a cached index of where each sentence begins."""
 
 import codecs
 import gzip
@@ -30,7 +30,7 @@ BOM = codecs.BOM_UTF8
 class Lines(LazySentences):
     """The sentences that begin at bytes `starts` of a memory-mapped text, each up to the next line feed.
 
-    With `positions`, only the sentences at those: they and `starts` may be memory-mapped too, and stay so.
+    `positions` restricts them to a subset. `starts` and `positions` may be memory-mapped and are not copied.
     `stamp` changes whenever the text does.
     """
 
@@ -52,7 +52,7 @@ class Lines(LazySentences):
         for first in range(0, len(self), BLOCK):
             starts = self._some(slice(first, first + BLOCK)).tolist()
             yield from map(self._read, starts)
-            self._text.madvise(mmap.MADV_DONTNEED)  # the pages read are the system's again, not this process's
+            self._text.madvise(mmap.MADV_DONTNEED)  # return the pages to the system
             tick(len(starts))
 
     @property
@@ -83,14 +83,14 @@ class Lines(LazySentences):
 
 
 def open_text(path: Path) -> Text:
-    """The sentences of `path`: in memory, or as `Lines` if it is large; refusals are those of `read_text`."""
+    """The sentences of `path`: in memory, or as `Lines` if the file is large; raises as `read_text` does."""
     try:
         status = path.stat()
     except OSError:
         return read_text(path)
     if status.st_size < store.LARGE:
         return read_text(path)
-    # The change time, which no program can set, gives away a file edited under its old size and date.
+    # No program can set the change time, so it reveals an edit that kept size and modification time.
     times = f"{status.st_mtime_ns} {status.st_ctime_ns}"
     stamp = f"{path.resolve()} {status.st_dev} {status.st_ino} {status.st_size} {times}"
     if not is_zipped(path):
@@ -100,7 +100,7 @@ def open_text(path: Path) -> Text:
 
 
 def _unzip(path: Path, folder: Path) -> None:
-    """Write the text of `path` into `folder`, for a gzipped file cannot be read from the middle."""
+    """Write the text of `path` into `folder`: a gzipped file has no random access."""
     with store.writing(folder / COPY) as copy:
         index = _index(path, copy)
     store.write_arrays(folder, index)
@@ -117,7 +117,7 @@ def _open(path: Path, copy: Path, index: Mapping[str, np.ndarray], stamp: str) -
 
 
 def _index(path: Path, copy: BinaryIO | None) -> dict[str, np.ndarray]:
-    """Where each sentence of `path` begins and how many lines are blank; a `copy` is written meanwhile."""
+    """Where each sentence of `path` begins and how many lines are blank; also write the text to `copy`."""
     found, blank, position = [np.empty(0, dtype=np.int64)], 0, 0
     for block in _blocks(path):
         starts = _starts(block, len(BOM) if position == 0 and block.startswith(BOM) else 0)
@@ -133,7 +133,7 @@ def _index(path: Path, copy: BinaryIO | None) -> dict[str, np.ndarray]:
 
 
 def _blocks(path: Path) -> Iterator[bytes]:
-    """Whole lines, about `BYTES` bytes of them at a time; refusals are those of `lines`."""
+    """Blocks of whole lines, about `BYTES` bytes each; raises as `lines` does."""
     try:
         tick, seen = pacing(f"finding the lines of {path}", path.stat().st_size), 0
         with path.open("rb") as file, gzip.open(file) if is_zipped(path) else file as text:
@@ -143,27 +143,27 @@ def _blocks(path: Path) -> Iterator[bytes]:
                 tick(file.tell() - seen)
                 seen = file.tell()
     except (OSError, EOFError, zlib.error, ValueError) as error:
-        for _ in lines(path):  # one by one, to name the first that is at fault
+        for _ in lines(path):  # line by line, to name the first faulty one
             pass
-        raise DataError(f"{path} changed while it was read: start again when it is finished.") from error
+        raise DataError(f"{path} changed while being read: start again once the file is complete.") from error
 
 
 def _refuse_other(block: bytes) -> None:
-    """What is no text is a ValueError."""
+    """Raise ValueError if `block` is not text."""
     block.decode("utf-8")
     if b"\0" in block:
         raise ValueError
 
 
 def _starts(block: bytes, first: int) -> NDArray[np.int64]:
-    """Where lines begin in `block`, of which the first begins at `first`."""
+    """Where lines begin in `block`; the first begins at `first`."""
     ends = np.flatnonzero(np.frombuffer(block, dtype=np.uint8) == ord("\n")) + 1
     return np.concatenate([[first], ends[ends < len(block)]])
 
 
 def _full(block: bytes, starts: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Which of the lines that begin at `starts` are not blank."""
-    # Most begin with a visible ASCII character; only the others have to be looked at one by one.
+    # Most lines begin with a visible ASCII character; only the others need checking one by one.
     first = np.frombuffer(block, dtype=np.uint8)[np.minimum(starts, len(block) - 1)]
     full = (first > ord(" ")) & (first < 0x7F)
     for k in np.flatnonzero(~full).tolist():

@@ -1,7 +1,7 @@
-"""The tokenizer and the token ids of a corpus, worked out once and kept where it is large.
+"""The tokenizer and the token ids of a corpus, cached if the corpus is large.
 
-A large split is tokenised in shards by as many processes as there are cores. A finished shard stays when the
-work is killed, and the next start goes on with the others; in the end they are one memory-mapped array.
+A large split is tokenised in shards, with one process per core. If the work is killed, finished shards are
+kept and the next start does the others; at the end they are joined into one memory-mapped array.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ from textvae.data.workers import in_processes
 __all__ = ["prepared_sequences", "prepared_tokenizer"]
 
 SHARD = 8 << 20
-"""Bytes of text in a shard, which one process handles at a time."""
+"""Bytes of text in a shard, the unit of work of a process."""
 
 PARTIAL = ".partial"
 
@@ -39,7 +39,7 @@ def prepared_tokenizer(
     vocabulary_size: int | None = None,
     tick: Tick = lambda n: None,
 ) -> Tokenizer:
-    """`train_tokenizer` on the train split; `tick` is told of sentences as they are read."""
+    """`train_tokenizer` on the train split; calls `tick` with the number of sentences just read."""
     sentences = corpus["train"]
 
     def make() -> Tokenizer:
@@ -57,7 +57,7 @@ def prepared_tokenizer(
 def prepared_sequences(
     corpus: Corpus, split: str, tokenizer: Tokenizer, max_length: int | None, tick: Tick = lambda n: None
 ) -> Sequences:
-    """`encode` of a split: memory-mapped where it is large; `tick` is told of sentences as they are done."""
+    """`encode` of a split, memory-mapped if large; calls `tick` with the number of sentences just encoded."""
     sentences = corpus[split]
     if not is_large(sentences):
         return encode(sentences, tokenizer, max_length)
@@ -88,7 +88,7 @@ def _counts(sentences: LazySentences, tick: Tick) -> "Counter[str]":
 
 
 def _tokenise(folder: Path, sentences: LazySentences, tokenizer: Tokenizer, limit: int | None, tick: Tick) -> None:
-    """Fill `folder` with the arrays of `sentences`, by way of shards; those that are whole are not made again."""
+    """Fill `folder` with the arrays of `sentences`, shard by shard; complete shards are reused."""
     parts = _parts(sentences)
     shards = [folder / f"shard-{number}-of-{len(parts)}" for number in range(1, len(parts) + 1)]
     whole = {shard for shard in shards if is_whole(shard)}
@@ -109,7 +109,7 @@ def _tokenise(folder: Path, sentences: LazySentences, tokenizer: Tokenizer, limi
     try:
         for done in in_processes(work, [job for job in jobs if job[0] not in whole]):
             tick(done)
-    except OSError:  # a full disk, say: no half of a shard shall take up the rest
+    except OSError:  # such as a full disk: delete partial shards to free space
         for partial in folder.glob(f"*{PARTIAL}"):
             shutil.rmtree(partial, ignore_errors=True)
         raise
@@ -117,15 +117,15 @@ def _tokenise(folder: Path, sentences: LazySentences, tokenizer: Tokenizer, limi
 
 
 def _clear(folder: Path, whole: Collection[Path]) -> None:
-    """Delete whatever a kill, or a shard of another size, has left in `folder`."""
+    """Delete partial shards, and shards of another size, from `folder`."""
     for path in folder.iterdir():
         if path.is_dir() and path not in whole:
             shutil.rmtree(path)
 
 
 def _join(folder: Path, shards: Sequence[Path]) -> None:
-    """One set of arrays from all shards, each of which is deleted once it is copied."""
-    # Opened one at a time: what is mapped takes up the disk even when it is deleted.
+    """Join all shards into one set of arrays; each shard is deleted once it is copied."""
+    # Opened one at a time: a deleted file occupies the disk for as long as it is mapped.
     tokens, sentences, cut = np.sum([_sizes(_read(shard)) for shard in shards], axis=0).tolist()
     write_arrays(folder, {"cut": np.array(cut)})
     write_joined(folder / "offsets.npy", sentences + 1, _offsets(shards), np.int64)
@@ -146,7 +146,7 @@ def _offsets(shards: Sequence[Path]) -> Iterator[np.ndarray]:
 
 
 def _taken(shards: Sequence[Path]) -> Iterator[np.ndarray]:
-    """The ids of one shard after the other, each deleted first: whatever disk held them all holds their copy."""
+    """The ids of each shard in turn, its file deleted first, so joining needs little additional disk space."""
     for shard in shards:
         ids = np.array(_read(shard).ids)
         shutil.rmtree(shard)
@@ -154,7 +154,7 @@ def _taken(shards: Sequence[Path]) -> Iterator[np.ndarray]:
 
 
 def _parts(sentences: LazySentences) -> list[slice]:
-    """Ranges of about `SHARD` bytes that make up all of `sentences`."""
+    """Consecutive ranges of about `SHARD` bytes that cover all of `sentences`."""
     count = min(len(sentences), max(1, sentences.size // SHARD))
     cuts = [len(sentences) * k // count for k in range(count + 1)]
     return [slice(a, b) for a, b in pairwise(cuts)]

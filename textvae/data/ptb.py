@@ -1,7 +1,7 @@
-"""The Penn Treebank with Mikolov's preprocessing: found locally or fetched, and always checked.
+"""The Penn Treebank with Mikolov's preprocessing: found locally or downloaded, and verified by MD5.
 
-Its licence does not allow us to redistribute it. Public copies rot, so a local folder comes first, then the
-hub, then the address that torchtext knows; a file whose MD5 differs is never kept.
+Its licence does not allow redistribution. Public copies disappear, so a local folder comes first, then the
+hub, then torchtext's address; a downloaded file with another MD5 is never kept.
 
 References: Marcus, Santorini & Marcinkiewicz, Building a large annotated corpus of English, CL 1993;
 Mikolov et al., Recurrent neural network based language model, Interspeech 2010.
@@ -43,7 +43,7 @@ REPOSITORY = "ptb-text-only/ptb_text_only"
 
 
 def data_roots() -> list[Path]:
-    """Where corpora are looked for, best first; fetched ones go to the first."""
+    """Where corpora are searched for, in order; downloads go to the first."""
     named = os.environ.get("TEXTVAE_DATA")
     return [*([Path(named).expanduser()] if named else []), Path("data")]
 
@@ -65,7 +65,7 @@ def find_ptb() -> dict[str, Path]:
 
 
 def open_ptb() -> Corpus:
-    """The local Penn Treebank, with a remark on whether it is the standard one."""
+    """The local Penn Treebank, with a remark on whether it is the standard version."""
     files = find_ptb()
     texts = {split: open_text(path) for split, path in files.items()}
     blanks = [remark for split, text in texts.items() for remark in blank_remark(text.blank, files[split].name)]
@@ -74,7 +74,7 @@ def open_ptb() -> Corpus:
 
 
 def is_standard(files: Mapping[str, Path], md5: Mapping[str, str] = MD5) -> bool:
-    """Whether the files of all splits are, byte for byte, the ones the literature uses."""
+    """Whether the files of all splits are byte for byte those used in the literature."""
     return not _deviating(files, md5)
 
 
@@ -85,21 +85,21 @@ def standard_remark(files: Mapping[str, Path]) -> str:
         return f"The files in {folder} are the standard Penn Treebank (MD5)."
     return (
         f"The files in {folder} are not the standard Penn Treebank ({', '.join(deviating)} differ by MD5),"
-        " so figures do not compare with published ones."
+        " so results are not comparable with published ones."
     )
 
 
 @dataclass(frozen=True)
 class Fetched:
-    """Where a corpus lies now; `sources` is empty if it was there already."""
+    """Where a corpus was stored; `sources` is empty if it was already there."""
 
     folder: Path
     sources: tuple[str, ...]
 
     def __str__(self) -> str:
         if not self.sources:
-            return f"{self.folder} already holds the standard files; nothing was fetched."
-        return f"Fetched from {' and '.join(self.sources)} to {self.folder}; the MD5s are right."
+            return f"{self.folder} already holds the standard files; nothing was downloaded."
+        return f"Downloaded from {' and '.join(self.sources)} to {self.folder}; the MD5 checksums match."
 
 
 def standard_sources() -> tuple[Source, ...]:
@@ -117,9 +117,9 @@ def fetch(
     sources: Sequence[Source] | None = None,
     md5: Mapping[str, str] = MD5,
 ) -> Fetched:
-    """Bring corpus `name` to `root`/`name`, each file from the first source that has the right bytes."""
+    """Download corpus `name` to `root`/`name`, each file from the first source whose MD5 matches."""
     if name != "ptb":
-        raise DataError(f"There is nothing to fetch for `{name}`: choose ptb (hf:NAME fetches itself when used).")
+        raise DataError(f"There is nothing to fetch for `{name}`: choose ptb (hf:NAME is downloaded on first use).")
     folder = (data_roots()[0] if root is None else root) / name
     missing = _missing(folder, md5)
     if not missing:
@@ -134,7 +134,7 @@ def fetch(
 def _fill(
     folder: Path, missing: Sequence[str], sources: Sequence[Source], md5: Mapping[str, str]
 ) -> tuple[str, ...]:
-    # Beside the target, so that renaming is atomic; and gone whatever happens, Ctrl-C included.
+    # Next to the target, so that renaming is atomic; deleted in every case, including Ctrl-C.
     nearby = next(parent for parent in (folder, *folder.absolute().parents) if parent.is_dir())
     with tempfile.TemporaryDirectory(prefix=".textvae-fetch-", dir=nearby) as partial:
         used = _gather(missing, Path(partial), sources, md5)
@@ -147,7 +147,7 @@ def _fill(
 def _gather(
     missing: Sequence[str], partial: Path, sources: Sequence[Source], md5: Mapping[str, str]
 ) -> tuple[str, ...]:
-    """Collect the missing splits in `partial`; a source that fails once is not asked again."""
+    """Download the missing splits into `partial`; a source that fails once is not tried again."""
     left, used, failures = list(missing), [], []
     for source in sources:
         try:
@@ -173,7 +173,7 @@ def _take(source: Source, split: str, target: Path, md5: Mapping[str, str]) -> N
 
 
 def _missing(folder: Path, md5: Mapping[str, str]) -> list[str]:
-    """Splits that `folder` lacks; a file that is there but different is the user's, and is never replaced."""
+    """Splits missing from `folder`; an existing file that differs is the user's and is never replaced."""
     if not folder.is_dir():
         return list(SPLITS)
     present = {split: paths[0] for split, paths in files_by_split(folder, TEXT_SUFFIXES).items() if paths}

@@ -1,8 +1,8 @@
-"""When words are the wrong unit for a corpus: no spaces between them, or a flood of words seen once.
+"""Remarks on corpora for which words are the wrong tokens: no spaces between words, or too many rare words.
 
-Both are judged on the first sentences of train alone. The share of tokens that are seen once estimates the
-share of new text that will be unknown (Good & Turing); in a small sample it is high in every ordinary
-language, so there the bar is higher, and a few lines are not judged at all.
+Both are checked on the first sentences of train only. The share of tokens whose type occurs once estimates the
+share of unknown words in new text (Good & Turing). It is high in any small sample of ordinary language, so the
+threshold is higher there, and a few lines are not checked at all.
 
 References: Good, The population frequencies of species and the estimation of population parameters,
 Biometrika 1953.
@@ -23,7 +23,7 @@ TOO_SMALL = 200
 
 
 def word_remarks(sentences: Iterable[str]) -> tuple[str, ...]:
-    """What is to be said of `sentences` before words are taken as their tokens; often nothing."""
+    """Remarks on using words as the tokens of `sentences`; often empty."""
     sample = list(islice(sentences, SAMPLE))
     counts = Counter(word for sentence in sample for word in sentence.split())
     characters = sum(len(word) * count for word, count in counts.items())
@@ -36,7 +36,7 @@ def word_remarks(sentences: Iterable[str]) -> tuple[str, ...]:
     if tokens and _flooded(counts):
         types, text = _once(counts) / len(counts), _once(counts) / tokens
         return (
-            f"{types:.0%} of the word types occur once, so about {text:.0%} of the words of new text will be"
+            f"{types:.0%} of the word types occur once, so about {text:.0%} of the words in new text will be"
             " unknown: consider `--tokenizer unigram`.",
         )
     return ()

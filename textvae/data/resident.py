@@ -1,7 +1,7 @@
-"""Where batches are made: on the host, or on the device that holds the whole corpus.
+"""Where batches are made: on the host, or on a device that holds the whole corpus.
 
-With the token ids resident on an accelerator a batch is a gather over there, and what crosses over is
-where its sentences begin and how long they are: a few hundred bytes, and no one waits for them.
+With the token ids resident on an accelerator, a batch is a gather on the device. Only the start and length of
+each sentence are transferred: a few hundred bytes, copied asynchronously.
 """
 
 from collections.abc import Callable
@@ -16,11 +16,11 @@ from textvae.data.tokenizers import BOS, EOS, PAD
 __all__ = ["Resident", "gathering_on"]
 
 SHARE = 0.1
-"""Of a device's free memory, what a corpus may take."""
+"""The largest share of a device's free memory that a corpus may take."""
 
 
 def gathering_on(device: torch.device) -> Callable[[Sequences], Gather]:
-    """How batches on a device are made of sequences: from there where the corpus fits, else copied one by one."""
+    """How to make batches on a device: gathered there if the corpus fits, else copied from the host."""
     if device.type == "cpu":
         return on_host
 
@@ -41,7 +41,7 @@ def _fits(sequences: Sequences, device: torch.device) -> bool:
 
 
 class Resident:
-    """Token ids on a device, and batches gathered there; the same as `collate` makes on the host."""
+    """Token ids on a device, and batches gathered there, equal to those of `collate`."""
 
     def __init__(self, sequences: Sequences, device: torch.device) -> None:
         self.offsets = sequences.offsets
@@ -54,7 +54,7 @@ class Resident:
         width = int(counts.max())
         first, lengths = self._over(np.stack([starts, counts]))
         columns = torch.arange(width, device=self.ids.device)
-        # Behind a sentence stands the next one, and behind the last nothing.
+        # The columns beyond a sentence belong to the next one; clamp where there is none.
         found = self.ids[(first[:, None] + columns).clamp_max(len(self.ids) - 1)].long()
         targets = found.where(columns < lengths[:, None], PAD)
         inputs = torch.full_like(targets, BOS)
@@ -62,7 +62,7 @@ class Resident:
         return Batch(inputs, targets, lengths, counts, padded=bool(counts.min() != width))
 
     def _over(self, numbers: np.ndarray) -> Tensor:
-        """Host numbers on the device; from pinned memory nobody waits for the copy."""
+        """Copy host numbers to the device; from pinned memory the copy is asynchronous."""
         here = torch.from_numpy(numbers.astype(np.int64))
         if self.ids.device.type == "cuda":
             here = here.pin_memory()

@@ -1,4 +1,4 @@
-"""The text column of a memory-mapped table: a sequence of sentences that is never a list of them all."""
+"""The text column of a memory-mapped table, as a lazy sequence of sentences."""
 
 import logging
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ TEXT_COLUMNS = ("text", "sentence")
 
 
 class Column(LazySentences):
-    """One column of a `datasets.Dataset`; rows are read from disk as they are asked for."""
+    """One column of a `datasets.Dataset`; rows are read from disk on access."""
 
     def __init__(self, rows: Any, name: str) -> None:
         self._rows = rows.select_columns([name])
@@ -29,7 +29,7 @@ class Column(LazySentences):
 
     @property
     def stamp(self) -> str:
-        # Of the cached files behind the rows, and of every selection since.
+        # The fingerprint covers the cached files behind the rows and every later selection.
         return f"{self._rows._fingerprint} {self._name}"
 
     @property
@@ -46,12 +46,12 @@ class Column(LazySentences):
                 yield clean(text or "")
 
     def select(self, positions: NDArray[np.int64]) -> "Column":
-        """The same column at `positions` only: 8 bytes a row, no text."""
+        """The same column at `positions`; stores 8 bytes per row, no text."""
         return Column(self._rows.select(positions), self._name)
 
 
 def open_column(rows: Any, name: str, where: str) -> tuple[Column, int]:
-    """Column `name` of `rows` without its blank rows, and how many those were."""
+    """Column `name` of `rows` without its blank rows, and the number of blank rows."""
     column = Column(rows, name)
     full = arrays_of(column, "rows", (), lambda: {"full": _full(column, where)})["full"]
     if not len(full):
@@ -67,7 +67,7 @@ def _full(column: Column, where: str) -> NDArray[np.int64]:
 
 
 def choose_column(rows: Any, column: str | None, where: str) -> str:
-    """The text column: the one asked for, else `text` or `sentence`."""
+    """The text column: `column` if given, else `text` or `sentence`."""
     names = list(rows.column_names)
     wanted = (column,) if column else TEXT_COLUMNS
     found = next((name for name in wanted if name in names), None)
@@ -82,7 +82,7 @@ def choose_column(rows: Any, column: str | None, where: str) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """The innermost cause of `error` in one line, for the end of a sentence."""
+    """The innermost cause of `error` in one line, for use at the end of a sentence."""
     while error.__cause__ is not None:
         error = error.__cause__
     lines = str(error).strip().splitlines()
@@ -91,7 +91,7 @@ def first_line(error: BaseException) -> str:
 
 @contextmanager
 def quiet(*, bars: bool = False) -> Iterator[None]:
-    """Keep retries (and, unless `bars`, progress) of datasets and the hub off the user's terminal."""
+    """Silence the retry messages of `datasets` and the hub and, unless `bars`, their progress bars."""
     import datasets
     from datasets.utils import are_progress_bars_disabled
 

@@ -1,6 +1,6 @@
-"""Where the files of a corpus can be had: web addresses and the hub. Complete files, or none.
+"""Download sources of corpus files: web addresses and the hub. A download is complete or leaves no file.
 
-Messages are clauses without a full stop: whoever tries several sources joins them into one sentence.
+Error messages are clauses without a full stop, so that a caller can join those of several sources.
 """
 
 import http.client
@@ -21,7 +21,7 @@ CHUNK = 1 << 16
 
 
 class Source(Protocol):
-    """Somewhere a split can be had from; `download` raises DataError where it cannot."""
+    """A source of splits; `download` raises DataError if the split is not available."""
 
     @property
     def name(self) -> str: ...
@@ -31,7 +31,7 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class WebCopy:
-    """Plain files at web addresses, one a split."""
+    """Plain files at web addresses, one per split."""
 
     name: str
     urls: Mapping[str, str]
@@ -43,7 +43,7 @@ class WebCopy:
 
 @dataclass(frozen=True)
 class HubCopy:
-    """A dataset of the hub, whose rows are put into `line` to give the original bytes again."""
+    """A dataset of the hub; formatting each row with `line` restores the original bytes."""
 
     repository: str
     column: str
@@ -59,7 +59,7 @@ class HubCopy:
         try:
             with target.open("w", encoding="utf-8", newline="") as file:
                 file.writelines(self.line.format(row) for row in rows(self, split, target.parent / "hub"))
-        except Exception as error:  # the hub's client raises whatever its many layers do
+        except Exception as error:  # the hub's client raises exceptions of many types
             target.unlink(missing_ok=True)
             raise DataError(f"it cannot be read ({first_line(error)})") from error
 
@@ -74,19 +74,19 @@ def _hub_rows(copy: HubCopy, split: str, cache: Path) -> Iterable[str]:
 
 
 def download(url: str, target: Path, timeout: float = 30.0) -> None:
-    """Write what `url` serves to `target`; whatever goes wrong is a DataError, and leaves no file."""
+    """Download `url` to `target`; on any failure raise DataError and leave no file."""
     try:
         _copy(url, target, timeout)
     except urllib.error.HTTPError as error:
         error.close()
         reason = str(error.reason).split("\n")[0].rstrip(".")
-        raise DataError(f"{url} answered {error.code} {reason}".rstrip()) from error
+        raise DataError(f"{url} returned HTTP {error.code} {reason}".rstrip()) from error
     except urllib.error.URLError as error:
         raise DataError(f"{url} cannot be reached ({error.reason})") from error
     except TimeoutError as error:
-        raise DataError(f"{url} fell silent for {timeout:g} s") from error
+        raise DataError(f"{url} timed out after {timeout:g} s") from error
     except (OSError, http.client.HTTPException, ValueError) as error:
-        raise DataError(f"{url} broke off ({error or type(error).__name__})") from error
+        raise DataError(f"{url} could not be downloaded ({error or type(error).__name__})") from error
 
 
 def _copy(url: str, target: Path, timeout: float) -> None:
@@ -104,6 +104,6 @@ def _copy(url: str, target: Path, timeout: float) -> None:
 
 
 def _refuse_short(announced: str | None, received: int) -> None:
-    # `read(n)` returns nothing, and raises nothing, when a connection closes too early.
+    # `read(n)` returns no bytes and raises no error when the connection closes early.
     if announced is not None and received < int(announced):
-        raise http.client.HTTPException(f"after {received:,} of {int(announced):,} bytes")
+        raise http.client.HTTPException(f"connection closed after {received:,} of {int(announced):,} bytes")

@@ -1,8 +1,8 @@
-"""Which file is which split, and how a corpus without splits is cut into three.
+"""Which file is which split, and how a corpus without splits is divided into three.
 
-Cutting is by rank of a hash of position and content: the same lines every time, on every machine, and adding
-lines moves few others. Repeated sentences may fall on both sides, as in an i.i.d. sample; `corpus info`
-prints the overlap.
+Sentences are divided by the rank of a hash of position and content: the result is the same on every machine, and
+adding lines moves few others. Repeated sentences may fall into several splits, as in an i.i.d. sample;
+`corpus info` prints the overlap.
 """
 
 import hashlib
@@ -20,12 +20,12 @@ from textvae.errors import DataError
 __all__ = ["CARVED", "carve", "files_by_split", "find_files", "find_splits", "one_file"]
 
 CARVED = (
-    "{name} has no {missing} split of its own: one sentence in twenty, at most 10,000, was set aside for each,"
-    " chosen by a hash of position and content, so the same ones every time."
+    "{name} has no {missing} split of its own: 5 % of the sentences, at most 10,000, were set aside for each,"
+    " selected by a hash of position and content, so the same ones every time."
 )
 
 MOST = 10_000
-"""Sentences set aside for a split: more would only make every validation of a large corpus slow."""
+"""Maximum number of sentences set aside for a split: more would make validation of large corpora slow."""
 
 _ALIASES = {
     "train": ("train", "training"),
@@ -44,13 +44,13 @@ def find_files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
 
 
 def files_by_split(folder: Path, suffixes: tuple[str, ...]) -> dict[str, list[Path]]:
-    """For each split the files of `folder` that could be it: none, one or several."""
+    """For each split the candidate files in `folder`: none, one or several."""
     files = find_files(folder, suffixes)
     return {split: _matches(split, files) for split in SPLITS}
 
 
 def find_splits(folder: Path, suffixes: tuple[str, ...]) -> dict[str, list[Path]]:
-    """For each split the one file of `folder` that is named after it, or its numbered shards."""
+    """For each split the file in `folder` named after it, or its numbered shards."""
     found = files_by_split(folder, suffixes)
     missing = [split for split in SPLITS if not found[split]]
     if missing:
@@ -62,7 +62,7 @@ def find_splits(folder: Path, suffixes: tuple[str, ...]) -> dict[str, list[Path]
     chosen = [path for paths in found.values() for path in paths]
     twice = sorted({path.name for path in chosen if chosen.count(path) > 1})
     if twice:
-        raise DataError(f"{folder}: {twice[0]} is named after two splits; rename it after the one it holds.")
+        raise DataError(f"{folder}: {twice[0]} matches two splits; rename it after the one it holds.")
     return found
 
 
@@ -72,22 +72,22 @@ def one_file(files: Mapping[str, Sequence[Path]]) -> dict[str, Path]:
     Raises
     ------
     DataError
-        If one comes in shards.
+        If a split is in several shards.
     """
     for split, paths in files.items():
         if len(paths) > 1:
             raise DataError(
-                f"{paths[0].parent} has its {split} split in {len(paths)} files ({paths[0].name} and so on): put"
-                " text together into one (cat); only tables are read in shards."
+                f"{paths[0].parent} has its {split} split in {len(paths)} files ({paths[0].name}, …): concatenate"
+                " them into one text file (cat); only tables are read in shards."
             )
     return {split: paths[0] for split, paths in files.items()}
 
 
 def carve(sentences: Sequence[str], missing: Sequence[str], name: str) -> dict[str, NDArray[np.int64]]:
-    """Positions of `train` and of each missing split, which takes 5 % of the sentences, but at least one."""
+    """Positions of `train` and of each missing split, which gets 5 % of the sentences, but at least one."""
     if len(sentences) <= len(missing):
         count = f"{len(sentences)} sentence{'s' if len(sentences) != 1 else ''}"
-        raise DataError(f"{name} holds only {count}: too few to set aside {' and '.join(missing)}; add some.")
+        raise DataError(f"{name} holds only {count}: too few to set aside {' and '.join(missing)}; add sentences.")
     return dict(arrays_of(sentences, "splits", missing, lambda: _cut(sentences, missing)))
 
 
@@ -105,7 +105,7 @@ def _keys(sentences: Iterable[str]) -> NDArray[np.uint64]:
 
 
 def _matches(split: str, files: list[Path]) -> list[Path]:
-    """Files with a whole word of their name for the split; failing that, with its name anywhere."""
+    """Files with an alias of the split as a word of their name; if none, those with its name anywhere."""
     by_word = [path for path in files if set(_ALIASES[split]) & set(re.split(r"[^a-z]+", path.name.lower()))]
     return by_word or [path for path in files if split in path.name.lower()]
 

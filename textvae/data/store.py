@@ -1,9 +1,9 @@
-"""What is worked out of a large corpus once and kept: where its lines begin, its digest, vocabulary and tokens.
+"""Cache of what is derived from a large corpus: line index, digest, vocabulary and tokens.
 
-An entry is a folder named after a hash of all it depends on, made beside its place, sealed with a manifest of
-its files and renamed: it is there whole or not at all, and deleting it costs time alone. An entry that was
-damaged since is noticed by its manifest and made again. All lies in $TEXTVAE_CACHE, else in `textvae` under
-$XDG_CACHE_HOME or ~/.cache, and never beside the corpus.
+An entry is a folder named after a hash of everything it depends on. It is built next to its final place, sealed
+with a manifest of its files and renamed, so it exists completely or not at all, and may be deleted at any time.
+The manifest detects a damaged entry, which is then rebuilt. The cache is $TEXTVAE_CACHE, else `textvae` under
+$XDG_CACHE_HOME or ~/.cache; it is never next to the corpus.
 """
 
 import contextlib
@@ -39,7 +39,7 @@ __all__ = [
 T = TypeVar("T")
 
 LARGE = 32 << 20
-"""Bytes from which text is read from disk as it is needed, and what was worked out of it is kept."""
+"""Size in bytes from which text is read lazily from disk and what is derived from it is cached."""
 
 FORMAT = 2
 MANIFEST = "manifest.json"
@@ -47,7 +47,7 @@ BLOCK = 1 << 22
 
 
 def cache_folder() -> Path:
-    """Where entries lie."""
+    """The folder of the cache."""
     named = os.environ.get("TEXTVAE_CACHE")
     if named:
         return Path(named).expanduser()
@@ -56,7 +56,7 @@ def cache_folder() -> Path:
 
 
 def unwritable() -> str | None:
-    """Why nothing new can be kept, as a clause; None where it can."""
+    """Why the cache cannot be written, as a clause; None if it can."""
     try:
         cache_folder().mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=cache_folder()):
@@ -66,15 +66,15 @@ def unwritable() -> str | None:
 
 
 def kept(kind: str, key: str, make: Callable[[Path], None], read: Callable[[Path], T]) -> T | None:
-    """What `read` finds in the folder that `make` filled, now or an earlier time; None if nothing can be kept.
+    """Return the cached entry, building it with `make` if missing and loading it with `read`.
 
-    A kill leaves what `make` has written for the next start, which may build on it. Processes that want the
-    same entry wait for the first of them.
+    Returns None if the cache is not writable. If the process is killed, what `make` has written is kept, and the
+    next call may reuse it. Processes that need the same entry wait for the first of them.
 
     Raises
     ------
     DataError
-        If the disk is full, or fails otherwise, in the middle.
+        If writing fails, for example because the disk is full.
     """
     entry = cache_folder() / kind / hashlib.sha256(f"{FORMAT}\0{key}".encode()).hexdigest()[:32]
     if is_whole(entry):
@@ -90,20 +90,20 @@ def kept(kind: str, key: str, make: Callable[[Path], None], read: Callable[[Path
             return read(entry)
         except OSError as error:
             raise DataError(
-                f"{cache_folder()} cannot be written: {error.strerror or error}; free some space there (what is"
-                " finished is used), or set TEXTVAE_CACHE to another folder."
+                f"{cache_folder()} cannot be written: {error.strerror or error}; free some space there (finished"
+                " parts are reused), or set TEXTVAE_CACHE to another folder."
             ) from error
 
 
 def kept_arrays(kind: str, key: str, make: Callable[[], Mapping[str, np.ndarray]]) -> Mapping[str, np.ndarray]:
-    """The arrays that `make` gives, by name: memory-mapped, or in memory where they cannot be kept."""
+    """The arrays that `make` returns, by name: memory-mapped, or in memory if the cache is not writable."""
     found = kept(kind, key, lambda folder: write_arrays(folder, make()), read_arrays)
     return make() if found is None else found
 
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[BinaryIO]:
-    """A file that is on the disk after the block, even if the power goes, and is gone if the block fails."""
+    """Open a file that is synced to disk after the block, and deleted if the block fails."""
     try:
         with path.open("wb") as file:
             yield file
@@ -115,31 +115,31 @@ def writing(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_arrays(folder: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Put arrays on the disk."""
+    """Write each array to `NAME.npy` in `folder`."""
     for name, array in arrays.items():
         _write_array(folder / f"{name}.npy", array.dtype, array.shape, [array])
 
 
 def write_joined(path: Path, length: int, parts: Iterable[np.ndarray], dtype: type[np.generic]) -> None:
-    """Put flat `parts` of `length` numbers on the disk as one array, of which no more than a part is held."""
+    """Write flat `parts`, `length` numbers in all, as one array; only one part is in memory at a time."""
     _write_array(path, np.dtype(dtype), (length,), parts)
 
 
 def read_arrays(folder: Path) -> dict[str, np.ndarray]:
     """The arrays in `folder`, memory-mapped."""
-    # As plain views: slicing np.memmap itself costs ten times as much.
+    # As plain views: slicing np.memmap itself is ten times slower.
     return {path.stem: np.load(path, mmap_mode="r").view(np.ndarray) for path in sorted(folder.glob("*.npy"))}
 
 
 def seal(folder: Path) -> None:
-    """Put a manifest of all files into `folder`, by which `is_whole` knows them again."""
+    """Write a manifest of all files in `folder`, which `is_whole` checks."""
     files = {path.name: _facts(path) for path in sorted(folder.iterdir()) if path.name != MANIFEST}
     with writing(folder / MANIFEST) as file:
         file.write(json.dumps(files, indent=2).encode())
 
 
 def is_whole(folder: Path) -> bool:
-    """Whether a sealed `folder` holds what it did then."""
+    """Whether `folder` is sealed and its files are unchanged."""
     try:
         files = json.loads((folder / MANIFEST).read_bytes())
         return all(_is_same(folder / name, facts) for name, facts in files.items())
@@ -153,7 +153,7 @@ def _facts(path: Path) -> dict[str, Any]:
 
 
 def _is_same(path: Path, facts: Mapping[str, Any]) -> bool:
-    """The date answers at once for a file that nobody wrote to; any other is read, once."""
+    """Compare size and date; if only the date differs, compare the digest once and restore the date."""
     status = path.stat()
     if status.st_size != facts["bytes"]:
         return False
@@ -175,8 +175,8 @@ def _digest(path: Path) -> str:
 
 
 def _write_array(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...], parts: Iterable[np.ndarray]) -> None:
-    # Plain writes: into a mapped file, a full disk would be a signal that ends the process without a word,
-    # and `np.save` would say how many numbers it wrote but not that the disk is full.
+    # Plain writes: with a mapped file, a full disk would kill the process with a signal, and `np.save` reports
+    # how many numbers it wrote but not that the disk is full.
     header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
     with writing(path) as file:
         np.lib.format.write_array_header_1_0(file, header)
@@ -188,8 +188,8 @@ def _fill(entry: Path, partial: Path, make: Callable[[Path], None]) -> None:
     if is_whole(entry):  # another process was faster
         return
     if entry.exists():
-        warnings.warn(f"{entry} is damaged, so it is made again.", stacklevel=3)
-        shutil.rmtree(entry)  # a kill in its midst leaves less than is whole, which comes here again
+        warnings.warn(f"{entry} is damaged and will be rebuilt.", stacklevel=3)
+        shutil.rmtree(entry)  # if killed here, the rest is not whole and is removed next time
     make(partial)
     seal(partial)
     partial.replace(entry)
@@ -197,7 +197,7 @@ def _fill(entry: Path, partial: Path, make: Callable[[Path], None]) -> None:
 
 @contextlib.contextmanager
 def _workshop(entry: Path) -> Iterator[Path]:
-    """Where to make `entry`, for one process at a time."""
+    """A folder in which to build `entry`, for one process at a time."""
     entry.parent.mkdir(parents=True, exist_ok=True)
     partial = entry.with_suffix(".partial")
     with _alone(entry.with_suffix(".lock")):
@@ -209,7 +209,7 @@ def _workshop(entry: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _alone(lock: Path) -> Iterator[None]:
-    """Hold `lock`, which the operating system lets go of when the process and all its children are dead."""
+    """Hold `lock`; the operating system releases it when the process and all its children have ended."""
     with lock.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
@@ -217,10 +217,10 @@ def _alone(lock: Path) -> Iterator[None]:
 
 
 def _warn_of_place(place: Path, error: OSError) -> None:
-    if unwritable() is None:  # else the whole cache is, of which the corpus speaks
+    if unwritable() is None:  # else the whole cache is unwritable, which a remark of the corpus reports
         reason = error.strerror or error
         warnings.warn(
-            f"{place} cannot be written ({reason}), so what would be kept there is worked out at every start:"
-            " mend it, or set TEXTVAE_CACHE to another folder.",
+            f"{place} cannot be written ({reason}), so its contents are recomputed at every start:"
+            " make it writable, or set TEXTVAE_CACHE to another folder.",
             stacklevel=3,
         )

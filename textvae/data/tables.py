@@ -27,7 +27,7 @@ def open_table(path: Path, column: str | None = None) -> Corpus:
 
 
 def open_table_folder(folder: Path, column: str | None = None) -> Corpus:
-    """A folder with one table (or one set of numbered shards) a split."""
+    """A folder with one table (or one set of numbered shards) per split."""
     read = {split: _read(paths, column) for split, paths in find_splits(folder, TABLE_SUFFIXES).items()}
     remarks = [remark for split, (_, blank) in read.items() for remark in blank_remark(blank, split)]
     return Corpus(
@@ -47,7 +47,7 @@ def _load(paths: Sequence[Path]) -> Any:
     reader = _READERS[paths[0].suffix.lower()]
     files = [str(path.resolve()) for path in paths]
     try:
-        # `datasets` fails on an empty file in ways that do not say so.
+        # The errors of `datasets` do not say that a file is empty.
         if not any(path.stat().st_size for path in paths):
             raise DataError(f"{paths[0]} is empty: give it a header and at least one row.")
         options = _all_text(paths[0]) if reader == "csv" else {}
@@ -55,12 +55,12 @@ def _load(paths: Sequence[Path]) -> Any:
             return load_dataset(reader, data_files={"train": files}, split="train", **options)
     except DataError:
         raise
-    except Exception as error:  # the readers raise whatever their parsers do
+    except Exception as error:  # the readers raise exceptions of many types
         raise DataError(f"{paths[0]} cannot be read as {reader}: {first_line(error)}.") from error
 
 
 def _all_text(path: Path) -> dict[str, Any]:
-    """Options that keep cells as written: by default "NA" would be nothing and "123" a number."""
+    """Options that keep cells as written: by default "NA" would be missing and "123" a number."""
     from datasets import Features, Value
 
     with path.open(encoding="utf-8-sig", newline="") as file:

@@ -1,7 +1,7 @@
-"""Text files: one sentence a line, UTF-8, plain or gzipped.
+"""Text files: one sentence per line, UTF-8, plain or gzipped.
 
 Only a line feed (or carriage return and line feed) ends a line. `str.splitlines` would also cut at U+2028,
-U+0085 and vertical tabs, and text-mode files at lone carriage returns: there would be more sentences.
+U+0085 and vertical tabs, and text-mode files at lone carriage returns, giving more sentences.
 """
 
 import codecs
@@ -32,37 +32,37 @@ TEXT_SUFFIXES = (".txt", ".txt.gz")
 
 @dataclass(frozen=True)
 class Text:
-    """The sentences of one file, and how many blank lines were skipped."""
+    """The sentences of one file, and the number of blank lines skipped."""
 
     sentences: Sequence[str]
     blank: int
 
 
 def clean(text: str) -> str:
-    """`text` as one sentence: tabs and line breaks become spaces, outer spaces go."""
-    # Ten times as fast as `str.translate`, and this is called for every line of every corpus.
+    """`text` as one sentence: tabs and line breaks become spaces, outer spaces are stripped."""
+    # Ten times faster than `str.translate`; called for every line of every corpus.
     return text.replace("\t", " ").replace("\r", " ").replace("\n", " ").strip()
 
 
 def refuse_nul(text: str, where: str) -> str:
-    """`text` itself, unless it holds a NUL byte: then it is no text, and `where` is told to the user."""
+    """Return `text`; raise DataError naming `where` if it has a NUL byte, and so is not plain text."""
     if "\0" in text:
-        raise DataError(f"{where}: holds a NUL byte, so this is no plain text; save it as UTF-8 text.")
+        raise DataError(f"{where}: holds a NUL byte, so this is not plain text; save it as UTF-8 text.")
     return text
 
 
 def open_bytes(path: Path) -> BinaryIO:
-    """The bytes of `path`, unzipped where its name ends in .gz."""
+    """The bytes of `path`, decompressed if its name ends in .gz."""
     return cast(BinaryIO, gzip.open(path, "rb")) if is_zipped(path) else path.open("rb")
 
 
 def is_zipped(path: Path) -> bool:
-    """Whether a file is gzipped, by its name."""
+    """Whether the name of a file says that it is gzipped."""
     return path.suffix.lower() == ".gz"
 
 
 def read_text(path: Path) -> Text:
-    """The sentences of `path`; an unreadable or empty file is a DataError that names file and line."""
+    """The sentences of `path`; raise DataError, naming file and line, if it is unreadable or empty."""
     sentences = [clean(line) for _, line in lines(path)]
     kept = [sentence for sentence in sentences if sentence]
     refuse_empty(len(kept), path)
@@ -70,9 +70,9 @@ def read_text(path: Path) -> Text:
 
 
 def refuse_empty(sentences: int, path: Path) -> None:
-    """A file without a sentence is a DataError."""
+    """Raise DataError if a file has no sentences."""
     if not sentences:
-        raise DataError(f"{path} holds no sentence: write one sentence a line.")
+        raise DataError(f"{path} holds no sentence: write one sentence per line.")
 
 
 def blank_remark(blank: int, where: str) -> tuple[str, ...]:
@@ -81,7 +81,7 @@ def blank_remark(blank: int, where: str) -> tuple[str, ...]:
 
 
 def lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Every line of `path`, and at which byte of the unzipped text it begins."""
+    """Every line of `path`, preceded by the byte of the uncompressed text at which it begins."""
     number = position = 0
     try:
         with open_bytes(path) as stream:
@@ -91,7 +91,7 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
                 position += len(line)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         place = f"{path}, line {number + 1}"
-        raise DataError(f"{place}: the gzip stream is cut off or damaged; make the file again.") from error
+        raise DataError(f"{place}: the gzip stream is truncated or damaged; create the file again.") from error
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}.") from error
 

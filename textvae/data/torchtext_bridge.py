@@ -1,6 +1,6 @@
-"""torchtext 0.6.0, the only release that loads beside torch >= 2.4: its Penn Treebank and its vocabularies.
+"""Penn Treebank and vocabularies of torchtext 0.6.0, the only release compatible with torch >= 2.4.
 
-Its `PennTreebank` is one example of all tokens, sentences ended by `<eos>`; here it is split there again.
+Its `PennTreebank` is one example of all tokens, with `<eos>` after each sentence; here it is split at `<eos>`.
 No other file imports torchtext.
 """
 
@@ -14,7 +14,7 @@ from textvae.errors import DataError
 
 __all__ = ["from_torchtext", "penn_treebank", "penn_treebank_urls", "to_torchtext"]
 
-# What other vocabularies call the tokens that here have ids of their own.
+# Names of the special tokens in other vocabularies.
 _FOREIGN_SPECIALS = frozenset((*SPECIALS, "<bos>", "<sos>", "<eos>", "<PAD>", "<UNK>"))
 
 
@@ -25,10 +25,10 @@ def penn_treebank(files: Mapping[str, Path]) -> dict[str, list[str]]:
 
     for path in files.values():
         if path.suffix.lower() == ".gz":
-            raise DataError(f"{path} is gzipped, which torchtext cannot read: unzip it, or use `ptb`.")
+            raise DataError(f"{path} is gzipped, which torchtext cannot read: decompress it, or use `ptb`.")
     train, valid, test = (str(files[split].resolve()) for split in ("train", "valid", "test"))
     try:
-        # An absolute name replaces `path`; giving `path` keeps torchtext from downloading by itself.
+        # An absolute name replaces `path`; giving `path` keeps torchtext from downloading.
         parts = PennTreebank.splits(Field(), path="", train=train, validation=valid, test=test)
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"torchtext cannot read {files['train'].parent}: {error}.") from error
@@ -37,7 +37,7 @@ def penn_treebank(files: Mapping[str, Path]) -> dict[str, list[str]]:
 
 
 def penn_treebank_urls() -> dict[str, str]:
-    """The public address of each split, as torchtext has it."""
+    """The public address of each split, according to torchtext."""
     from torchtext.datasets import PennTreebank
 
     return dict(zip(("train", "valid", "test"), PennTreebank.urls, strict=True))
@@ -55,15 +55,15 @@ def to_torchtext(tokenizer: WordTokenizer) -> Any:
 
 
 def from_torchtext(vocabulary: Any) -> WordTokenizer:
-    """A word tokenizer with the words of an old (`.itos`) or new (`get_itos()`) vocabulary, in their order.
+    """A word tokenizer with the words of an old (`.itos`) or new (`get_itos()`) vocabulary, in order.
 
-    Ids change where theirs do not begin with our four special tokens.
+    Ids change unless the vocabulary begins with the four special tokens of this library.
     """
     reader = getattr(vocabulary, "get_itos", None)
     tokens: Sequence[str] | None = reader() if reader else getattr(vocabulary, "itos", None)
     if tokens is None:
         kind = type(vocabulary).__name__
-        raise DataError(f"A {kind} is no torchtext vocabulary: it has neither `itos` nor `get_itos()`.")
+        raise DataError(f"A {kind} is not a torchtext vocabulary: it has neither `itos` nor `get_itos()`.")
     return WordTokenizer([token for token in tokens if token not in _FOREIGN_SPECIALS])
 
 

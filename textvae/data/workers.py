@@ -1,4 +1,4 @@
-"""Independent jobs, spread over forked processes."""
+"""Run independent jobs in forked processes."""
 
 import os
 import signal
@@ -17,17 +17,17 @@ Result = TypeVar("Result")
 
 
 def cores() -> int:
-    """How many cores this process may use."""
+    """Number of cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def in_processes(work: Callable[[Job], Result], jobs: Sequence[Job]) -> Iterator[Result]:
-    """work(job) of every job, in the order in which they are done; what a job raises is raised here.
+    """Yield work(job) for every job, in order of completion; an exception in a job is raised here.
 
-    If this process is killed, the others end after the job in hand.
+    If this process is killed, the others end after their current job.
     """
-    # Forked, not spawned: a script that calls the library needs no `if __name__ == "__main__"`, and
-    # `work` may hold what cannot be pickled, such as a memory map.
+    # Forked, not spawned: scripts then need no `if __name__ == "__main__"`, and `work` may hold objects that
+    # cannot be pickled, such as a memory map.
     context = get_context("fork")
     count = min(cores(), len(jobs))
     running: dict[Connection, ForkProcess] = {}
@@ -59,18 +59,18 @@ def _refuse_death(process: ForkProcess) -> None:
     if process.exitcode:
         raise DataError(
             f"A process that prepares the corpus died (exit code {process.exitcode}), often for lack of memory:"
-            " start again, and what it had finished is used."
+            " start again; finished parts are reused."
         )
 
 
 def _serve(work: Callable[[Any], Any], jobs: Sequence[Any], out: Connection, parent: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     for job in jobs:
         if os.getppid() != parent:
             return
         try:
             result = work(job)
-        except Exception as error:  # carried over to the parent
+        except Exception as error:  # sent to the parent, which raises it
             result = error
         out.send(result)

@@ -35,22 +35,22 @@ from textvae.models.text_vae import TextVAE
 __all__ = ["Annealing", "Sandwich", "annealed", "sandwich"]
 
 ACCEPTANCE = 0.75
-"""The share of proposals that the step sizes are tuned to accept."""
+"""Acceptance probability to which the step sizes are tuned."""
 GAIN = 0.2
-"""By how much a step size moves, in logarithm, for an acceptance that is off by 1."""
+"""Change of a step size's logarithm per unit of deviation from that acceptance."""
 FIRST, LONGEST = 0.5, 1.5
-"""The first step size, and the longest, in standard deviations of q₀."""
+"""Initial and largest step size, in standard deviations of q₀."""
 
 
 @dataclass(frozen=True)
 class Annealing:
-    """How to anneal: z₀ from `origin`, then β along a sigmoid, with one transition of `leapfrogs` steps at each.
+    """Annealing settings: z₀ ~ `origin`, β along a sigmoid, one transition of `leapfrogs` steps at each β.
 
-    q₀ is q(z|x), or the prior, which does not depend on how good the encoder is and needs more temperatures.
-    Both give valid bounds; those from an encoder that misses a mode of p(z|x) are far apart.
+    q₀ is q(z|x) or the prior; the prior is independent of the encoder's quality but needs more temperatures.
+    Both give valid bounds; if the encoder misses a mode of p(z|x), those from q(z|x) are far apart.
 
-    `chains` paths are averaged in each direction. Step sizes, one for each sentence and temperature, are
-    tuned on `pilots` other paths and then frozen.
+    `chains` paths are averaged in each direction. Step sizes, one per sentence and temperature, are tuned on
+    `pilots` separate paths and then frozen.
     """
 
     temperatures: int = 100
@@ -62,7 +62,7 @@ class Annealing:
 
     @property
     def gradients(self) -> int:
-        """Passes through the decoder, forward and back, for a sentence in one direction, tuning included."""
+        """Forward-backward passes through the decoder per sentence and direction, tuning included."""
         return ((self.temperatures - 1) * self.leapfrogs + 1) * (self.chains + self.pilots)
 
     @property
@@ -74,14 +74,14 @@ class Annealing:
 
 @dataclass(frozen=True)
 class Sandwich:
-    """Bounds on log p(x) of N simulated sentences: `lower` from below and `upper` from above in expectation."""
+    """Lower and upper bounds on log p(x) of N simulated sentences, each valid in expectation."""
 
     lower: Tensor  # (N,)
     upper: Tensor  # (N,)
 
     @property
     def gap(self) -> Tensor:
-        """(N,): its mean bounds the bias of the two together."""
+        """(N,): its expectation is the sum of the biases of the two bounds."""
         return self.upper - self.lower
 
 
@@ -92,7 +92,7 @@ def annealed(
     batch_size: int = 32,
     tick: Tick = lambda n: None,
 ) -> Tensor:
-    """log p(x) of every sentence (N,), from below in expectation, whatever the sentences come from.
+    """Lower bound, in expectation, on log p(x) of every sentence (N,), simulated or not.
 
     Raises
     ------
@@ -114,9 +114,9 @@ def sandwich(
     batch_size: int = 32,
     tick: Tick = lambda n: None,
 ) -> Sandwich:
-    """Both bounds for sentences that were simulated from the model, with the z (N, D) that each came from.
+    """Both bounds for sentences simulated from the model, given the z (N, D) that generated each.
 
-    (z, x) from the model is x from p(x) and z from the exact p(z|x); `textvae.generation.simulate` draws them.
+    In a draw (z, x) from the model, z is an exact sample of p(z|x); `textvae.generation.simulate` makes them.
 
     Raises
     ------
@@ -138,7 +138,7 @@ def _of_every_batch(
     tick: Tick,
     estimate: "Callable[[_Paths, Tensor], Tensor]",
 ) -> Tensor:
-    """The estimates of every batch, in the order of the split."""
+    """Apply `estimate` to every batch; results in the order of the split."""
     for name in ("temperatures", "leapfrogs", "chains", "pilots"):
         require_counts(name, [getattr(how, name)])
     require_density(model, sequences, "annealed importance sampling")
@@ -153,7 +153,7 @@ def _of_every_batch(
 
 
 class _Paths:
-    """The annealed paths of one batch, with the step sizes (B,) that its pilots found for β₁ … β_{T−1}."""
+    """The annealed paths of one batch, with step sizes (B,) tuned on its pilots for β₁ … β_{T−1}."""
 
     def __init__(self, model: TextVAE, batch: Batch, how: Annealing) -> None:
         self.how, self.batch = how, batch
@@ -200,6 +200,6 @@ class _Paths:
         return self.bridge.move(point, self.powers[t], step, noise, self.how.leapfrogs)
 
     def _draw(self, t: int, first: int, count: int) -> Tensor:
-        """The noise (count, B, D + 2) of transition t for the paths from `first` on; no two share any."""
+        """Noise (count, B, D + 2) of transition t for the paths from `first` on; no two paths share noise."""
         start = t * (self.how.pilots + 2 * self.how.chains) + first
         return self.noise(self.batch, start, start + count).to(self.bridge.scale)

@@ -19,12 +19,12 @@ from torch import Tensor
 __all__ = ["Cells", "tiling"]
 
 NODES = 6
-"""Points along an axis of a cell: of 5 to 16, those that reached 1e-6 on text with the fewest points."""
+"""Points along an axis of a cell: among 5 to 16, this reached 1e-6 on text with the fewest points in all."""
 
 
 @dataclass(frozen=True)
 class Cells:
-    """P boxes, all of one shape but not of one size; in float64."""
+    """P boxes of the same shape but different sizes, in float64."""
 
     centre: Tensor  # (P, D)
     width: Tensor  # (P, D)
@@ -37,28 +37,28 @@ class Cells:
         return self._at(_product(nodes, dim)), log_weights.reshape(-1, 1)
 
     def halves(self) -> "Cells":
-        """The 2ᴰ cells (P · 2ᴰ) that every cell falls into when all its axes are halved, cell by cell."""
+        """Every cell split in two along each axis: P · 2ᴰ cells, cell by cell."""
         dim = self.centre.shape[1]
         quarters = torch.tensor([-0.25, 0.25]).to(self.centre)
         return Cells(self._at(_product(quarters, dim)), (self.width / 2).repeat_interleave(2**dim, 0))
 
     def graded(self, rough: Tensor) -> Tensor:
-        """A mask (P,) and the larger neighbours of its cells: what is narrow may reach over an edge unseen."""
+        """The mask `rough` (P,) plus larger neighbours, into which a narrow peak may extend undetected."""
         size, chosen = self.width[:, 0], self.where(rough)
         apart = (self.centre[:, None] - chosen.centre).abs() * 2 / (self.width[:, None] + chosen.width)
         larger = size[:, None] > 1.5 * chosen.width[:, 0]
         return rough | ((apart < 1.01).all(2) & larger).any(1)
 
     def where(self, kept: Tensor) -> "Cells":
-        """Those of a mask (P,)."""
+        """The cells selected by a mask (P,)."""
         return Cells(self.centre[kept], self.width[kept])
 
     def beside(self, others: "Cells") -> "Cells":
-        """These and then others."""
+        """These cells followed by `others`."""
         return Cells(torch.cat([self.centre, others.centre]), torch.cat([self.width, others.width]))
 
     def _at(self, places: Tensor) -> Tensor:
-        """Places (n, D), in widths from the centre, of every cell: (P · n, D)."""
+        """Points of every cell at offsets `places` (n, D) from its centre, in cell widths: (P · n, D)."""
         return (self.centre[:, None] + self.width[:, None] * places).flatten(0, 1)
 
 
@@ -70,5 +70,5 @@ def tiling(low: Tensor, high: Tensor, count: int) -> Cells:
 
 
 def _product(axis: Tensor, dim: int) -> Tensor:
-    """All combinations (nᴰ, D) of an axis with itself."""
+    """The D-fold Cartesian product (nᴰ, D) of an axis with itself."""
     return torch.cartesian_prod(*[axis] * dim).reshape(-1, dim)

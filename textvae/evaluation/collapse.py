@@ -1,7 +1,7 @@
 """Which dimensions have collapsed: the spectrum of the posterior means, and (ε, δ)-collapse.
 
-Dimension d is (ε, δ)-collapsed if P_x[KL(q(z_d|x) ‖ p(z_d)) < ε] ≥ 1 − δ: nearly all sentences leave it where
-the prior has it. One threshold hides how sharp the border is, so the whole curve over ε is given.
+Dimension d is (ε, δ)-collapsed if P_x[KL(q(z_d|x) ‖ p(z_d)) < ε] ≥ 1 − δ: its posterior is close to the prior
+for nearly all sentences. A single threshold hides how sharp the transition is, so a curve over ε is reported.
 
 References
 ----------
@@ -25,14 +25,14 @@ EPSILONS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0,
 
 
 def collapsed_dimensions(rates: Tensor, epsilon: float, delta: float = DELTA) -> int:
-    """How many of the dimensions of `rates` (N, D) are (ε, δ)-collapsed."""
+    """Number of (ε, δ)-collapsed dimensions of `rates` (N, D)."""
     return int(((rates < epsilon).double().mean(0) >= 1 - delta).sum())
 
 
 def spectrum(found: Survey) -> dict[str, Any]:
     """Variances of the posterior means and mean rates, largest first, and the curve of collapse.
 
-    Rates, and with them the curve, are None where posterior or prior does not factorise over dimensions.
+    Rates and curve are None if the posterior or prior does not factorise over dimensions.
     """
     rates = found.rate_per_dimension
     values: dict[str, Any] = {

@@ -1,10 +1,10 @@
-"""Estimates of −log p(x) as the number of samples grows, from one and the same draws.
+"""Estimates of −log p(x) as the number of samples grows, all from the same draws.
 
     log p̂_K(x) = log (1/K) Σ_{k ≤ K} wₖ        wₖ = p(x|zₖ) p(zₖ) / q(zₖ|x),  zₖ ~ q(z|x)
 
-The mean of wₖ is unbiased for p(x), so that the mean of −log p̂_K is never below −log p(x); it falls as K
-grows, and exceeds it by Var(w/p(x)) / 2K where K is large and that variance finite. The draws are in log
-space, a chunk at a time, and memory does not grow with K.
+The mean of wₖ is unbiased for p(x), so E[−log p̂_K] ≥ −log p(x). It falls as K grows, and the excess is
+Var(w/p(x)) / 2K if K is large and that variance is finite. Sums are accumulated in log space, a chunk at a
+time, so memory does not grow with K.
 
 References
 ----------
@@ -30,7 +30,7 @@ from textvae.models.text_vae import TextVAE
 __all__ = ["TRUSTED", "Curve", "importance_curve", "sampled_curve"]
 
 TRUSTED = 10.0
-"""The effective sample size under which an estimate's own error says nothing."""
+"""Effective sample size below which an estimate's standard error is meaningless."""
 
 Draw = Callable[[int, int], Tensor]
 """Log-weights (stop − start, B) of the samples start ≤ k < stop of a batch."""
@@ -38,7 +38,7 @@ Draw = Callable[[int, int], Tensor]
 
 @dataclass(frozen=True)
 class Curve:
-    """What the first K of the same samples give, for every K and sentence; row K is the estimate of K samples."""
+    """Estimates of every sentence from the first K of the same samples, one row per K."""
 
     samples: tuple[int, ...]  # K
     nll: Tensor  # (len(samples), N)
@@ -46,9 +46,9 @@ class Curve:
 
     @property
     def error(self) -> Tensor:
-        """The Monte-Carlo standard error of each nll, NaN ("—") where the effective sample size is under 10.
+        """The Monte-Carlo standard error of each nll, NaN ("—") where the effective sample size is below 10.
 
-        That of the mean weight, relative to it: √((K / effective − 1) / (K − 1)).
+        It is the relative standard error of the mean weight: √((K / effective − 1) / (K − 1)).
         """
         counts = torch.tensor(self.samples, dtype=torch.float64)[:, None]
         squared = (counts / self.effective_samples - 1).clamp_min(0) / (counts - 1)
@@ -56,7 +56,7 @@ class Curve:
 
     @property
     def mean_error(self) -> Tensor:
-        """(len(samples),): the Monte-Carlo standard error of the mean over sentences, NaN if any is void."""
+        """(len(samples),): Monte-Carlo standard error of the mean over sentences, NaN if any sentence's is."""
         return self.error.square().sum(1).sqrt() / self.error.shape[1]
 
 
@@ -69,12 +69,12 @@ def importance_curve(
     chunk: int = 16,
     tick: Tick = lambda n: None,
 ) -> Curve:
-    """The importance-weighted bound for every number in `samples`, which rises; z ~ q(z|x).
+    """The importance-weighted bound for every K in `samples` (increasing); z ~ q(z|x).
 
     Raises
     ------
     ConfigError
-        If `samples` is empty, not positive or not rising, or the model has no likelihood to estimate.
+        If `samples` is empty, not positive or not increasing, or the model has no likelihood to estimate.
     """
 
     def draws(batch: Batch) -> Draw:

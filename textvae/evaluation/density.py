@@ -1,11 +1,11 @@
-"""The density of the codes: how the rate divides, and whether q(z) is where the prior is.
+"""The aggregate posterior q(z): mutual information and marginal KL within the rate, and match with the prior.
 
     R = I_q(x; z) + KL(q(z) ‖ p(z)),      q(z) = (1/N) Σₙ q(z|xₙ)
 
-The first term is what z tells of the sentence, the second is paid for being elsewhere than the prior, and a
-decoder that is fed from the prior pays for it again. q(z) is the mixture over a reference set of N sentences
-and holds each one's own component, so the first term cannot exceed ln N; beyond ln N − 4 it is `saturated`,
-and the second is then as much too large as the first too small.
+The first term is the information of z about the sentence, the second the cost of q(z) differing from the
+prior; that mismatch also harms a decoder fed with z from the prior. q(z) is the mixture over a reference set
+of N sentences and includes each sentence's own component, so the first term cannot exceed ln N. Above
+ln N − 4 it is `saturated`: it is underestimated, and the second term overestimated by the same amount.
 
 References
 ----------
@@ -29,20 +29,20 @@ from textvae.models.text_vae import TextVAE
 __all__ = ["SATURATED", "from_prior", "information", "mismatch", "saturated"]
 
 SATURATED = 4.0
-"""Nats below ln N from which on an estimate of the mutual information says little but its cap."""
+"""Within this many nats of ln N, an estimate of the mutual information mainly reflects its cap."""
 PAIRED = 1000
-"""Sentences whose z are compared with each other by MMD."""
+"""Maximum number of sentences whose z are compared by MMD."""
 
 
 def saturated(estimate: float, reference: int) -> bool:
-    """Whether a mutual information (nats) comes too near to the cap ln N of its reference set to be believed."""
+    """Whether a mutual information (nats) is too close to the cap ln N of its reference set to be reliable."""
     return estimate > math.log(reference) - SATURATED
 
 
 def information(model: TextVAE, found: Survey, reference: int | None = None) -> dict[str, Any]:
     """I_q(x; z) and KL(q(z) ‖ p(z)) in nats, from the first `reference` sentences (default all).
 
-    Standard errors are over sentences, the mixture taken as given.
+    Standard errors are over sentences, with the mixture held fixed.
 
     Raises
     ------
@@ -69,12 +69,12 @@ def information(model: TextVAE, found: Survey, reference: int | None = None) -> 
 
 
 def mismatch(model: TextVAE, found: Survey, seed: int) -> dict[str, Any]:
-    """q(z) against p(z) by samples alone, for any family: moments of every dimension, and MMD²."""
+    """Compare q(z) with p(z) from samples alone, for any family: moments of every dimension, and MMD²."""
     drawn = from_prior(model, found.z, seed)
     rows = discrepancies(found.z[:PAIRED].double(), drawn[:PAIRED].double())
     return {
         "mmd": float(rows.mean()),
-        # A mean over pairs: its terms share a sentence each, which doubles the deviation.
+        # MMD² is a mean over pairs, which share sentences: this doubles the standard error of the row means.
         "mmd_se": 2 * standard_error(rows),
         "mmd_samples": len(rows),
         "aggregate_mean": found.z.double().mean(0).tolist(),
@@ -92,7 +92,7 @@ def _log_prior(model: TextVAE, z: Tensor) -> Tensor:
 
 
 def from_prior(model: TextVAE, like: Tensor, seed: int) -> Tensor:
-    """As many draws from the prior as `like` (N, D) has rows, by a generator of their own."""
+    """Draws from the prior with the shape of `like` (N, D), from a separate generator."""
     noise = torch.randn(like.shape, generator=torch.Generator().manual_seed(seed), dtype=like.dtype)
     with inert(model):
         drawn: Tensor = model.prior().transport(noise.to(next(model.parameters()).device)).cpu()

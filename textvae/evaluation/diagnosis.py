@@ -1,10 +1,10 @@
-"""From numbers to plain words: is it collapsed, is the model or the inference to blame, what to try.
+"""Turn numbers into sentences: is the model collapsed, is the model or the inference to blame, what to try.
 
-The state rests on G alone (see `verdict`). Where z is not used, two tests tell whose fault it is, both on
-noise or sentences that did not fit them: q refined for each sentence, and another encoder for the frozen
-decoder. If either surely gains by saying more, the decoder would have listened and the inference did not
-speak; if both gain nothing, the decoder has unlearnt to listen, and its own posterior is the prior. What was
-not measured is not spoken of.
+The state depends on G alone (see `verdict`). If z is not used, two tests locate the cause, both scored on
+noise or sentences not used for fitting: q refined for each sentence, and another encoder for the frozen
+decoder. If either gains significantly with a higher rate, the decoder would use z and the inference lags; if
+neither gains, the decoder ignores z and the model's own posterior is close to the prior. Quantities that were
+not measured are not mentioned.
 
 References
 ----------
@@ -22,44 +22,44 @@ Numbers = Mapping[str, Any]
 Cause = Literal["model", "inference", "unknown"]
 
 LAG, GAP, ELSEWHERE = 0.1, 0.5, 1.0
-"""Nats per sentence, surely (two standard errors): an encoder's gain, a gap worth naming, KL(q(z) ‖ p(z))."""
+"""Thresholds in nats per sentence, less two standard errors: encoder gain, posterior gap, KL(q(z) ‖ p(z))."""
 
 REMEDIES: Mapping[str, tuple[tuple[str, str], ...]] = {
     "model": (
-        ("free_bits_total", "hold the rate at a floor until the decoder has learnt to listen"),
+        ("free_bits_total", "hold the rate at a floor until the decoder has learnt to use z"),
         ("minimum_rate", "hold the rate at a target by a constraint"),
-        ("cyclical", "raise the weight in cycles, so that z is tried again"),
-        ("word_dropout", "weaken the decoder: with words missing, z is worth asking"),
-        ("skip", "lead z past the recurrence to the output"),
-        ("beta", "charge less for the rate: a weight below 1"),
+        ("cyclical", "anneal the KL weight in cycles, so that the rate can rise again in each"),
+        ("word_dropout", "weaken the decoder: with input words missing, it needs z"),
+        ("skip", "connect z directly to the output, past the recurrence"),
+        ("beta", "give the rate a weight below 1"),
     ),
     "inference": (
-        ("aggressive", "train the encoder several steps for each one of the decoder"),
-        ("semi_amortised", "refine q for each sentence while training"),
-        ("pretrained_free_bits", "begin with the encoder of an autoencoder, whose z is worth reading"),
-        ("max_pooling", "give the encoder every state to read, not the last alone"),
+        ("aggressive", "train the encoder for several steps per decoder step"),
+        ("semi_amortised", "refine q for each sentence during training"),
+        ("pretrained_free_bits", "start from the encoder of a trained autoencoder, whose z is informative"),
+        ("max_pooling", "pool all encoder states instead of using only the last"),
     ),
     "unused_rate": (
-        ("pretrained_free_bits", "begin with the encoder of an autoencoder, whose z is worth reading"),
-        ("word_dropout", "weaken the decoder: with words missing, z is worth asking"),
-        ("skip", "lead z past the recurrence to the output"),
+        ("pretrained_free_bits", "start from the encoder of a trained autoencoder, whose z is informative"),
+        ("word_dropout", "weaken the decoder: with input words missing, it needs z"),
+        ("skip", "connect z directly to the output, past the recurrence"),
     ),
     "gap": (
-        ("max_pooling", "give the encoder every state to read, not the last alone"),
-        ("full_covariance", "let q lean: a full covariance"),
-        ("flow_posterior", "let q bend: a normalising flow"),
+        ("max_pooling", "pool all encoder states instead of using only the last"),
+        ("full_covariance", "give q a full covariance"),
+        ("flow_posterior", "make q a normalising flow"),
     ),
     "elsewhere": (
-        ("mixture_prior", "let the prior follow q(z): a learned mixture"),
-        ("vamp_prior", "let the prior follow q(z): VampPrior"),
-        ("wae_mmd", "pull q(z) to the prior as a whole"),
+        ("mixture_prior", "learn a prior that fits q(z): a mixture"),
+        ("vamp_prior", "learn a prior that fits q(z): VampPrior"),
+        ("wae_mmd", "pull the aggregate q(z) towards the prior"),
     ),
 }
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """A verdict in sentences. `advice` are names of recipes with what each would do."""
+    """A verdict in sentences. `advice` holds pairs of a recipe's name and its effect."""
 
     state: str
     headline: str
@@ -69,9 +69,9 @@ class Diagnosis:
 
 
 def diagnose(found: Numbers, known: Callable[[str], bool] = lambda name: True) -> Diagnosis:
-    """What the numbers of an evaluation say; those that are missing are not spoken of.
+    """Diagnose a run from the numbers of an evaluation; missing numbers are not mentioned.
 
-    `known` tells which recipes there are: no other is advised.
+    Only recipes for which `known` is true are advised.
     """
     state, _, detail = str(found.get("verdict") or "undefined: nothing was measured").partition(": ")
     if state == "language model":
@@ -94,21 +94,21 @@ HEADLINES = {"collapsed": "Collapsed", "partly": "Partly collapsed", "alive": "A
 def _blame(found: Numbers, cause: Cause) -> str:
     if cause == "inference":
         return (
-            "The inference is to blame: a better q for the same decoder surely gains by saying more about "
-            "the sentence; the model would use z, and its encoder lags behind."
+            "The inference is to blame: for the same decoder, a q with a higher rate has a significantly higher "
+            "ELBO; the model would use z, but its encoder lags behind."
         )
     if cause == "unknown":
-        return "Whether the model or the inference is to blame is not shown: what was measured does not tell."
+        return "The measurements do not show whether the model or the inference is to blame."
     tried = {"amortisation_gap": "refined for each sentence", "inference_lags": "from another encoder"}
     ways = [way for name, way in tried.items() if found.get(name) is not None]
     return (
-        f"The model is to blame: no better q, {'neither ' if len(ways) > 1 else ''}{' nor '.join(ways)}, "
-        "finds a use for z in this decoder; its own posterior is about the prior."
+        f"The model is to blame: no other q, {'neither ' if len(ways) > 1 else ''}{' nor '.join(ways)}, "
+        "makes more use of z with this decoder; the model's own posterior is close to the prior."
     )
 
 
 def surely(found: Numbers, name: str) -> float | None:
-    """A mean less two of its standard errors; None where either is undefined."""
+    """A mean minus two standard errors; None if either is undefined."""
     value, error = found.get(name), found.get(f"{name}_se")
     return None if value is None or error is None else float(value) - 2 * float(error)
 
@@ -121,7 +121,7 @@ def _cause(found: Numbers) -> Cause:
 
 
 def _weak(found: Numbers) -> bool:
-    """Whether the fresh encoder stayed so far behind the old one that its failure says nothing."""
+    """Whether the fresh encoder is so much worse than the old one that its failure is uninformative."""
     gain = found.get("fresh_encoder_gain")
     return gain is not None and gain < -GAP
 
@@ -138,14 +138,14 @@ def _topics(found: Numbers, state: str, cause: Cause | None) -> list[str]:
         topics.append(cause)
     if state == "alive" and (surely(found, "posterior_gap") or 0) >= GAP and not _held(found):
         topics.append("gap")
-    known = not found.get("mutual_information_saturated")  # else marginal_kl is but an upper bound
+    known = not found.get("mutual_information_saturated")  # else marginal_kl is only an upper bound
     if state == "alive" and known and (surely(found, "marginal_kl") or 0) >= ELSEWHERE:
         topics.append("elsewhere")
     return topics
 
 
 def _held(found: Numbers) -> bool:
-    """Whether the encoder would win by saying less: its penalty asked for more than the ELBO does."""
+    """Whether a lower rate would raise the ELBO: the penalty held the rate above the ELBO's optimum."""
     gain, more = surely(found, "continued_encoder_gain"), found.get("continued_encoder_rate_gain")
     return gain is not None and more is not None and gain >= LAG and more < 0
 
@@ -158,10 +158,13 @@ def _with_error(found: Numbers, name: str) -> str:
 def _rate(found: Numbers) -> str | None:
     rate, units, width = found.get("rate"), found.get("active_units"), found.get("latent_dim")
     if rate is None:
-        return "It has no rate: its posterior is a point, and what follows speaks of its decoder alone."
+        return "It has no rate: its posterior is a point, so the following describes its decoder alone."
     said = f"The rate is {rate:.2f} nats per sentence; {units} of {width} dimensions of z are active."
     if str(found.get("verdict")).startswith(("collapsed", "partly")) and rate >= 1:
-        said += " It is paid for and buys nothing: a floor holds it, or q moves where the decoder does not look."
+        said += (
+            " This rate does not help the decoder: either a floor (such as free bits) keeps it up, or q varies in "
+            "directions the decoder ignores."
+        )
     return said
 
 
@@ -174,7 +177,10 @@ def _information(found: Numbers) -> str | None:
         how, paid = f"at least {told:.2f} nats (saturated: ln N is {cap:.2f})", f"at most {elsewhere:.2f}"
     else:
         how, paid = f"{max(told, 0.0):.2f} nats", f"{max(elsewhere, 0.0):.2f}"
-    return f"Of that rate z tells {how} of the sentence; {paid} are paid for q(z) being elsewhere than the prior."
+    return (
+        f"Of that rate, {how} are information about the sentence, and {paid} are the cost of q(z) not matching "
+        "the prior."
+    )
 
 
 def _words(found: Numbers) -> str | None:
@@ -182,8 +188,8 @@ def _words(found: Numbers) -> str | None:
     if gap is None or gradient is None:
         return None
     return (
-        f"With its own z {found['word_accuracy']:.1%} of the next words are right, "
-        f"{100 * gap:.1f} percentage points more than with another's; "
+        f"With the sentence's own z, {found['word_accuracy']:.1%} of the next words are predicted correctly, "
+        f"{100 * gap:.1f} percentage points more than with another sentence's; "
         f"log p(x|z) changes by {gradient:.2f} nats per unit of z."
     )
 
@@ -196,10 +202,10 @@ def _gap(found: Numbers) -> str | None:
     below = f"{least}{_with_error(found, 'posterior_gap')} nats below log p(x)"
     said = f"On {found['gap_sentences']} sentences the ELBO lies {below}"
     if share is None:
-        return f"{said}; how much of it is the encoder's fault was not measured."
+        return f"{said}; the encoder's share of this gap was not measured."
     return (
-        f"{said}: {_with_error(found, 'amortisation_gap')} because the encoder misses the best q, a Gaussian "
-        f"refined for each sentence, {least}{_with_error(found, 'family_gap')} because no such q is the posterior."
+        f"{said}: {_with_error(found, 'amortisation_gap')} because the encoder misses the best q (a Gaussian "
+        f"refined for each sentence), {least}{_with_error(found, 'family_gap')} because that q is not p(z|x)."
     )
 
 
@@ -208,8 +214,8 @@ def _means(found: Numbers) -> str | None:
     if model is None or inference is None:
         return None
     return (
-        f"Over {found['posterior_mean_sentences']} sentences, posterior means spread by {model:.2f} under the model"
-        f" and by {inference:.2f} under q (total variance)."
+        f"Over {found['posterior_mean_sentences']} sentences, the total variance of the posterior means is "
+        f"{model:.2f} under the model and {inference:.2f} under q."
     )
 
 
@@ -220,12 +226,12 @@ def _encoders(found: Numbers) -> str | None:
     said = (
         f"Against the frozen decoder, after {found['lag_steps']} steps: a fresh encoder changes the ELBO of "
         f"{found['lag_sentences']} sentences by {fresh:+.2f} ± {found['fresh_encoder_gain_se']:.2f} nats, the old "
-        f"one trained on by {further:+.2f} ± {found['continued_encoder_gain_se']:.2f}."
+        f"one, trained further, by {further:+.2f} ± {found['continued_encoder_gain_se']:.2f}."
     )
     less = (found.get("continued_encoder_rate_gain") or 0) < 0 and (
         surely(found, "continued_encoder_gain") or 0
     ) > LAG
-    return said + (" It gains by a lower rate: training held the rate above what the ELBO pays." if less else "")
+    return said + (" It gains by a lower rate: training held the rate above the ELBO's optimum." if less else "")
 
 
 def _worth(found: Numbers) -> str | None:
@@ -234,8 +240,8 @@ def _worth(found: Numbers) -> str | None:
         return None
     error, gain = found["lm_gain_net_of_rate_se"], found["lm_gain"]
     worth = "z pays for itself" if net - 2 * error > 0 else "z does not pay for itself"
-    net_of_rate = f"net of the rate {net:+.2f} ± {error:.2f}"
-    return f"Against that language model the words gain {gain:.2f} nats, {net_of_rate}: {worth}."
+    net_of_rate = f"{net:+.2f} ± {error:.2f} net of the rate"
+    return f"Compared with the language model, z gains {gain:.2f} nats on the words, {net_of_rate}: {worth}."
 
 
 SAYINGS = (_rate, _information, _words, _gap, _means, _encoders, _worth)

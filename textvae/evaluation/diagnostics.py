@@ -37,13 +37,13 @@ COLLAPSED_BELOW, ALIVE_FROM = 0.1, 1.0
 
 
 def active_units(means: Tensor) -> int | None:
-    """How many dimensions of the posterior means (N, D) vary by at least 0.01; None where none could."""
+    """Number of dimensions of the posterior means (N, D) with variance ≥ 0.01; None if N < 2 or D = 0."""
     spectrum = mean_variances(means)
     return None if spectrum is None else sum(variance >= ACTIVE for variance in spectrum)
 
 
 def mean_variances(means: Tensor) -> list[float] | None:
-    """Var_x E_q[z_d | x] of each dimension of the posterior means (N, D), largest first; None where none could."""
+    """Var_x E_q[z_d | x] of each dimension of the posterior means (N, D), descending; None if N < 2 or D = 0."""
     if len(means) < 2 or not means.shape[1]:
         return None
     variances: list[float] = means.double().var(0).sort(descending=True).values.tolist()
@@ -51,7 +51,7 @@ def mean_variances(means: Tensor) -> list[float] | None:
 
 
 def mutual_information(found: Survey, reference: int | None = None) -> tuple[float, int]:
-    """I_q(x; z) in nats from the first `reference` sentences (default all), and how many they were.
+    """I_q(x; z) in nats from the first `reference` sentences (default all), and their number.
 
     The aggregate q(z) includes a sentence's own component, so the estimate cannot exceed ln N.
 
@@ -70,7 +70,7 @@ def log_densities(found: Survey, reference: int | None = None) -> tuple[Tensor, 
     size = len(found.z) if reference is None else min(reference, len(found.z))
     require_counts("reference sentences", [size])
     if found.z.shape[1] == 0:
-        raise ConfigError("mutual information: a language model has no z that could tell anything of x")
+        raise ConfigError("mutual information: a language model has no z; use a model with latent_dim above 0")
     own = torch.empty(size, dtype=found.z.dtype)
     aggregate = torch.full_like(own, -math.inf)
     for indices, posterior in found.posteriors:
@@ -84,13 +84,13 @@ def log_densities(found: Survey, reference: int | None = None) -> tuple[Tensor, 
 
 
 def listening(model: TextVAE, sequences: Sequences, found: Survey, seed: int, batch_size: int = 64) -> Tensor:
-    """G of every sentence (N,): how much worse another sentence's z, from anywhere in the split, decodes it."""
+    """G of every sentence (N,): its distortion under a random other sentence's z minus that under its own."""
     other = another(len(sequences), seed)
     return distortion_under(model, sequences, found.z[other], batch_size) - found.distortion
 
 
 def verdict(gain: float, error: float) -> str:
-    """Collapsed, partly, alive or undecided: does the decoder listen? The thresholds stand in the sentence."""
+    """Whether the decoder uses z: collapsed, partly, alive or undecided, with the thresholds it was judged by."""
     found = f"another sentence's z costs {gain:.2f} ± {error:.2f} nats per sentence more than its own"
     surely, at_most = gain - 2 * error, gain + 2 * error
     if math.isnan(surely):

@@ -3,7 +3,7 @@
     distortion, rate     one sample of z each; −elbo is their sum
     iwae_nll             −log (1/K) Σₖ wₖ, in chunks of constant memory
 
-Everything here is inert: no weight, buffer, mode or random stream of the caller moves.
+Nothing here changes a weight, buffer, mode or random stream of the caller.
 
 References
 ----------
@@ -36,12 +36,12 @@ __all__ = [
 ]
 
 Tick = Callable[[int], None]
-"""Told how many sentences have just been done."""
+"""Called with the number of sentences, or steps, just completed."""
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What one pass over N sentences finds, in the order of the split; on the CPU."""
+    """Results of one pass over N sentences, in the order of the split; on the CPU except `posteriors`."""
 
     tokens: Tensor  # (N,)
     distortion: Tensor  # (N,)
@@ -58,7 +58,7 @@ class Survey:
 
 @contextmanager
 def inert(model: torch.nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients; every module's own mode is put back."""
+    """Evaluation mode without gradients; restores every module's own mode on exit."""
     training = [module for module in model.modules() if module.training]
     model.eval()
     try:
@@ -81,14 +81,14 @@ def survey(
     Raises
     ------
     ConfigError
-        If there is none.
+        If there are no sentences.
     """
     require_sentences(sequences)
     device = next(model.parameters()).device
     parts = []
     with inert(model):
         for indices, batch in in_order(sequences, batch_size):
-            drawn = noise(batch).to(device)  # on the host, of its own copy
+            drawn = noise(batch).to(device)  # drawn on the host, from its own copy
             batch = batch.to(device)
             done = forward_pass(model, batch, drawn)
             parts.append((torch.from_numpy(indices), batch, done))
@@ -123,7 +123,7 @@ def importance_weighted_nll(
 ) -> Tensor:
     """−log (1/K) Σₖ wₖ of every sentence (N,): an upper bound on −log p(x) in expectation.
 
-    A model whose log-weights do not depend on z (`latent_dim` 0) needs one sample, and takes one.
+    A model without z (`latent_dim` 0) takes one sample, since its log-weights are all equal.
 
     Raises
     ------
@@ -147,11 +147,11 @@ def importance_weighted_nll(
 def _log_weights(
     model: TextVAE, batch: Batch, device: torch.device, samples: int, noise: SentenceNoise, chunk: int
 ) -> Iterator[Tensor]:
-    """The log-weights (K, B) of a batch, `chunk` samples at a time: only they are kept, never the passes."""
+    """The log-weights (K, B) of a batch, `chunk` samples at a time; the passes are not kept."""
     on_device = batch.to(device)
     posterior = model.posterior(on_device)
     for start in range(0, samples, chunk):
-        # Drawn on the host from the host's own copy: no chunk waits for the one before.
+        # Drawn on the host from its own copy, so no chunk waits for the device to finish the one before.
         drawn = noise(batch, start, min(start + chunk, samples)).to(device, non_blocking=True)
         yield log_weight(pass_under(model, on_device, posterior, posterior.transport(drawn)))
 
@@ -162,7 +162,7 @@ def standard_error(values: Tensor) -> float:
 
 
 def mean_with_error(name: str, values: Tensor) -> dict[str, float]:
-    """A mean over sentences under its name, with its standard error as `…_se`."""
+    """The mean over sentences under `name`, and its standard error under `name`_se."""
     return {name: float(values.double().mean()), f"{name}_se": standard_error(values)}
 
 

@@ -1,4 +1,4 @@
-"""Everything that is reported of a run on one split, with the estimator's settings beside each number.
+"""Everything reported about a run on one split, with the estimator's settings beside each number.
 
 References
 ----------
@@ -44,7 +44,7 @@ def evaluate(
     grammar: Grammar | None = None,
     tick: Tick = lambda n: None,
 ) -> dict[str, Any]:
-    """Measure a frozen model on a split; nats per sentence, undefined is NaN or None.
+    """Measure a frozen model on a split, in nats per sentence; undefined numbers are NaN or None.
 
     Raises
     ------
@@ -63,7 +63,7 @@ def evaluate(
         "unknown_rate": unknown_rate(sequences),
         **terms(found),
     }
-    # Words that were cut off were not scored: a perplexity per word would be flattered by them.
+    # Truncated words are not scored; counting them would make the perplexity per word too low.
     words = 0 if sequences.cut else sum(len(sentence.split()) + 1 for sentence in sentences)
     nats = -found.elbo.double().sum().item()
     values |= {
@@ -89,7 +89,7 @@ KEYS = (
     "marginal_kl", "marginal_kl_se", "marginal_kl_reference",
     "listening", "listening_se", "exact_nll", "excess_nll", "excess_nll_se", "verdict",
 )  # fmt: skip
-"""What stands in every evaluation, null where it is undefined."""
+"""Keys of every evaluation; null where undefined."""
 
 
 def terms(found: Survey) -> dict[str, Any]:
@@ -104,7 +104,7 @@ def terms(found: Survey) -> dict[str, Any]:
 
 
 def latent_use(model: TextVAE, sequences: Sequences, found: Survey, seed: int) -> dict[str, Any]:
-    """Active units, how the rate divides, whether the decoder listens; nothing for a model without z."""
+    """Active units, the split of the rate, G and the verdict; only a verdict for a model without z."""
     if model.latent_dim == 0:
         return {"verdict": "language model: there is no z to listen to"}
     spectrum = {"active_units": active_units(found.mean), "mean_variances": mean_variances(found.mean)}
@@ -130,7 +130,7 @@ def likelihood(nll: Tensor, samples: int, tokens: int, words: int) -> dict[str, 
 def against_the_truth(
     nll: Tensor, sentences: Sequence[str], sequences: Sequences, tokenizer: Tokenizer, grammar: Grammar
 ) -> dict[str, Any]:
-    """The grammar's exact NLL of what was scored, and by how much the model's exceeds it, paired."""
+    """The grammar's exact NLL of the scored sentences, and the model's excess over it, paired."""
     if sequences.cut:
         return {}
     exact = exact_nll(sentences, tokenizer, grammar)
@@ -138,16 +138,16 @@ def against_the_truth(
 
 
 def exact_nll(sentences: Sequence[str], tokenizer: Tokenizer, grammar: Grammar) -> Tensor:
-    """−log p*(x) of each sentence as the tokenizer sees it: unknown words are summed into `<unk>`."""
+    """−log p*(x) of each sentence as tokenized: the probabilities of unknown words are summed into `<unk>`."""
     known = known_words(tokenizer)
     return -torch.tensor([grammar.log_prob(sentence, known) for sentence in sentences], dtype=torch.float64)
 
 
 def known_words(tokenizer: Tokenizer) -> frozenset[str] | None:
-    """The words that a tokenizer tells apart; None for subwords, which spell them all."""
+    """The words that a word tokenizer distinguishes; None for subword tokenizers, which can spell any word."""
     return frozenset(tokenizer.vocabulary) if isinstance(tokenizer, WordTokenizer) else None
 
 
 def unknown_rate(sequences: Sequences) -> float:
-    """Unknown tokens as a share of all, EOS included: of what a perplexity averages over."""
+    """Share of unknown tokens among all tokens that a perplexity averages over (EOS included)."""
     return float((sequences.ids == UNK).mean())

@@ -1,9 +1,9 @@
-"""Log-densities at points of z, in float64, and the integrals over them: sums over points, each with its volume.
+"""Log-densities at points of z, in float64, and integrals over z as sums over points weighted by volume.
 
     p(x) = ∫ p(x|z) p(z) dz      E_q f = ∫ q(z|x) f(z) dz
 
-`on_grid` takes the points of a square grid: the trapezoid rule, which converges faster than any power of the
-spacing where the integrand is smooth and vanishes at the ends.
+`on_grid` uses the points of a square grid: the trapezoid rule, which converges faster than any power of the
+spacing if the integrand is smooth and vanishes at the ends.
 
 References
 ----------
@@ -25,9 +25,9 @@ from textvae.models.text_vae import TextVAE
 __all__ = ["Quadrature", "densities", "in_float64", "on_grid"]
 
 POSITIONS = 8_192
-"""Positions decoded at once: few enough for a processor's cache."""
+"""Token positions decoded at once: few enough to fit in a CPU's cache."""
 BORDER = 36
-"""One over the share of the width that counts as border on either side: 0.5 of a grid from −9 to 9."""
+"""1 / BORDER of the width counts as border on either side: 0.5 for a grid from −9 to 9."""
 INTEGRALS = (
     "log_evidence",
     "distortion",
@@ -45,7 +45,7 @@ class Quadrature:
     """Log-densities of B sentences at G points, and the integrals over them, in nats."""
 
     z: Tensor  # (G, D)
-    log_volume: float | Tensor  # of the cell that a point stands for; (G, 1) where they differ
+    log_volume: float | Tensor  # of each point's cell; (G, 1) where they differ
     log_prior: Tensor  # (G, 1)
     log_q: Tensor  # (G, B)
     log_likelihood: Tensor  # (G, B)
@@ -83,10 +83,10 @@ class Quadrature:
 
     @property
     def elbo(self) -> Tensor:
-        """−(distortion + rate) (B,): log p(x) has no part in it, but in `posterior_gap`.
+        """−(distortion + rate) (B,), computed without log p(x), unlike `posterior_gap`.
 
-        On the same points log p(x) − gap is the same number whatever log p(x) is: it tests nothing but ∫ q = 1.
-        With log p(x) from other points it tests both.
+        On the same points log p(x) − gap does not depend on log p(x), so comparing it with the ELBO tests only
+        ∫ q = 1. With log p(x) from other points the comparison also tests log p(x).
         """
         return -(self.distortion + self.rate)
 
@@ -107,11 +107,11 @@ class Quadrature:
 
     @property
     def information(self) -> Tensor:
-        """KL(p(z|x) ‖ p(z)) (B,): what the model itself says of z, whose mean over p(x) is I(x; z)."""
+        """KL(p(z|x) ‖ p(z)) (B,) of the model itself; its mean over p(x) is I(x; z)."""
         return self.under_posterior(self.log_posterior - self.log_prior)
 
     def coarser(self) -> "Quadrature":
-        """Every second point along every axis of a square grid, the origin among them."""
+        """Every second point along every axis of a square grid, including the origin."""
         dim = self.z.shape[1]
         side = round(len(self.z) ** (1 / dim))
         places = torch.arange(side)[side // 2 % 2 :: 2]
@@ -121,25 +121,25 @@ class Quadrature:
 
     @property
     def error(self) -> Tensor:
-        """(B,), of a square grid: what doubling the spacing changes in any integral, or mass that is not seen."""
+        """(B,), of a square grid: the largest of `change` on doubling the spacing, `unseen` and `beyond`."""
         return torch.stack([self.change(self.coarser()), self.unseen, self.beyond]).amax(0)
 
     def change(self, coarser: "Quadrature") -> Tensor:
-        """(B,): twice what coarser points change in any integral.
+        """(B,): twice the largest change of any integral against coarser points.
 
-        The finer points are far better than that where the densities are smooth, and where those of a flow
-        have corners they are not much better than the coarser.
+        The finer points are far more accurate than that if the densities are smooth; where a flow's densities
+        have kinks they are not much better than the coarser ones.
         """
         return 2 * self._by_sentence((getattr(self, name) - getattr(coarser, name)).abs() for name in INTEGRALS)
 
     @property
     def unseen(self) -> Tensor:
-        """(B,): |1 − ∫ q|, times the size of the integrals that are without it."""
+        """(B,): |1 − ∫ q|, the mass of q that the points miss, times `size`."""
         return (1 - self.under_q(torch.ones_like(self.log_q))).abs() * self.size
 
     @property
     def beyond(self) -> Tensor:
-        """(B,): the mass of q or of the posterior near the border, a sign of more behind it, times the size."""
+        """(B,): the mass of q or of the posterior near the border, a sign of mass beyond it, times `size`."""
         low, high = self.z.amin(0), self.z.amax(0)
         strip = (high - low) / BORDER
         border = ((self.z < low + strip) | (self.z > high - strip)).any(1, keepdim=True).to(self.z)
@@ -147,7 +147,7 @@ class Quadrature:
 
     @property
     def size(self) -> Tensor:
-        """(B,): of the largest integral, or 1."""
+        """(B,): magnitude of the largest integral, at least 1."""
         return self._by_sentence(getattr(self, name).abs() for name in INTEGRALS).clamp_min(1)
 
     def _by_sentence(self, values: Iterable[Tensor]) -> Tensor:
@@ -156,7 +156,7 @@ class Quadrature:
 
 
 def on_grid(model: TextVAE, batch: Batch, spacing: float, reach: float = 9.0) -> Quadrature:
-    """Everything at every point of the grid from −reach to reach, whatever the model's precision."""
+    """Densities at every point of the grid from −reach to reach, in float64 whatever the model's precision."""
     model = in_float64(model)
     half = math.ceil(reach / spacing)
     axis = spacing * torch.arange(-half, half + 1, dtype=torch.float64, device=next(model.parameters()).device)
@@ -179,5 +179,5 @@ def densities(model: TextVAE, batch: Batch, z: Tensor) -> tuple[Tensor, Tensor, 
 
 
 def in_float64(model: TextVAE) -> TextVAE:
-    """The model itself where its parameters are float64, else a copy."""
+    """The model itself if its parameters are float64, else a float64 copy."""
     return model if next(model.parameters()).dtype == torch.float64 else copy.deepcopy(model).double()

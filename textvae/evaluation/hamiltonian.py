@@ -2,8 +2,8 @@
 
     log f_β(z) = log q₀(z) + β · (log p(x, z) − log q₀(z))
 
-Steps are measured in standard deviations of q₀, coordinate by coordinate. What a transition needs of a
-point is kept apart by q₀ and ratio, so that a change of β asks nothing of the decoder.
+Steps are measured in standard deviations of q₀, coordinate by coordinate. A point stores densities and
+gradients separately for q₀ and the ratio, so that changing β needs no pass through the decoder.
 
 References
 ----------
@@ -22,12 +22,12 @@ from textvae.models.text_vae import TextVAE
 __all__ = ["Bridge", "Point"]
 
 JITTER = 0.2
-"""Every step size is drawn anew between 1 − 0.2 and 1 + 0.2 of itself: no orbit closes on itself."""
+"""Every step size is multiplied by a fresh factor between 1 − 0.2 and 1 + 0.2, to avoid periodic orbits."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """Where C chains stand for each of B sentences."""
+    """The positions of C chains for each of B sentences."""
 
     z: Tensor  # (C, B, D)
     base: Tensor  # log q₀(z), (C, B)
@@ -44,13 +44,13 @@ class Point:
         return self.base_gradient + power * self.ratio_gradient
 
     def where(self, chosen: Tensor, other: "Point") -> "Point":
-        """This point in the chains that are `chosen` (C, B), the other elsewhere."""
+        """This point in the chains where `chosen` (C, B) is true, `other` elsewhere."""
         pairs = [(getattr(self, field.name), getattr(other, field.name)) for field in fields(self)]
         return Point(*(a.where(chosen if a.dim() == 2 else chosen[..., None], b) for a, b in pairs))
 
 
 class Bridge:
-    """The bridge for one batch. Needs gradients on, and is told no parameter of the model's asks for one."""
+    """The bridge for one batch. Use with autograd enabled and the model's parameters frozen (see `fixed`)."""
 
     def __init__(self, model: TextVAE, batch: Batch, origin: Reparameterised) -> None:
         self.decoder, self.prior = model.decoder, model.prior()
@@ -58,7 +58,7 @@ class Bridge:
         self.scale = origin.variance.sqrt().expand(batch.sentences, -1)
 
     def at(self, z: Tensor) -> Point:
-        """The point z (C, B, D): one pass forward and back through the decoder."""
+        """The point at z (C, B, D); takes one forward-backward pass through the decoder."""
         z = z.detach().requires_grad_()
         base = self.origin.log_prob(z)
         joint = self.decoder(self.batch, z).sum(-1) + self.prior.log_prob(z)
@@ -67,10 +67,10 @@ class Bridge:
         return Point(z.detach(), base.detach(), (joint - base).detach(), down, up - down)
 
     def move(self, point: Point, power: float, step: Tensor, noise: Tensor, leaps: int) -> tuple[Point, Tensor]:
-        """One transition that leaves f_β as it is, and the probability (C, B) with which it was to be accepted.
+        """One transition that leaves f_β invariant, and its acceptance probability (C, B).
 
-        `step` (B,) is the size of each of its `leaps`; the noise (C, B, D + 2) is the momentum, then what
-        becomes the jitter and the chance of acceptance.
+        `step` (B,) is the size of each of the `leaps` leapfrog steps; `noise` (C, B, D + 2) holds the momentum,
+        then one normal draw each for the jitter and the acceptance test.
         """
         momentum, spread, chance = noise[..., :-2], noise[..., -2], noise[..., -1]
         jitter = 1 + JITTER * (2 * torch.special.ndtr(spread) - 1)
@@ -82,6 +82,6 @@ class Bridge:
             proposal = self.at(proposal.z + stride * momentum)
             momentum = momentum + (0.5 if leap == leaps else 1.0) * stride * proposal.gradient(power)
         gain = proposal.log_density(power) - 0.5 * momentum.square().sum(-1) - energy
-        # A proposal without a finite density has no gain that is a number, and is refused.
+        # A proposal whose density is not finite has no finite gain, and is rejected.
         accepted = torch.special.log_ndtr(chance) < gain
         return proposal.where(accepted, point), gain.clamp_max(0).exp().nan_to_num(0.0)

@@ -1,11 +1,11 @@
-"""Does the decoder listen to z? What it says under other z, word by word, and how steeply it reacts.
+"""Does the decoder listen to z? Its likelihood and accuracy under other z, and its gradient with respect to z.
 
     distortion under z    −log p(x|z), with z the sentence's own, the prior's or another sentence's
-    words right           #{t : argmax_w p(w | w₍<ₜ₎, z) = wₜ}, told all words before
+    words right           #{t : argmax_w p(w | w₍<ₜ₎, z) = wₜ}, given all words before
     gradient norm         ‖∂ log p(x|z) / ∂z‖ at the sentence's own z
     gain at position t    log p(wₜ | w₍<ₜ₎, z) − log p_LM(wₜ | w₍<ₜ₎); net of the rate, Σₜ gain − rate
 
-A gain over a language model is none until the rate is paid: distortion alone can always be bought.
+A gain over a language model counts only net of the rate: a higher rate can always lower the distortion.
 
 References
 ----------
@@ -27,11 +27,11 @@ __all__ = ["another", "distortion_under", "gradient_norms", "position_gain", "to
 
 BATCH = 64
 SEEN = 30
-"""A position shows a mean where at least this many sentences reach it."""
+"""Minimum number of sentences that reach a position for its mean to be reported."""
 
 
 def another(count: int, seed: int) -> Tensor:
-    """For each of `count` sentences the index of another (N,), in one cycle through all of them."""
+    """For each of `count` sentences the index of another (N,): a random permutation with a single cycle."""
     order = np.random.Generator(np.random.PCG64(seed)).permutation(count)
     other = np.empty_like(order)
     other[order] = np.roll(order, 1)
@@ -60,7 +60,7 @@ def token_log_probs(model: TextVAE, sequences: Sequences, z: Tensor, batch_size:
 
 
 def words_right(model: TextVAE, sequences: Sequences, z: Tensor, batch_size: int = BATCH) -> Tensor:
-    """How many tokens of each sentence are the decoder's first choice, told all before them (N,)."""
+    """Number of tokens of each sentence (N,) that are the decoder's first choice, given all before them."""
     result = torch.empty(len(sequences), dtype=torch.int64)
     with inert(model):
         for rows, batch, code in _batches(model, sequences, z, batch_size):
@@ -85,7 +85,7 @@ def gradient_norms(model: TextVAE, sequences: Sequences, z: Tensor, batch_size: 
 
 
 def position_gain(own: Tensor, reference: Tensor, sequences: Sequences, rate: Tensor) -> dict[str, object]:
-    """Gain over a language model by position, and in all, before and after the rate (N,) is paid.
+    """Gain over a language model by position and in total, before and after subtracting the rate (N,).
 
     `own` and `reference` are log-probabilities of every token, as `token_log_probs` gives them.
     """
@@ -111,7 +111,7 @@ def position_gain(own: Tensor, reference: Tensor, sequences: Sequences, rate: Te
 def _batches(
     model: TextVAE, sequences: Sequences, z: Tensor, batch_size: int
 ) -> Iterator[tuple[Tensor, Batch, Tensor]]:
-    """(indices, batch, its z) on the model's device, by length."""
+    """(indices, batch, its z), sorted by length; batch and z on the model's device."""
     device = next(model.parameters()).device
     for indices, batch in in_order(sequences, batch_size):
         rows = torch.from_numpy(indices)

@@ -1,7 +1,7 @@
-"""Noise that belongs to the sentence: the same ε whatever the batch, its order, or the chunk size.
+"""Noise determined by the sentence: the same ε whatever the batch, its order, or the chunk size.
 
-Evaluation draws from no shared stream, so it moves none. Every sentence's tokens, with the seed, key a
-counter-based generator; samples come in blocks, so that any range of them can be drawn on its own.
+Evaluation draws from no shared random stream, so it advances none. The seed and the sentence's tokens key a
+counter-based generator; samples come in blocks, so that any range of them can be drawn independently.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ class SentenceNoise:
     def __call__(self, batch: Batch, start: int = 0, stop: int = 1) -> Tensor:
         """Samples `start` ≤ k < `stop` of every sentence: (stop − start, B, D)."""
         rows, lengths = batch.targets.cpu().numpy(), batch.lengths.tolist()
-        # Words count as 32-bit numbers; real coordinates stay what they are.
+        # Tokens are hashed as 32-bit integers; real-valued observations keep their type.
         rows = rows if rows.dtype.kind == "f" else rows.astype(np.int32)
         noise = [self._draw(row[:n], start, stop) for row, n in zip(rows, lengths, strict=True)]
         return torch.from_numpy(np.stack(noise, axis=1)).to(batch.targets.device)

@@ -1,11 +1,11 @@
-"""Where the collapse sits: the mean of the model's posterior p(z|x) against the mean of q(z|x).
+"""Locate the collapse: the mean of the model's posterior p(z|x) against the mean of q(z|x).
 
     E_{p(z|x)} z  =  Σₖ w̄ₖ zₖ,      zₖ ~ r(z|x),  w̄ ∝ p(x|z) p(z) / r(z|x)
 
-A model that ignores z has its posterior at the prior for every sentence: its means do not spread. If they
-spread and those of q do not, the model uses z and the inference lags behind it. The proposal r is q itself,
-or q refined for each sentence, which finds a posterior that q is far from. The weights are taken off their
-average, Σₖ (w̄ₖ − 1/K) zₖ + E_r z, so that a proposal which is the posterior leaves no sampling error.
+If the model ignores z, its posterior is the prior for every sentence and its means do not vary. If they vary
+and those of q do not, the model uses z and the inference lags behind. The proposal r is q itself, or q refined
+for each sentence, which also covers a posterior far from q. The mean is computed as
+Σₖ (w̄ₖ − 1/K) zₖ + E_r z, which has no sampling error if the proposal equals the posterior.
 
 References
 ----------
@@ -37,9 +37,9 @@ CHUNK = 32
 
 @dataclass(frozen=True)
 class Plane:
-    """Both means of N sentences, from how many effective samples the model's was found, and log p(x) beside it.
+    """Both means of N sentences, the effective sample size behind the model's, and log p(x).
 
-    The latter is the importance-weighted bound of the same samples, in expectation from below.
+    From samples, `log_evidence` is their importance-weighted bound, a lower bound in expectation.
     """
 
     model: Tensor  # (N, D), E under p(z|x)
@@ -49,13 +49,13 @@ class Plane:
 
     @property
     def valid(self) -> Tensor:
-        """(N,), where the model's mean can be believed."""
+        """(N,): whether the model's mean is reliable."""
         return self.effective_samples >= TRUSTED
 
     def summary(self) -> dict[str, Any]:
-        """Spread (total variance over sentences) of both means, and what slope leads from one to the other.
+        """Spread (total variance over sentences) of both means, and the slope of the model's against q's.
 
-        Slope 1: q is where the model's posterior is; above 1: q stays nearer to a common place than it should.
+        Slope 1: both means agree; above 1: the means of q vary less than those of the model's posterior.
         """
         kept = self.valid
         values = {
@@ -87,7 +87,7 @@ def posterior_means(
 ) -> Plane:
     """Both means of every sentence, from `samples` draws each from q, or from `proposal` (N, D).
 
-    The noise must be other than any that the proposal was fitted to: else nothing here is a bound or unbiased.
+    `noise` must be independent of the noise that the proposal was fitted to; otherwise the bound is invalid.
 
     Raises
     ------
@@ -120,7 +120,7 @@ def posterior_means(
 
 
 def exact_means(model: TextVAE, sequences: Sequences, exact: Integrals) -> Plane:
-    """Both means where quadrature knows the model's; every sentence counts."""
+    """Both means, the model's by quadrature; every sentence is valid."""
     inference = torch.empty_like(exact.posterior_mean)
     device = next(model.parameters()).device
     with inert(model):

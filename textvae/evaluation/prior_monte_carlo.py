@@ -2,10 +2,10 @@
 
     p̂_K(x) = (1/K) Σₖ p(x|zₖ),  zₖ ~ p(z)
 
-It is the importance sampler whose proposal has never seen x: unbiased for p(x), and useless where the
-posterior is narrow, since almost no zₖ explains x. Its logarithm is biased low, by far more than its
-own error says as long as the effective sample size is small; under 10 that error is void (NaN, "—").
-On a collapsed model it is exact at once: that too is a sign of collapse.
+This is importance sampling with the prior as proposal: unbiased for p(x), but useless if the posterior is
+narrow, since almost no zₖ explains x. Its logarithm is biased low, by far more than its standard error
+suggests while the effective sample size is small; below 10 that error is undefined (NaN, "—"). On a collapsed
+model it is exact already at K = 1, which is itself a sign of collapse.
 
 References
 ----------
@@ -33,14 +33,14 @@ def prior_curve(
     chunk: int = 16,
     tick: Tick = lambda n: None,
 ) -> Curve:
-    """−log p̂_K(x) (`prior_nll`) for every K in `samples`, which rises, with its effective sample size.
+    """−log p̂_K(x) (`prior_nll`) for every K in `samples` (increasing), with its effective sample size.
 
-    It takes the decoder as often as `importance_curve` does for the same K: the two can be compared.
+    It costs as many decoder passes as `importance_curve` at the same K, so the two are comparable.
 
     Raises
     ------
     ConfigError
-        If `samples` is empty, not positive or not rising, or the model has no likelihood to estimate.
+        If `samples` is empty, not positive or not increasing, or the model has no likelihood to estimate.
     """
     prior = model.prior()
 

@@ -1,10 +1,11 @@
-"""The truth about sentences under a model with D of 1 or 2, by quadrature over z.
+"""Numerically exact integrals over z for a model with D of 1 or 2, by adaptive quadrature.
 
-Cells are laid over all that prior and q reach, a sentence at a time, and those are halved where halving changes
-an integral: posteriors of text are narrow in the middle, and long where the decoder hardly minds z. Cells are
-judged by their share of the mass found so far: so a posterior or a q between the points is found all the same,
-since most of what is found of it lies at the point nearest to it. What the last halving of every cell changes is
-the error of the coarser cells, far above that of the finer ones; it is stated, unless more mass was missed.
+For each sentence, cells tile the region that prior and q cover, and a cell is halved if halving changes an
+integral: posteriors of text have a narrow peak, and long tails where the decoder hardly depends on z. Changes
+are measured relative to the mass found so far, so a peak of the posterior or of q between the points is still
+found: most of the mass found lies at the points nearest to it. The reported error is the change on the last
+halving of every cell (the error of the coarser cells, far above that of the finer ones), or the missed mass if
+that is larger.
 
 References
 ----------
@@ -28,18 +29,18 @@ from textvae.models.text_vae import TextVAE
 __all__ = ["Integrals", "Quadrature", "integrate", "on_grid", "quadrature"]
 
 TILES = {1: 24, 2: 6}
-"""Cells along an axis to begin with."""
+"""Initial number of cells along an axis, by D."""
 REACH = 8.0
-"""Standard deviations of the prior and of q on either side within which cells are laid, and a border around."""
+"""Cells cover this many standard deviations of the prior and of q on either side, and a border around."""
 POINTS = 400_000
-"""Points of one sentence at which halving is given up."""
+"""Number of points of one sentence beyond which halving stops."""
 LEFT, LITTLE = 0.2, 0.05
-"""The changes that may be left to the cells not halved in a round: a share of all, or of the tolerance."""
+"""Total change left in the cells that a round does not halve: a share of all changes, or of the tolerance."""
 
 
 @dataclass(frozen=True)
 class Integrals:
-    """The truth about N sentences, in the order of the split; nats."""
+    """The integrals of N sentences, in the order of the split, in nats."""
 
     log_evidence: Tensor  # (N,)
     distortion: Tensor  # (N,)
@@ -49,7 +50,7 @@ class Integrals:
     information: Tensor  # (N,)
     posterior_mean: Tensor  # (N, D), of p(z|x)
     posterior_variance: Tensor  # (N, D)
-    error: Tensor  # (N,), of all the above: what halving every cell changes, or mass that was missed
+    error: Tensor  # (N,), of all the above: change on halving every cell, or missed mass
 
 
 def integrate(
@@ -65,7 +66,7 @@ def integrate(
     Warns
     -----
     UserWarning
-        If sentences miss the tolerance, how many and by how much.
+        If sentences miss the tolerance; states their number and the largest error.
     """
     require_density(model, sequences, "quadrature")
     _require_narrow(model)
@@ -77,7 +78,7 @@ def integrate(
 
 
 def quadrature(model: TextVAE, batch: Batch, tolerance: float = 1e-6) -> Integrals:
-    """The same for the sentences of one batch; raises and warns as `integrate` does."""
+    """Quadrature for the sentences of one batch; raises if D is not 1 or 2, and warns as `integrate` does."""
     _require_narrow(model)
     model = in_float64(model)
     rows = [batch.part(slice(index, index + 1)) for index in range(batch.sentences)]
@@ -86,7 +87,7 @@ def quadrature(model: TextVAE, batch: Batch, tolerance: float = 1e-6) -> Integra
 
 def _require_narrow(model: TextVAE) -> None:
     if model.latent_dim not in TILES:
-        raise ConfigError(f"quadrature: cells of z need a latent_dim of 1 or 2, not {model.latent_dim}")
+        raise ConfigError(f"quadrature: needs a model with a latent_dim of 1 or 2, not {model.latent_dim}")
 
 
 def _together(rows: list[Integrals], tolerance: float) -> Integrals:
@@ -95,7 +96,7 @@ def _together(rows: list[Integrals], tolerance: float) -> Integrals:
     missing = int((~(found.error <= tolerance)).sum())
     if missing:
         warnings.warn(
-            f"quadrature: {missing} of {len(rows)} sentences are not within {tolerance:.0e} of the truth: "
+            f"quadrature: {missing} of {len(rows)} sentences miss the tolerance of {tolerance:.0e}: "
             f"the error is up to {found.error.max():.1e}",
             stacklevel=3,
         )
@@ -103,16 +104,16 @@ def _together(rows: list[Integrals], tolerance: float) -> Integrals:
 
 
 def _integrals(model: TextVAE, sentence: Batch, tolerance: float) -> Integrals:
-    """What the finest cells say of one sentence."""
+    """The integrals of one sentence on the finest cells."""
     with inert(model):
         fine, error = _refined(model, sentence, tolerance)
     return Integrals(**{name: getattr(fine, name) for name in INTEGRALS}, error=error)
 
 
 def _refined(model: TextVAE, sentence: Batch, tolerance: float) -> tuple[Quadrature, Tensor]:
-    """Points of one sentence on which its integrals are within the tolerance, if they can be, and the error (1,).
+    """Points of one sentence on which its integrals are within the tolerance, if possible, and the error (1,).
 
-    Every cell is known whole and by its halves. Where the two agree it stays, else its halves take its place.
+    Every cell is evaluated whole and in halves. If the two agree it stays, else its halves replace it.
     """
 
     def measured(cells: Cells) -> Tensor:
@@ -138,7 +139,7 @@ def _refined(model: TextVAE, sentence: Batch, tolerance: float) -> tuple[Quadrat
 
 
 def _first_cells(model: TextVAE, sentence: Batch) -> Cells:
-    """All that prior and q reach, and around it a border that ought to be empty."""
+    """Cells over the region covered by prior and q, and a border around it that should hold no mass."""
     prior = model.prior()
     q = model.posterior(sentence.to(next(model.parameters()).device))
     spans = [(p.mean.reshape(-1), REACH * p.variance.sqrt().reshape(-1)) for p in (prior, q)]
@@ -149,15 +150,15 @@ def _first_cells(model: TextVAE, sentence: Batch) -> Cells:
 
 
 def _points(table: Tensor) -> Quadrature:
-    """The points of all cells (P, n, D + 4)."""
+    """The points of a table (P, n, D + 4) of all cells."""
     z, *columns = table.flatten(0, 1).split([table.shape[-1] - 4, 1, 1, 1, 1], 1)
     return Quadrature(z, *columns)
 
 
 def _shares(table: Tensor, fine: Quadrature, coarse: Quadrature) -> Tensor:
-    """What every cell adds to each integral (P, F), densities taken relative to the mass found on both points.
+    """Contribution (P, F) of every cell to each integral, densities relative to the mass on both sets of points.
 
-    Mass itself counts at the size of the integrals: what is missed of it is missed from all.
+    The mass itself is scaled by the size of the integrals, since missing mass is missing from all of them.
     """
     seen = _points(table)
     p = seen.log_likelihood + seen.log_prior + seen.log_volume
@@ -174,7 +175,7 @@ def _log_mass(seen: Quadrature) -> Tensor:
 
 
 def _rough(changes: Tensor, tolerance: float) -> Tensor:
-    """Which cells (P,) are to be halved: all but the many whose changes (P, F) add up to little."""
+    """Which cells (P,) to halve: all but those with the smallest changes (P, F), which add up to little."""
     worst = changes.abs().amax(1)
     ascending, order = worst.sort()
     little = max(LITTLE * tolerance, LEFT * float(worst.sum()))

@@ -1,12 +1,12 @@
-"""The posterior gap in two: what the encoder misses, and what its family of distributions cannot say.
+"""The posterior gap split in two: the error of the encoder, and that of its family of distributions.
 
     log p(x) − elbo(q)  =  (elbo(q*) − elbo(q))  +  (log p(x) − elbo(q*))
       posterior_gap          amortisation_gap          family_gap
 
-q* is the Gaussian refined for each sentence, with a full covariance where q has one, else diagonal. Where
-q is no Gaussian (a flow), the amortisation gap compares two families and may be negative. Both ELBOs are
-scored on the same noise, drawn apart from the noise that refined: so each is a valid bound. Nothing is
-selected: neither the best iterate nor the better of the two.
+q* is the Gaussian refined for each sentence, with a full covariance if q has one, else diagonal. If q is not
+Gaussian (a flow), the amortisation gap compares two families and may be negative. Both ELBOs are scored on the
+same noise, independent of the noise used for refining, so each is a valid bound. Nothing is selected: neither
+the best iterate nor the better of the two.
 
 References
 ----------
@@ -37,7 +37,7 @@ CHUNK = 16
 class Refinement:
     """Terms of each of N sentences under the encoder's q and under the refined one, in the order of the split.
 
-    `passes` through the decoder were spent on a sentence: `refining` forward and back, the rest forward.
+    Each sentence took `passes` decoder passes: `refining` forward and backward, the rest forward only.
     """
 
     amortised: Terms
@@ -57,7 +57,7 @@ class Gaps:
 
 
 def gaps(log_evidence: Tensor, found: Refinement) -> Gaps:
-    """The gaps against log p(x) (N,), exact or estimated: an estimate that is low makes gaps look small."""
+    """The gaps against log p(x) (N,), exact or estimated; an estimate that is too low makes them too small."""
     amortised, refined = found.amortised.elbo, found.refined.elbo
     return Gaps(log_evidence - amortised, refined - amortised, log_evidence - refined)
 
@@ -73,9 +73,9 @@ def refinement(
     batch_size: int = 32,
     tick: Tick = lambda n: None,
 ) -> Refinement:
-    """Refine q for every sentence with `samples` fresh pairs of z a step, and score it and q on `scoring` others.
+    """Refine q for every sentence with `samples` fresh pairs of z per step; score both on `scoring` other z.
 
-    The first `scoring` samples of a sentence's noise score, the later ones refine.
+    The first `scoring` samples of a sentence's noise are used for scoring, the later ones for refining.
 
     Raises
     ------

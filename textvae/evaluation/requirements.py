@@ -1,4 +1,4 @@
-"""What an estimator cannot do without, asked for in one sentence before work starts."""
+"""Preconditions of the estimators, checked before work starts; each error is one sentence."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -19,7 +19,7 @@ __all__ = [
 
 
 def require_sentences(sequences: Sequences) -> None:
-    """At least one.
+    """Require at least one sentence.
 
     Raises
     ------
@@ -27,24 +27,24 @@ def require_sentences(sequences: Sequences) -> None:
         If there is none.
     """
     if len(sequences) == 0:
-        raise ConfigError("there is no sentence to estimate from: the set is empty; give at least one")
+        raise ConfigError("the set of sentences is empty; give at least one sentence")
 
 
 def require_counts(name: str, counts: Sequence[int]) -> None:
-    """Numbers of samples, chains or steps: positive, and rising where there are several.
+    """Require positive numbers of samples, chains or steps, in increasing order if there are several.
 
     Raises
     ------
     ConfigError
-        Naming them.
+        If they are not; the message lists them.
     """
     if not counts or counts[0] < 1 or any(a >= b for a, b in pairwise(counts)):
-        said, rising = ", ".join(map(str, counts)) or "none", ", and a rising list" if len(counts) > 1 else ""
+        said, rising = ", ".join(map(str, counts)) or "none", ", in increasing order" if len(counts) > 1 else ""
         raise ConfigError(f"{name}: an estimate needs at least 1 of them{rising}, not {said}")
 
 
 def require_latent(model: TextVAE, what: str) -> None:
-    """A z.
+    """Require a z.
 
     Raises
     ------
@@ -52,11 +52,13 @@ def require_latent(model: TextVAE, what: str) -> None:
         For a language model, which has none.
     """
     if model.latent_dim == 0:
-        raise ConfigError(f"{what}: a language model has no z; its log p(x) is exact, and z tells nothing")
+        raise ConfigError(
+            f"{what}: a language model has no z and its log p(x) is exact; use a model with latent_dim > 0"
+        )
 
 
 def require_rate(model: TextVAE, what: str) -> None:
-    """A posterior with a density.
+    """Require a posterior with a density.
 
     Raises
     ------
@@ -66,12 +68,12 @@ def require_rate(model: TextVAE, what: str) -> None:
     if isinstance(model.posterior, DiracPosterior):
         raise ConfigError(
             f"{what}: an autoencoder's posterior has no density and its training no rate, "
-            "so that it defines no likelihood; evaluate a model with another posterior"
+            "so it defines no likelihood; use a model with another posterior"
         )
 
 
 def require_likelihood(model: TextVAE, sequences: Sequences, what: str) -> None:
-    """Sentences, a z, and a posterior with a density.
+    """Require sentences, a z, and a posterior with a density.
 
     Raises
     ------
@@ -84,7 +86,7 @@ def require_likelihood(model: TextVAE, sequences: Sequences, what: str) -> None:
 
 
 def require_density(model: TextVAE, sequences: Sequences, what: str) -> None:
-    """All that a likelihood needs, and a z that ranges over all of ℝᴰ.
+    """Require all that a likelihood needs, and a z that ranges over all of ℝᴰ.
 
     Raises
     ------
@@ -93,4 +95,4 @@ def require_density(model: TextVAE, sequences: Sequences, what: str) -> None:
     """
     require_likelihood(model, sequences, what)
     if model.posterior.spherical:
-        raise ConfigError(f"{what}: z lies on a sphere here, and this estimator moves it through all of space")
+        raise ConfigError(f"{what}: needs a z that ranges over all of ℝᴰ, but this model's z lies on a sphere")

@@ -1,11 +1,11 @@
-"""Generated text, judged: exactly where the grammar knows the truth, by counts of words elsewhere.
+"""Quality of generated text: exact where a grammar gives its probability, by word counts elsewhere.
 
     grammatical        share of sentences with p*(x) > 0; the mean of log p*(x) is over those
-    factors kept       along an interpolation, p(f | x) of the value that both ends share, over all factors
+    factors kept       along an interpolation, p(f | x) of the value that both ends share, mean over factors
     exact match, BLEU  of reconstructions against their originals
     distinct-n         different n-grams ÷ all n-grams
-    self-BLEU          BLEU of each sentence against all others; high means all alike
-    novelty            share of sentences that train does not hold
+    self-BLEU          BLEU of each sentence against all others; high means little diversity
+    novelty            share of sentences that are not in train
 
 References
 ----------
@@ -30,11 +30,11 @@ from textvae.evaluation.evaluate import exact_nll, known_words
 __all__ = ["bleu", "distinct", "exact_match", "factors_kept", "grammaticality", "novelty", "self_bleu"]
 
 COMPARED = 200
-"""Sentences whose self-BLEU is taken: its cost grows with their square."""
+"""Maximum number of sentences for self-BLEU, whose cost grows with its square."""
 
 
 def grammaticality(sentences: Sequence[str], tokenizer: Tokenizer, grammar: Grammar) -> dict[str, Any]:
-    """Share of grammatical sentences and the mean of log p* over those, unknown words being one word."""
+    """Share of grammatical sentences, and the mean of log p* over those; all unknown words are one word."""
     log_probs = -exact_nll(sentences, tokenizer, grammar)
     possible = log_probs.isfinite()
     return {
@@ -49,12 +49,12 @@ def grammaticality(sentences: Sequence[str], tokenizer: Tokenizer, grammar: Gram
 def factors_kept(
     paths: Iterable[Sequence[str]], tokenizer: Tokenizer, grammar: Grammar, others: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """How surely the sentences between two ends have the factors that both ends have in common.
+    """Probability that the sentences between two ends keep the factor values that both ends share.
 
     Every path is a list of sentences, its ends first and last. A factor's value at an end is its most
-    probable one; between, its exact posterior probability counts, and 0 in an ungrammatical sentence.
-    `others` are sentences that know nothing of the ends: what they score, by the same rule, is chance. Every
-    path whose ends share a value counts alike, and the standard error is over paths.
+    probable one; in between, its exact posterior probability counts, 0 for an ungrammatical sentence.
+    `others` are sentences unrelated to the ends; their score by the same rule is the chance level. Paths
+    whose ends share a value have equal weight, and the standard error is over paths.
     """
     known = known_words(tokenizer)
     chance = [_factors(text, grammar, known) for text in others]
@@ -89,7 +89,7 @@ def _share_kept(found: Sequence[dict[str, np.ndarray]], shared: Mapping[str, int
 
 
 def exact_match(originals: Sequence[str], others: Sequence[str]) -> float:
-    """Share of sentences that are the same, word by word."""
+    """Share of sentences that equal their original word by word."""
     return float(np.mean([a.split() == b.split() for a, b in zip(originals, others, strict=True)]))
 
 
@@ -106,7 +106,7 @@ def bleu(sentences: Sequence[str], references: Sequence[str]) -> float:
 
 
 def self_bleu(sentences: Sequence[str]) -> float:
-    """Mean BLEU of each of the first 200 sentences against all others of them, 0 to 100; raises as `bleu` does."""
+    """Mean BLEU of each of the first 200 sentences against the others, 0 to 100; raises as `bleu` does."""
     compared = list(sentences[:COMPARED])
     if len(compared) < 2:
         raise ConfigError("self-BLEU compares sentences with each other: give at least 2")
@@ -123,14 +123,14 @@ def distinct(sentences: Iterable[str], n: int) -> float | None:
 
 
 def novelty(sentences: Sequence[str], train: Iterable[str]) -> float:
-    """Share of sentences that are not in train, which is read once and not kept."""
+    """Share of sentences that are not in `train`, which is iterated once and not stored."""
     made = set(sentences)
     seen = {sentence for sentence in train if sentence in made}
     return float(np.mean([sentence not in seen for sentence in sentences]))
 
 
 def _factors(sentence: str, grammar: Grammar, known: Container[str] | None) -> dict[str, np.ndarray]:
-    """p(f|x) of every factor; empty for a sentence that the grammar does not make."""
+    """p(f|x) of every factor; empty for a sentence that the grammar cannot generate."""
     try:
         return dict(grammar.factor_posterior(sentence, known))
     except ValueError:

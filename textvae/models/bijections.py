@@ -1,6 +1,6 @@
-"""Invertible maps of ℝᴰ that may depend on a context, for flows; zuko makes the transforms.
+"""Invertible maps of ℝᴰ that may depend on a context, for flows; zuko provides the transforms.
 
-`coupling` splits the coordinates in two halves, so that either direction is two passes through each
+`coupling` splits the coordinates into two halves, so that either direction takes two passes through each
 network; without it the map is fully autoregressive: one pass from z to u, D passes from u to z.
 
 References
@@ -19,12 +19,12 @@ __all__ = ["Bijection"]
 
 
 class Bijection(nn.Module):
-    """f(·; c): ℝᴰ → ℝᴰ, given a context (…, C) or none; the identity where all its parameters are 0.
+    """f(·; c): ℝᴰ → ℝᴰ, given a context (…, C) or none; the identity if all its parameters are 0.
 
     Raises
     ------
     ValueError
-        If zuko is not installed, or there is no coordinate to map.
+        If zuko is not installed, or `dim` is 0.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class Bijection(nn.Module):
     ) -> None:
         super().__init__()
         if dim < 1:
-            raise ValueError("a flow needs a z to map: latent_dim must be at least 1")
+            raise ValueError(f"a flow needs a latent_dim of at least 1, not {dim}")
         flows = _zuko_flows()
         make = {"affine": flows.MAF, "spline": flows.NSF}[family]
         passes = 2 if coupling else None
@@ -47,7 +47,7 @@ class Bijection(nn.Module):
         self.transform = flow.transform
 
     def forward(self, value: Tensor, context: Tensor | None, inverse: bool) -> tuple[Tensor, Tensor]:
-        """f(value), or f⁻¹(value), (…, D), value and context broadcast; and log |det| of that map (…,)."""
+        """f(value) or f⁻¹(value), (…, D), with value and context broadcast, and log |det| of that map, (…,)."""
         if context is not None:
             value = value.expand(*torch.broadcast_shapes(value.shape[:-1], context.shape[:-1]), -1)
         transform = self.transform(context)

@@ -1,10 +1,10 @@
-"""Brenier maps: gradients of strongly convex functions, so injective whatever their weights.
+"""Brenier maps: gradients of strongly convex functions, hence injective for any weights.
 
     Φ(x) = c/2 ‖x‖² + a · s_L,  s₁ = softplus(V₁x + b₁),  sₗ₊₁ = softplus(Uₗsₗ + Vₗ₊₁x + bₗ₊₁),  U, a ≥ 0
     ⟨∇Φ(x) − ∇Φ(y), x − y⟩ ≥ c ‖x − y‖²
 
-A convex function of x stays convex under sums with weights ≥ 0 and under softplus, which is convex and
-rises; so Φ is convex, and c/2 ‖x‖² makes it strongly so.
+Sums with weights ≥ 0 and softplus, which is convex and increasing, preserve convexity; so Φ is convex, and
+c/2 ‖x‖² makes it strongly convex.
 
 References
 ----------
@@ -31,7 +31,7 @@ class BrenierMap(nn.Module):
         self.top = nn.Parameter(torch.zeros(hidden_dim))
 
     def forward(self, x: Tensor) -> Tensor:
-        """∇Φ by the chain rule written out, so that it has gradients of its own as any layer has."""
+        """∇Φ, with the chain rule written out, so that it is differentiable like any layer."""
         *slopes, last = [above.sigmoid() for above in self._preactivations(x)]
         reached = [last * F.softplus(self.top)]
         for slope, carry in zip(reversed(slopes), reversed(self._carries()), strict=True):
@@ -44,7 +44,7 @@ class BrenierMap(nn.Module):
         return top + self.strength / 2 * (x**2).sum(-1)
 
     def _preactivations(self, x: Tensor) -> list[Tensor]:
-        """Of every layer, (…, hidden_dim) each."""
+        """The preactivations of every layer, (…, hidden_dim) each."""
         first, *reads = self.read(x).chunk(self.layers, dim=-1)
         found = [first]
         for read, carry in zip(reads, self._carries(), strict=True):
@@ -52,5 +52,5 @@ class BrenierMap(nn.Module):
         return found
 
     def _carries(self) -> tuple[Tensor, ...]:
-        """U₁ …: weights ≥ 0 from unconstrained ones, scaled so that a sum over many inputs stays of their size."""
+        """U₁ …: weights ≥ 0 from unconstrained ones, divided by the width so that sums keep the inputs' scale."""
         return (F.softplus(self.carry) / self.carry.shape[-1]).unbind()

@@ -1,7 +1,7 @@
-"""Encoders: a batch of sentences to one feature vector each.
+"""Encoders: map every sentence of a batch to a feature vector.
 
-Positional constructor parameters come from the model's surroundings; keyword-only ones may be set in
-a configuration. A sentence's features never depend on its batch mates or on padding.
+Positional constructor parameters are supplied by the library; keyword-only ones can be set in a
+configuration. A sentence's features never depend on the rest of its batch or on padding.
 
 References
 ----------
@@ -22,7 +22,7 @@ __all__ = ["ENCODERS", "Blank", "Encoder", "LSTMEncoder"]
 
 
 class Encoder(nn.Module, ABC):
-    """Sentences to features (B, `features`)."""
+    """Maps sentences to features (B, `features`)."""
 
     features: int
 
@@ -49,7 +49,7 @@ class Blank(Encoder):
 class LSTMEncoder(Encoder):
     """An LSTM over w₁ … wₙ EOS; its features are the last state, or the mean or maximum over positions.
 
-    `dropout` is that of what each layer reads; the features themselves are whole.
+    `dropout` applies to the input of each layer, not to the features.
     """
 
     def __init__(

@@ -1,11 +1,11 @@
-"""The linear-Gaussian model (probabilistic PCA), of which everything is known, under the text VAE's own protocol.
+"""The linear-Gaussian model (probabilistic PCA), exactly solvable, with the interface of a text VAE.
 
     p(z) = N(0, I)      p(x|z) = N(Wz + μ, σ²I)      p(x) = N(μ, WWᵀ + σ²I)
     p(z|x) = N(Λ⁻¹Wᵀ(x − μ)/σ², Λ⁻¹),  Λ = I + WᵀW/σ²
 
 An observation is a row of n coordinates; its "tokens" are the coordinates, so that objectives, trainer,
-estimators and diagnostics run on it as they are. Any posterior of the library may stand over
-`Coordinates`: linear heads see x and 1, which is enough for the exact posterior and for every q(z|x) =
+estimators and diagnostics run on it unchanged. Any posterior of the library works with the encoder
+`Coordinates`: its linear heads read x and 1, which is enough for the exact posterior and for every q(z|x) =
 N(Vx + b, S).
 
 References
@@ -51,7 +51,7 @@ class Coordinates(Encoder):
 
 
 class GaussianDecoder(Decoder):
-    """N(Wz + μ, σ²I), with one σ² that is fixed or learned; a coordinate's log-density is a token's."""
+    """N(Wz + μ, σ²I), with one σ² that is fixed or learned; each coordinate's log-density counts as a token's."""
 
     log_variance: Tensor
 
@@ -77,7 +77,7 @@ class GaussianDecoder(Decoder):
 
 
 class LinearGaussian(TextVAE):
-    """Probabilistic PCA of n coordinates with a posterior of any family; what is exact, in closed form."""
+    """Probabilistic PCA of n coordinates with a posterior of any family; exact quantities in closed form."""
 
     decoder: GaussianDecoder
 
@@ -117,14 +117,14 @@ class LinearGaussian(TextVAE):
         return log_prob
 
     def exact_posterior(self) -> "LinearPosterior":
-        """p(z|x), the best of the full Gaussians: no gap is left."""
+        """p(z|x), a full Gaussian: the posterior gap is 0."""
         weight, bias = self.decoder.linear.weight, self.decoder.linear.bias
         covariance = torch.linalg.inv(self.precision)
         slope = covariance @ weight.T / self.decoder.log_variance.exp()
         return LinearPosterior(slope, -slope @ bias, covariance)
 
     def best_diagonal(self) -> "LinearPosterior":
-        """The diagonal Gaussian of the highest ELBO: the exact mean, and variances 1/Λ_dd."""
+        """The diagonal Gaussian with the highest ELBO: the exact mean, and variances 1/Λ_dd."""
         exact = self.exact_posterior()
         return LinearPosterior(exact.slope, exact.offset, torch.diag(1 / self.precision.diagonal()))
 
@@ -140,7 +140,7 @@ class LinearGaussian(TextVAE):
 
 @dataclass(frozen=True)
 class LinearPosterior:
-    """q(z|x) = N(Vx + b, S), and what it comes to on Gaussian data, each quantity by a closed form of its own."""
+    """q(z|x) = N(Vx + b, S), and its terms on Gaussian data, each computed from its own closed form."""
 
     slope: Tensor  # V (D, n)
     offset: Tensor  # b (D,)

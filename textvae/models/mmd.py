@@ -1,4 +1,4 @@
-"""Maximum mean discrepancy between two samples: how far q(z) is from p(z), without any density.
+"""Maximum mean discrepancy between two samples: how far q(z) is from p(z), without densities.
 
     MMD² = E k(x, x′) + E k(y, y′) − 2 E k(x, y)
 
@@ -29,7 +29,7 @@ SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
 def similarities(x: Tensor, y: Tensor, kernel: Kernel = "imq") -> Tensor:
     """k of every pair, (N, M) from x (N, D) and y (M, D)."""
-    # Not by way of the distance itself, whose root has no slope where x = y.
+    # Not via the distance itself: the square root is not differentiable where x = y.
     squared = (x.square().sum(-1)[:, None] + y.square().sum(-1) - 2 * x @ y.T).clamp_min(0)
     width = 2 * max(x.shape[1], 1)
     if kernel == "rbf":

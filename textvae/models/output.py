@@ -1,12 +1,12 @@
-"""The output layer: log-probabilities of given words, without ever holding all logits at once.
+"""The output layer: log-probabilities of given words, in bounded memory.
 
     log p(wₙ | hₙ) = hₙ · W[wₙ] − log Σ_v exp(hₙ · W[v])
 
-On a processor the forward pass takes a chunk of rows at a time, makes their logits, and while they are in
-the cache turns them into the gradient 1[v = wₙ] − p(v | hₙ) and multiplies it on: no pass over all logits
-is left for the backward pass. On an accelerator logits that fit are kept, as in the textbook, and others
-are made again chunk by chunk in the backward pass, so that the host never has to wait and see how the
-tokens were weighed. Either way memory is bounded, whatever the number of tokens.
+On a CPU the forward pass computes the logits of a chunk of rows at a time and, while they are in the cache,
+turns them into the gradient 1[v = wₙ] − p(v | hₙ) and backpropagates it, which saves the backward pass
+another pass over all logits. On an accelerator, logits that fit are kept for an ordinary backward pass, and
+others are recomputed chunk by chunk in the backward pass, so that the host never waits to learn how the
+tokens are weighted. Either way memory is bounded, whatever the number of tokens.
 """
 
 from typing import Any
@@ -21,11 +21,11 @@ from textvae.models.products import product
 __all__ = ["word_log_probs"]
 
 CHUNK_ELEMENTS = 4_000_000
-"""Logits of a chunk: few enough for a processor's cache …"""
+"""Logits of a chunk: few enough for a CPU's cache …"""
 CHUNK_ROWS = 256
-"""… but never fewer rows than a good matrix product needs, however large the vocabulary."""
+"""… but at least as many rows as an efficient matrix product needs, however large the vocabulary."""
 KEPT_ELEMENTS = 2**28
-"""Logits that an accelerator may keep for the backward pass: 1 GiB of them; a chunk of more is a quarter."""
+"""Logits that an accelerator may keep for the backward pass: 1 GiB; beyond that, a chunk is a quarter of it."""
 
 
 def word_log_probs(hidden: Tensor, weight: Tensor, words: Tensor) -> Tensor:
@@ -35,7 +35,7 @@ def word_log_probs(hidden: Tensor, weight: Tensor, words: Tensor) -> Tensor:
         return -F.cross_entropy(F.linear(hidden, weight), words, reduction="none")
     layer = _Early if on_host else _Late
     with torch.autocast(hidden.device.type, enabled=False):
-        # Inside a Function nobody can tell whether gradients are wanted: under no_grad, parameters still ask.
+        # A Function cannot tell whether gradients are needed: under no_grad, parameters still require them.
         result: Tensor = layer.apply(  # type: ignore[no-untyped-call]
             hidden.to(weight.dtype), weight, words, torch.is_grad_enabled()
         )
@@ -43,7 +43,7 @@ def word_log_probs(hidden: Tensor, weight: Tensor, words: Tensor) -> Tensor:
 
 
 class _Early(torch.autograd.Function):
-    """Makes the gradients in the forward pass, while the logits are at hand."""
+    """Computes the gradients in the forward pass, while the logits are available."""
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, words: Tensor, learning: bool) -> Tensor:
@@ -63,7 +63,7 @@ class _Early(torch.autograd.Function):
         hidden, weight, words, by_hidden, by_weight = ctx.saved_tensors
         if by_hidden is not None:
             by_hidden = by_hidden * upstream[:, None]
-        # A mean over tokens weighs all alike, and its gradient is made already; other sums need theirs.
+        # A mean weights all tokens alike and only scales the gradient; other sums need it recomputed.
         if by_weight is not None and bool((upstream == upstream[:1]).all()):
             by_weight = by_weight * upstream[:1].sum()
         elif by_weight is not None:
@@ -72,7 +72,7 @@ class _Early(torch.autograd.Function):
 
 
 class _Late(torch.autograd.Function):
-    """Makes the logits again in the backward pass, and asks the device nothing."""
+    """Recomputes the logits in the backward pass, without synchronising with the device."""
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, words: Tensor, learning: bool) -> Tensor:
@@ -91,13 +91,13 @@ class _Late(torch.autograd.Function):
 
 
 Gradients = tuple[Tensor | None, Tensor | None]
-"""By hidden (N, H) and by weight (V, H), None where nobody wants it."""
+"""With respect to hidden (N, H) and weight (V, H), None where not needed."""
 
 
 def _gradients(
     hidden: Tensor, weight: Tensor, words: Tensor, upstream: Tensor, wants_hidden: bool, wants_weight: bool
 ) -> Gradients:
-    """The gradients of Σ upstream · log p, from logits made again."""
+    """The gradients of Σ upstream · log p, from recomputed logits."""
     gradients = _like(hidden, weight, wants_hidden, wants_weight)
     for rows in _chunks(hidden, weight):
         _, powers, total = _score(hidden[rows], weight, words[rows])
@@ -107,7 +107,7 @@ def _gradients(
 
 
 def _like(hidden: Tensor, weight: Tensor, wants_hidden: bool, wants_weight: bool) -> Gradients:
-    """Room for the gradients that are wanted, that of the weight laid out by columns, as products make it."""
+    """Allocate the gradients that are needed, the weight's in column-major order, as products return it."""
     by_columns = weight.new_zeros(weight.shape[::-1]).T if wants_weight else None
     return torch.empty_like(hidden) if wants_hidden else None, by_columns
 
@@ -120,7 +120,7 @@ def _propagate(
     by_hidden: Tensor | None,
     by_weight: Tensor | None,
 ) -> None:
-    """Multiply the gradient by the logits (n, V) of some rows on."""
+    """Backpropagate the gradient of the logits (n, V) of these rows into `by_hidden` and `by_weight`."""
     if by_hidden is not None:
         by_hidden[rows] = product(residual, weight.T)
     if by_weight is not None:
@@ -128,7 +128,7 @@ def _propagate(
 
 
 def _chunks(hidden: Tensor, weight: Tensor) -> list[slice]:
-    """Slices of the rows, as even as can be, of as many logits as suit the device, or `CHUNK_ROWS` rows."""
+    """Slices of the rows, as even as possible, of as many logits as suit the device, or `CHUNK_ROWS` rows."""
     elements = CHUNK_ELEMENTS if hidden.device.type == "cpu" else KEPT_ELEMENTS // 4
     longest = max(CHUNK_ROWS, elements // len(weight))
     size = -(-len(hidden) // max(1, -(-len(hidden) // longest)))
@@ -146,6 +146,6 @@ def _score(hidden: Tensor, weight: Tensor, words: Tensor) -> tuple[Tensor, Tenso
 
 
 def _residual(powers: Tensor, total: Tensor, words: Tensor) -> Tensor:
-    """The gradient of log p by the logits, 1[v = w] − p(v), in place of the powers (n, V)."""
+    """The gradient of log p with respect to the logits, 1[v = w] − p(v), overwriting the powers (n, V)."""
     residual = powers.mul_(-1 / total)
     return residual.scatter_add_(1, words[:, None], torch.ones_like(total))

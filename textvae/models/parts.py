@@ -1,4 +1,4 @@
-"""Parts of a model by name, and the handing on of what one model learned to another.
+"""Access to parts of a model by name, and copying trained parts from one model to another.
 
 References
 ----------
@@ -18,31 +18,31 @@ __all__ = ["inherit", "part_of"]
 
 
 def part_of(model: nn.Module, name: str) -> nn.Module:
-    """The part of a model that `decoder` or `posterior.encoder` names.
+    """The part of a model by its name, such as `decoder` or `posterior.encoder`.
 
     Raises
     ------
     ValueError
-        If it has none of this name; the sentence lists those it has.
+        If there is no such part; the message lists those there are.
     """
     try:
         return model.get_submodule(name)
     except AttributeError:
         names = [part for part, _ in model.named_modules() if part and part.count(".") < 2]
-        raise ValueError(f"{name!r} is no part of the model; choose from {', '.join(names)}") from None
+        raise ValueError(f"{name!r} is not a part of the model; choose from {', '.join(names)}") from None
 
 
 @torch.no_grad()
 def inherit(heir: nn.Module, source: nn.Module, parts: Mapping[str, str]) -> None:
     """Copy parts of a trained model: `parts` maps each part of the heir to one of the source.
 
-    Every tensor of the source's part must find its place; tensors that the heir has beside them stay as
-    they are.
+    Every tensor of the source's part must exist in the heir's with the same shape; other tensors of the heir
+    are unchanged.
 
     Raises
     ------
     ValueError
-        If a part is missing, or does not fit.
+        If a part is missing or does not fit.
     """
     for new, old in parts.items():
         values = part_of(source, old).state_dict()
@@ -51,5 +51,5 @@ def inherit(heir: nn.Module, source: nn.Module, parts: Mapping[str, str]) -> Non
             if name not in places or places[name].shape != value.shape:
                 here = "missing" if name not in places else f"of shape {tuple(places[name].shape)}"
                 there = f"of shape {tuple(value.shape)}"
-                raise ValueError(f"{new} cannot be taken from {old}: {name} is {there} there and {here} here")
+                raise ValueError(f"{new} cannot be copied from {old}: {name} is {there} there and {here} here")
             places[name].copy_(value)

@@ -2,9 +2,9 @@
 
     min over W, q, and σ² where it is learned, of  distortion + β · rate
 
-With λᵢ, uᵢ the eigenvalues, falling, and eigenvectors of the covariance, column i ≤ D of W is
+With λᵢ, uᵢ the eigenvalues, decreasing, and eigenvectors of the covariance, column i ≤ D of W is
 √max(λᵢ − βσ², 0) uᵢ, up to a rotation of z: a dimension whose eigenvalue is not above βσ² collapses. So
-a fixed σ² weighs the rate as β does. A learned σ² is (Σ of the λᵢ not used) / (n − β · number used).
+a fixed σ² weights the rate as β does. A learned σ² is (Σ of the λᵢ not used) / (n − β · number used).
 
 References
 ----------
@@ -43,7 +43,7 @@ def optimum(covariance: Tensor, latent_dim: int, variance: float | None = None, 
 
 
 def _learned_variance(eigenvalues: Tensor, most: int, beta: float) -> tuple[int, float]:
-    """How many dimensions the best model uses, at most `most`, and its σ²."""
+    """The number of dimensions that the best model uses, at most `most`, and its σ²."""
     for used in range(most, 0, -1):
         free = len(eigenvalues) - beta * used
         variance = float(eigenvalues[used:].sum()) / free if free > 0 else math.inf

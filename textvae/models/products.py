@@ -1,12 +1,12 @@
-"""Matrix products by the faster of the two libraries that torch brings for a processor.
+"""Matrix products by the faster of torch's two CPU libraries.
 
     product(x, w) = x wᵀ
 
-Torch gives float32 products to the BLAS it was built with. Where that is Intel's MKL, an AMD processor is left
-with half of its vector width; oneDNN, which runs torch's LSTMs, has no such preference: on an EPYC with AVX-512
-it makes 2.2 times as many products a second. Both are float32 throughout and differ in rounding alone.
-Everything else (other types, other devices, a torch without the operator, which is not part of its public
-interface) goes the usual way.
+Torch computes float32 products with the BLAS it was built with. Intel's MKL uses only half of an AMD CPU's
+vector width; oneDNN, which runs torch's LSTMs, has no such restriction: on an EPYC with AVX-512 it computes
+2.2 times as many products per second. Both are float32 throughout and differ only in rounding. Everything
+else (other types, other devices, a torch without the operator, which is not part of its public interface)
+uses `F.linear`.
 """
 
 from typing import Any

@@ -1,10 +1,10 @@
-"""An LSTM run under many z at once: what does not depend on z is computed once per sentence.
+"""Run an LSTM under many z at once, computing what does not depend on z once per sentence.
 
     gates(k, b, t) = W_w wₜ + W_z z(k, b) + U hₜ₋₁ + biases
 
-The words' part W_w wₜ is one product per sentence, whatever the number K of samples, and W_z z one per
-sample; only U hₜ₋₁ is left for every position of every sample. `nn.LSTM` would multiply [wₜ; z] by
-[W_w W_z] K times over.
+The word term W_w wₜ is one product per sentence, whatever the number K of samples, and W_z z one per
+sample; only U hₜ₋₁ is computed at every position of every sample. `nn.LSTM` would multiply [wₜ; z] by
+[W_w W_z] for each of the K samples.
 """
 
 from collections.abc import Iterable
@@ -21,8 +21,8 @@ __all__ = ["states_under"]
 def states_under(lstm: nn.LSTM, words: Tensor, z: Tensor, first: tuple[Tensor, Tensor]) -> Tensor:
     """The last layer's states (K, B, T, H) over inputs [words; z], for words (B, T, E) and z (K, B, D).
 
-    `first` holds h₀ and c₀, each (layers, K · B, H). The same as `lstm` on the inputs put together, but
-    for rounding, dropout between layers included. A D of 0 leaves the words alone.
+    `first` holds h₀ and c₀, each (layers, K · B, H). Equal to `lstm` on the concatenated inputs, up to
+    rounding, dropout between layers included. With D = 0 the inputs are the words alone.
     """
     width = words.shape[-1]
     states = words

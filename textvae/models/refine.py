@@ -1,11 +1,11 @@
-"""Refinement of q: stochastic variational inference on one sentence's own μ and Σ, the model fixed.
+"""Refinement of q: stochastic variational inference on each sentence's own μ and Σ, with the model fixed.
 
     max over μ, Σ of  E_{N(μ, Σ)} log p(x|z) − KL(N(μ, Σ) ‖ p(z))
 
 with Σ full where q's own is, else diagonal.
 
-Adam on every sentence's parameters at once; it works coordinate by coordinate, so that no sentence
-depends on its batch mates. The learning rate falls linearly to 0, which averages the noise away.
+Adam updates the parameters of all sentences at once; it works per coordinate, so that no sentence depends on
+the rest of its batch. The learning rate decays linearly to 0, which averages out the noise.
 
 References
 ----------
@@ -31,13 +31,16 @@ Gaussian = DiagonalGaussian | FullGaussian
 
 
 def backwards_in_evaluation() -> AbstractContextManager[None]:
-    """cuDNN has no backward pass through a recurrent network in evaluation mode; torch's own, slower, has."""
+    """Disable cuDNN: it has no backward pass through an RNN in evaluation mode; torch's own, slower, has."""
     return torch.backends.cudnn.flags(enabled=False)
 
 
 @contextmanager
 def fixed(model: nn.Module) -> Iterator[None]:
-    """Gradients may be taken, by z and by nothing of the model; what asks for gradients is put back."""
+    """Freeze the model's parameters but keep autograd on, for gradients with respect to z.
+
+    `requires_grad` is restored on exit.
+    """
     asking = [parameter for parameter in model.parameters() if parameter.requires_grad]
     for parameter in asking:
         parameter.requires_grad_(False)
@@ -50,7 +53,7 @@ def fixed(model: nn.Module) -> Iterator[None]:
 
 
 def gaussian_of(q: Reparameterised) -> Gaussian:
-    """q where it is a Gaussian, else the diagonal one with its moments."""
+    """q if it is Gaussian, else the diagonal Gaussian with its mean and variance."""
     if isinstance(q, (DiagonalGaussian, FullGaussian)):
         return q
     return DiagonalGaussian(q.mean, q.variance.log())
@@ -66,9 +69,9 @@ def refine(
 ) -> Gaussian:
     """The Gaussian q(z|x) of each sentence after `steps` steps from `start`, of the family of `start`.
 
-    `noise(step)` is the noise (K, B, D) of a step; it is used with its mirror image, which takes the noise
-    out of the gradient by μ where log p(x, z) is quadratic. What comes back is fitted to that noise: its
-    ELBO is a bound only on noise drawn afresh.
+    `noise(step)` is the noise (K, B, D) of a step; it is used together with its negative, which removes
+    the noise from the gradient with respect to μ where log p(x, z) is quadratic. The result is fitted to that
+    noise: its ELBO is a bound only under fresh noise.
     """
     free = [parameter.detach().clone().requires_grad_() for parameter in start.unconstrained]
     optimiser = torch.optim.Adam(free, lr=learning_rate, betas=(0.9, 0.95))

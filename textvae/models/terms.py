@@ -1,4 +1,4 @@
-"""What training and evaluation both need of one pass through a model: distortion, rate, log-weights.
+"""The terms of one pass through a model, for training and evaluation: distortion, rate, log-weights.
 
 distortion(x) = −E_q log p(x|z)      rate(x) = KL(q(z|x) ‖ p(z))      elbo(x) = −(distortion + rate)
 log_weight(x, z) = log p(x|z) + log p(z) − log q(z|x)
@@ -41,7 +41,7 @@ class Terms:
 
 @dataclass(frozen=True)
 class Pass:
-    """One pass of a batch through a model: all that a penalty, an auxiliary or an estimator may look at."""
+    """One pass of a batch through a model: all that a penalty, an auxiliary or an estimator may use."""
 
     model: TextVAE
     batch: Batch  # as the decoder read it
@@ -50,7 +50,7 @@ class Pass:
     z: Tensor  # (K, B, D)
     token_log_probs: Tensor  # (K, B, T), 0 on padding
     terms: Terms
-    generator: Generator | None = None  # in training, what any further noise comes from
+    generator: Generator | None = None  # in training, the source of any further noise
 
 
 def forward_pass(model: TextVAE, batch: Batch, noise: Tensor) -> Pass:
@@ -60,7 +60,7 @@ def forward_pass(model: TextVAE, batch: Batch, noise: Tensor) -> Pass:
 
 
 def pass_under(model: TextVAE, batch: Batch, posterior: Reparameterised, z: Tensor) -> Pass:
-    """Decode a batch under z (K, B, D) from a posterior found before, and collect the terms."""
+    """Decode a batch under z (K, B, D) drawn from a given posterior, and collect the terms."""
     prior = model.prior()
     token_log_probs = model.decoder(batch, z)
     rate, per_dimension = rate_of(posterior, prior, z)

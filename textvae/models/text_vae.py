@@ -23,7 +23,7 @@ class TextVAE(nn.Module):
     Raises
     ------
     ValueError
-        If prior and posterior do not go together.
+        If prior and posterior are incompatible.
     """
 
     def __init__(self, posterior: Posterior, prior: Prior, decoder: Decoder) -> None:
@@ -41,8 +41,8 @@ class TextVAE(nn.Module):
 def initialise(model: nn.Module, width: float | None, embedding_width: float | None) -> None:
     """Draw every parameter from U(−width, width), embeddings from U(−embedding_width, embedding_width).
 
-    `None` keeps torch's own initialisation, and so do layer normalisations, whose gains begin at 1, and
-    learned priors, whose components must begin apart: drawn from a narrow interval they would all be one.
+    `None` keeps torch's own initialisation. So do layer normalisations, whose gains start at 1, and learned
+    priors, whose components must start apart: drawn from a narrow interval they would all coincide.
     """
     embeddings = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
     own = {id(p) for m in model.modules() if isinstance(m, (nn.LayerNorm, Prior)) for p in m.parameters()}

@@ -32,10 +32,10 @@ def drop_words(batch: Batch, rate: float, generator: Generator) -> Batch:
 
 @torch.no_grad()
 def own_words(decoder: Decoder, batch: Batch, z: Tensor, forcing: float, generator: Generator) -> Batch:
-    """Let the decoder read a word of its own, drawn under z (B, D), with probability 1 − `forcing`.
+    """Replace each decoder input by the decoder's own sample under z (B, D) with probability 1 − `forcing`.
 
-    Every drawn word follows what was really read before it, drawn words included, and may be EOS, which the
-    decoder reads nowhere else. Targets stay. Of several samples of z the first is what words are drawn under.
+    Each word is sampled given the inputs actually read before it, sampled words included. It may be EOS, which
+    the decoder reads nowhere else. Targets stay. Of several samples of z, the objective passes the first.
     """
     if forcing == 1:
         return batch
@@ -43,7 +43,7 @@ def own_words(decoder: Decoder, batch: Batch, z: Tensor, forcing: float, generat
     draws = torch.rand((2, *inputs.shape), generator=generator, device=inputs.device)
     for t in range(inputs.shape[1] - 1):
         log_probs, state = decoder.step(inputs[:, t], state)
-        # The inverse of the cumulative probability at a uniform draw; rounding must not run off its end.
+        # Inverse-CDF sampling from a uniform draw; rounding must not run past the last token.
         below = (log_probs.exp().cumsum(-1) <= draws[0, :, t, None]).sum(-1)
         drawn = below.clamp(max=log_probs.shape[-1] - 1)
         own = (draws[1, :, t] >= forcing) & (inputs[:, t + 1] != PAD)

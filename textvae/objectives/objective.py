@@ -1,7 +1,7 @@
 """The objective: loss = c · distortion + weight · penalty(rate) + auxiliary, under a bound.
 
-It is a module that holds the model, and all that training does to a batch and evaluation must never meet
-stands here: noise on what the encoder or the decoder reads, weights, penalties, auxiliary terms.
+A module that holds the model, and everything that applies in training but never in evaluation: noise on what
+the encoder or the decoder reads, weights, penalties, auxiliary terms.
 
 References
 ----------
@@ -30,7 +30,7 @@ __all__ = ["Loss", "Objective"]
 
 @dataclass(frozen=True)
 class Loss:
-    """What is minimised (`value`, a scalar) and the unweighted terms behind it."""
+    """What is minimised (`value`, a scalar) and the unweighted terms it is computed from."""
 
     value: Tensor
     terms: Terms
@@ -41,12 +41,12 @@ class Loss:
 
 
 class Objective(nn.Module):
-    """Every slot of the loss around one model, with z drawn `samples` times per sentence.
+    """One model and every slot of its loss, with z drawn `samples` times per sentence.
 
     Raises
     ------
     ValueError
-        If the bound needs the rate itself and the penalty is another.
+        If the bound needs the penalty `rate` and gets another.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Objective(nn.Module):
     ) -> None:
         super().__init__()
         if bound.needs_rate and not penalty.is_rate:
-            raise ValueError("this bound is made of the rate itself: the penalty must be rate")
+            raise ValueError("with this bound the penalty must be rate; choose it, or the bound elbo")
         self.model = model
         self.weight = weight
         self.distortion_weight = distortion_weight
@@ -81,7 +81,7 @@ class Objective(nn.Module):
 
     @property
     def settles_at(self) -> int:
-        """The step from which neither the weights nor the penalty change by plan."""
+        """The step from which neither the weights nor the penalty change by schedule."""
         return max(part.settles_at for part in (self.weight, self.distortion_weight, self.penalty))
 
     def forward(self, batch: Batch, step: int, generator: Generator) -> Loss:
@@ -93,7 +93,7 @@ class Objective(nn.Module):
         return Loss(value, done.terms, penalty, auxiliary, weight, distortion_weight)
 
     def observe(self, terms: Terms) -> None:
-        """Tell the weights what the optimiser step just made came to; evaluation never does."""
+        """Pass the terms of the last optimiser step to the weights; evaluation never does."""
         self.weight.observe(terms)
         self.distortion_weight.observe(terms)
 

@@ -1,1 +1,1 @@
-"""Pictures of numbers: no model, no run directory, only what is given."""
+"""Plots of given numbers; nothing here reads a model or a run directory."""

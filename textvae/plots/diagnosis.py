@@ -1,4 +1,4 @@
-"""The pictures of a diagnosis: each takes numbers by name, and is left out (None) where they are missing."""
+"""The plots of a diagnosis: each function takes numbers by name, and returns None if they are missing."""
 
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
@@ -11,11 +11,11 @@ __all__ = ["bounds", "curves", "density", "dimensions", "listening", "plane", "p
 Numbers = Mapping[str, Any]
 ACTIVE = 0.01
 ROOM = {"mean": (-1.0, 1.0), "variance": (0.0, 2.0)}
-"""What a moment's axis shows at least, so that sampling noise looks small."""
+"""Minimum axis range of each moment, so that sampling noise looks small."""
 
 
 def training(rows: Sequence[Numbers]) -> Figure | None:
-    """Rate and distortion of the valid split as training went on."""
+    """Rate and distortion of the valid split over training."""
     valid = [row for row in rows if row.get("split") == "valid" and row.get("distortion") is not None]
     if len(valid) < 2:
         return None
@@ -24,9 +24,7 @@ def training(rows: Sequence[Numbers]) -> Figure | None:
     if rates:
         axes[0].plot(steps[-len(rates) :], rates, color=BLUE, marker="o", markersize=3)
         axes[0].set_ylim(0, 1.1 * max(rates) + 0.1)
-        axes[0].set(
-            title="rate on valid: at 0, z says nothing", xlabel="optimiser step", ylabel="nats per sentence"
-        )
+        axes[0].set(title="rate on valid: at 0, z is unused", xlabel="optimiser step", ylabel="nats per sentence")
     axes[-1].plot(steps, [row["distortion"] for row in valid], color=ORANGE, marker="o", markersize=3)
     axes[-1].set(title="distortion on valid", xlabel="optimiser step", ylabel="nats per sentence")
     return figure
@@ -43,10 +41,10 @@ def dimensions(found: Numbers) -> Figure | None:
     spectrum.plot(places, variances, "o-", color=BLUE, markersize=4, label="variance of the posterior mean")
     if rates:
         spectrum.plot(places, rates, "s--", color=ORANGE, markersize=4, label="rate (nats)")
-    spectrum.axhline(ACTIVE, color=BLACK, linewidth=1, linestyle=":", label=f"active from a variance of {ACTIVE}")
+    spectrum.axhline(ACTIVE, color=BLACK, linewidth=1, linestyle=":", label=f"active above a variance of {ACTIVE}")
     spectrum.set_yscale("log")
     _pad_log(spectrum, [*variances, *(rates or []), ACTIVE])
-    spectrum.set(title="spectrum of z", xlabel="dimension, each curve from its largest", ylabel="variance, or nats")
+    spectrum.set(title="spectrum of z", xlabel="dimension, each curve sorted", ylabel="variance, or nats")
     legend(spectrum)
     if curve:
         axes[1].step(found["collapse_epsilons"], curve, where="post", color=BLUE)
@@ -70,7 +68,7 @@ def density(found: Numbers) -> Figure | None:
         values, prior = found[f"aggregate_{moment}"], found[f"prior_{moment}"]
         places = range(1, len(values) + 1)
         axes.plot(places, prior, "s", color=GREY, markersize=5, label="p(z)")
-        axes.plot(places, values, "o", color=BLUE, markersize=5, label="q(z), all sentences together")
+        axes.plot(places, values, "o", color=BLUE, markersize=5, label="aggregate q(z)")
         axes.set(title=f"{moment} of z", xlabel="dimension", ylabel=moment)
         low, high = ROOM[moment]
         axes.set_ylim(min([low, *values, *prior]), 1.1 * max([high, *values, *prior]))
@@ -87,16 +85,16 @@ def curves(found: Numbers) -> Figure | None:
     figure, (axes,) = canvas(1)
     for name, (label, colour) in known.items():
         counts, values = found[f"{name}_curve_samples"], found[f"{name}_curve_nll"]
-        errors = [error or 0 for error in found[f"{name}_curve_nll_se"]]  # none where too few samples count
+        errors = [error or 0 for error in found[f"{name}_curve_nll_se"]]  # none where too few samples are effective
         axes.errorbar(counts, values, errors, fmt="o-", color=colour, label=label, capsize=2)
     axes.set_xscale("log")
-    axes.set(title="the bound as samples are added", xlabel="samples K", ylabel="−log p(x), nats (± s.e.)")
+    axes.set(title="bound by number of samples", xlabel="samples K", ylabel="−log p(x), nats (± s.e.)")
     legend(axes)
     return figure
 
 
 def listening(found: Numbers) -> Figure | None:
-    """What the words cost under the sentence's own z, the prior's and another sentence's."""
+    """Distortion under the sentence's own z, the prior's and another sentence's."""
     names = {"own": BLUE, "prior": GREY, "shuffled": ORANGE}
     if found.get("distortion_own_z") is None:
         return None
@@ -117,7 +115,7 @@ def listening(found: Numbers) -> Figure | None:
 
 
 def plane(found: Numbers) -> Figure | None:
-    """The mean of the model's posterior against that of q, a point for every sentence and dimension."""
+    """The mean of the model's posterior against that of q, one point per sentence and dimension."""
     model, inference = found.get("posterior_means"), found.get("inference_means")
     if not model or not inference:
         return None
@@ -125,20 +123,20 @@ def plane(found: Numbers) -> Figure | None:
     across, up = ([value for row in rows for value in row] for rows in (inference, model))
     axes.plot(across, up, ".", color=BLUE, markersize=4, alpha=0.5, markeredgewidth=0)
     reach = 1.05 * max(map(abs, [*across, *up, 1.0]))
-    axes.plot([-reach, reach], [-reach, reach], color=BLACK, linewidth=1, label="both agree")
-    axes.axhline(0, color=ORANGE, linewidth=1, linestyle="--", label="on it: the model ignores z")
-    axes.axvline(0, color=RED, linewidth=1, linestyle=":", label="on it: the inference lags")
+    axes.plot([-reach, reach], [-reach, reach], color=BLACK, linewidth=1, label="means agree")
+    axes.axhline(0, color=ORANGE, linewidth=1, linestyle="--", label="points here: the model ignores z")
+    axes.axvline(0, color=RED, linewidth=1, linestyle=":", label="points here: the inference lags")
     axes.set_xlim(-reach, reach)
     axes.set_ylim(-reach, reach)
     axes.set_aspect("equal")
-    axes.set(title="where the collapse sits", xlabel="mean of q(z|x)", ylabel="mean of p(z|x)")
+    axes.set(title="posterior means", xlabel="mean of q(z|x)", ylabel="mean of p(z|x)")
     legend(axes, loc="upper left", bbox_to_anchor=(1.02, 1.0))
     return figure
 
 
 def bounds(found: Numbers) -> Figure | None:
     """−ELBO of the encoder's q and of the refined one, above the best estimate of −log p(x)."""
-    ways = {"quadrature": "on a grid", "ais": "by annealing", "refined_iwae": "by importance weights"}
+    ways = {"quadrature": "by quadrature", "ais": "by annealing", "refined_iwae": "by importance weights"}
     way = next((way for way in ways if found.get(f"{way}_nll") is not None), None)
     if way is None or found.get("refined_elbo") is None:
         return None
@@ -157,14 +155,14 @@ def bounds(found: Numbers) -> Figure | None:
     room = max(0.25 * (max(values) - min(values)), (1 - max(values) + min(values)) / 2)
     axes.set_xlim(min(values) - room, max(values) + room)
     axes.set(
-        title="the gap and its parts",
+        title="posterior gap and its parts",
         xlabel=f"nats per sentence, mean of {found['gap_sentences']} sentences",
     )
     return figure
 
 
 def positions(found: Numbers) -> Figure | None:
-    """What z gains over a language model at every position, and in sum when the rate is paid first."""
+    """Gain of z over a language model at every position, and its cumulative sum minus the rate."""
     gain = found.get("lm_gain_by_position")
     if not gain:
         return None
@@ -183,14 +181,14 @@ def positions(found: Numbers) -> Figure | None:
     for axes in (left, right):
         axes.xaxis.get_major_locator().set_params(integer=True)
     right.set(
-        title="the same in sum, the rate paid first",
+        title="cumulative gain minus the rate",
         xlabel="position in the sentence",
-        ylabel="nats per sentence; above 0, z has paid",
+        ylabel="nats per sentence; above 0, z pays off",
     )
     return figure
 
 
 def _pad_log(axes: Axes, values: Sequence[float]) -> None:
-    """Limits a little beyond the positive values."""
+    """Set limits a little beyond the positive values."""
     positive = [value for value in values if value > 0]
     axes.set_ylim(min(positive) / 2, max(positive) * 2)

@@ -1,8 +1,8 @@
-"""One look for every picture, and how it becomes a file or pixels; drawn by matplotlib without a screen.
+"""The common style of all plots, and their conversion to PNG or pixels; drawn by matplotlib without a display.
 
 References
 ----------
-Okabe & Ito 2008, *Color Universal Design*: colours that everyone can tell apart.
+Okabe & Ito 2008, *Color Universal Design*: colours that colour-blind readers can distinguish.
 """
 
 import io
@@ -16,13 +16,13 @@ __all__ = ["BLACK", "BLUE", "GREEN", "GREY", "ORANGE", "RED", "Axes", "Figure", 
 
 Figure = Any
 Axes = Any
-"""matplotlib's own, which is imported only where it draws."""
+"""matplotlib's types; matplotlib is imported only where it draws."""
 
 BLACK, BLUE, ORANGE, GREEN, RED, GREY = "#000000", "#0072B2", "#E69F00", "#009E73", "#D55E00", "#999999"
 
 
 def canvas(panels: int, width: float = 5.2) -> tuple[Figure, list[Axes]]:
-    """A figure with that many panels side by side, each `width` inches wide.
+    """A figure with `panels` panels side by side, each `width` inches wide.
 
     Raises
     ------
@@ -43,12 +43,12 @@ def canvas(panels: int, width: float = 5.2) -> tuple[Figure, list[Axes]]:
 
 
 def legend(axes: Axes, **where: Any) -> None:
-    """What each mark means, without a frame."""
+    """Draw the legend, without a frame."""
     axes.legend(frameon=False, fontsize=9, **where)
 
 
 def png(figure: Figure) -> bytes:
-    """The file's content."""
+    """The content of a PNG file."""
     out = io.BytesIO()
     figure.savefig(out, format="png", bbox_inches="tight")
     return out.getvalue()

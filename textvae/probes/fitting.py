@@ -1,4 +1,4 @@
-"""The one loop with which a probe trains: plain gradient ascent on the unweighted ELBO of a frozen remainder."""
+"""The training loop of all probes: the unweighted ELBO is maximised over some parameters, the rest frozen."""
 
 from collections.abc import Iterable
 
@@ -29,7 +29,7 @@ def maximise_elbo(
 ) -> None:
     """Adam on −elbo (nats per sentence) of the given parameters, its learning rate falling linearly to 0.
 
-    The caller chooses what is in training mode; noise comes from a generator of its own.
+    The caller sets the modules' training mode; noise comes from a separate generator.
     """
     changed = list(parameters)
     device, dtype = next((p.device, p.dtype) for p in model.parameters())

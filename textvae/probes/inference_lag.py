@@ -1,9 +1,9 @@
-"""Does the inference lag? Train q alone against the frozen decoder, and see whether the ELBO grows.
+"""Does the inference lag? Train q alone against the frozen decoder, and test whether the ELBO rises.
 
-Two encoders are trained on train and scored on held-out sentences: a fresh one, which shares none of the old
-one's habits, and the old one, further. If one surely wins by saying more (a higher rate), the model had more
-use for z than its encoder found: the inference lags. One that wins by saying less is no sign of that: the
-model was trained under a penalty that held the rate above what the ELBO would pay.
+Two encoders are trained on train and scored on held-out sentences: a freshly initialised one, and the old one
+trained further. If either gains significantly with a higher rate, the model can use z more than its encoder
+does: the inference lags. A gain with a lower rate is no sign of lag: the model was trained under a penalty that
+held the rate above the ELBO's optimum.
 
 References
 ----------
@@ -34,14 +34,14 @@ __all__ = ["Encoding", "inference_lag", "refitted"]
 
 @dataclass(frozen=True)
 class Encoding:
-    """What an encoder makes of held-out sentences, in nats per sentence (N,)."""
+    """Results of an encoder on held-out sentences, in nats per sentence (N,)."""
 
     elbo: Tensor
     rate: Tensor
     listening: Tensor
 
     def against(self, own: "Encoding", name: str) -> dict[str, Any]:
-        """Its means beside paired differences from the model's own encoder."""
+        """Its means, and paired differences from the model's own encoder."""
         gain, more = (self.elbo - own.elbo).double(), (self.rate - own.rate).double()
         return {
             f"{name}_elbo": float(self.elbo.double().mean()),
@@ -65,7 +65,7 @@ def inference_lag(
     rate: float = 3e-3,
     tick: Tick = lambda n: None,
 ) -> dict[str, Any]:
-    """Both encoders against the model's own; `tick` is told every one of 2 · `steps` optimiser steps.
+    """Compare both encoders with the model's own; `tick` is called at each of 2 · `steps` optimiser steps.
 
     Raises
     ------
@@ -86,7 +86,7 @@ def inference_lag(
 
 
 def _lags(values: dict[str, Any], name: str) -> bool:
-    """Whether this encoder surely (two standard errors) gains LAG nats, and surely by a higher rate."""
+    """Whether this encoder gains at least LAG nats with a higher rate, each by two standard errors."""
     gain, more = (values[f"{name}_{what}"] - 2 * values[f"{name}_{what}_se"] for what in ("gain", "rate_gain"))
     return bool(gain >= LAG and more > 0)
 
@@ -101,7 +101,7 @@ def refitted(
     rate: float = 3e-3,
     tick: Tick = lambda n: None,
 ) -> TextVAE:
-    """A copy of the model with a copy of `posterior`, trained for this decoder and prior, which stay fixed."""
+    """A copy of the model with a copy of `posterior`, trained against the frozen decoder and prior."""
     found = copy.deepcopy(model).eval()
     found.posterior = copy.deepcopy(posterior).train()
     with fixed(found.decoder), fixed(found.prior), torch.random.fork_rng(devices=[]):

@@ -1,7 +1,7 @@
-"""What z may know of a sentence: its factors, its length, its first word, the words in it.
+"""Labels to predict from z: a sentence's factors, its length, its first word, the words in it.
 
-A factor's entropy, and the ceiling I(x; f) that no code of x can pass, are the grammar's own. The other labels
-are functions of the sentence: their ceiling is their entropy, counted on the held-out sentences.
+A factor's entropy, and the ceiling I(x; f) that no code of x can exceed, come from the grammar. The other
+labels are functions of the sentence: their ceiling is their entropy, estimated on the held-out sentences.
 """
 
 from collections import Counter
@@ -26,7 +26,7 @@ BINS, FIRST_WORDS, WORDS = 8, 30, 100
 
 @dataclass(frozen=True)
 class Label:
-    """A label of train (N,) and held-out sentences (M,), or W questions (N, W), and what can be known of it."""
+    """A label of train (N,) and held-out sentences (M,), or W questions (N, W), with its entropy and ceiling."""
 
     name: str
     train: Tensor
@@ -38,7 +38,7 @@ class Label:
     best_accuracy: float
 
     def row(self, z: Codes, untrained: Codes, seed: int) -> dict[str, Any]:
-        """What a linear probe reads off z, beside the controls: untrained codes, shuffled labels, majority."""
+        """Results of a linear probe of z, and its controls: untrained codes, shuffled labels, majority."""
         order = torch.randperm(len(self.train), generator=torch.Generator().manual_seed(seed))
         known = self.read(z, self.train)
         return {
@@ -61,13 +61,13 @@ class Label:
         return read_off(self.entropy, (z[0], fitted_to), (z[1], self.held_out), self.classes)
 
     def majority(self) -> float:
-        """How often the most frequent answer of train is right."""
+        """Accuracy of always giving the most frequent answer of train."""
         counts = self.train.bincount(minlength=self.classes) if self.train.ndim == 1 else self.train.sum(0)
         return hits(counts.double().expand(len(self.held_out), -1), self.held_out)
 
 
 def factor_labels(grammar: Grammar, train: Sequence[Sentence], held_out: Sequence[Sentence]) -> list[Label]:
-    """Every factor that made the sentences; posteriors are exact."""
+    """One label per factor that generated the sentences; posteriors are exact."""
     texts = [sentence.text for sentence in held_out]
     ceilings, posteriors = grammar.information(texts), [grammar.factor_posterior(text) for text in texts]
 
@@ -87,7 +87,7 @@ def factor_labels(grammar: Grammar, train: Sequence[Sentence], held_out: Sequenc
 
 
 def length(train: Sequence[str], held_out: Sequence[str]) -> Label:
-    """How many words a sentence has, in eight classes that train fills about equally."""
+    """Number of words, in eight classes about equally frequent in train."""
 
     def counted(texts: Sequence[str]) -> Tensor:
         return torch.tensor([len(text.split()) for text in texts], dtype=torch.float64)
@@ -98,7 +98,7 @@ def length(train: Sequence[str], held_out: Sequence[str]) -> Label:
 
 
 def first_word(train: Sequence[str], held_out: Sequence[str]) -> Label:
-    """Which of the 30 most frequent first words a sentence begins with, or another."""
+    """Which of the 30 most frequent first words of train a sentence begins with, or another."""
     frequent = Counter(_first(text) for text in train).most_common(FIRST_WORDS)
     place = {word: i for i, (word, _) in enumerate(frequent)}
 
@@ -109,7 +109,7 @@ def first_word(train: Sequence[str], held_out: Sequence[str]) -> Label:
 
 
 def words(train: Sequence[str], held_out: Sequence[str]) -> Label:
-    """Whether each of the 100 most frequent words that not nearly all sentences share is in the sentence."""
+    """Whether each of the 100 most frequent words, those in at least 90 % of train left out, is in a sentence."""
     counts = Counter(word for text in train for word in set(text.split()))
     chosen = [word for word, count in counts.most_common() if count < 0.9 * len(train)][:WORDS]
     place = {word: i for i, word in enumerate(chosen)}
@@ -125,7 +125,7 @@ def words(train: Sequence[str], held_out: Sequence[str]) -> Label:
 
 
 def _function_of_the_sentence(name: str, train: Tensor, held_out: Tensor, classes: int) -> Label:
-    """A label whose ceiling is its entropy, that of a question on average where there are several."""
+    """A label whose ceiling is its entropy, averaged over questions if there are several."""
     if held_out.ndim == 1:
         share = held_out.bincount(minlength=classes).double() / len(held_out)
     else:

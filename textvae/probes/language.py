@@ -4,7 +4,8 @@
     reverse    perplexity of real held-out sentences under one trained on samples: do they cover the language?
     real       that of real held-out sentences under the first: what both would be for perfect samples
 
-Both models are the same small LSTM, with equally many sentences and steps, so the three compare.
+Both models are the same small LSTM, trained on equally many sentences for equally many steps, so the three
+are comparable.
 
 References
 ----------
@@ -40,7 +41,7 @@ def cross_perplexities(
     seed: int = 0,
     tick: Tick = lambda n: None,
 ) -> dict[str, Any]:
-    """The three perplexities, a token; `tick` is told every one of 2 · `steps` optimiser steps.
+    """The three perplexities per token; `tick` is called at each of 2 · `steps` optimiser steps.
 
     Raises
     ------

@@ -2,8 +2,8 @@
 
 I(z; f) ≥ H(f) − CE, with CE the cross-entropy of a classifier fitted on train and scored on held-out z:
 a lower bound, never the information itself. A classifier fitted to shuffled labels must find nothing.
-Labels may be classes (N,), or many yes-or-no questions at once (N, W), each with a bound of its own; what is
-told of those is the mean, since their bounds do not add up to one on all answers together.
+Labels may be classes (N,), or many yes-or-no questions at once (N, W), each with its own bound; their mean is
+reported, since their sum is no bound on the information about all answers together.
 
 References
 ----------
@@ -31,7 +31,7 @@ ITERATIONS = 100
 class LinearProbe:
     """Logistic regression on standardised features, fitted by L-BFGS with a small ridge.
 
-    Multinomial over `classes` for labels (N,); for answers (N, classes) one regression each.
+    Multinomial over `classes` for labels (N,); one binary regression per question for answers (N, classes).
     """
 
     def __init__(self, features: Tensor, labels: Tensor, classes: int) -> None:
@@ -68,7 +68,7 @@ class LinearProbe:
 
 @dataclass(frozen=True)
 class Reading:
-    """What a probe reads off held-out features: at least `information` nats, and the right label this often."""
+    """Results of a probe on held-out features: a lower bound `information` in nats, and its accuracy."""
 
     information: float
     information_se: float
@@ -76,7 +76,7 @@ class Reading:
 
 
 def read_off(entropy: float, train: Labelled, held_out: Labelled, classes: int) -> Reading:
-    """Fit a probe on train and score it on held-out rows; `entropy` is H(f), the mean of it over questions."""
+    """Fit a probe on train and score it on held-out rows; `entropy` is H(f), averaged over questions."""
     probe = LinearProbe(*train, classes)
     losses = probe.cross_entropy(*held_out) / (classes if held_out[1].ndim > 1 else 1)
     right = hits(probe.logits(held_out[0]), held_out[1])
@@ -84,7 +84,7 @@ def read_off(entropy: float, train: Labelled, held_out: Labelled, classes: int) 
 
 
 def hits(scores: Tensor, labels: Tensor) -> float:
-    """How often the highest score is the label's; for answers, how many of a row's n yeses are in its top n."""
+    """Accuracy of the highest score; for answers, the share of a row's n yeses among its n highest scores."""
     if labels.ndim == 1:
         return float((scores.argmax(1) == labels).double().mean())
     rank = scores.argsort(1, descending=True).argsort(1)

@@ -1,7 +1,7 @@
-"""Every cell that is not finished, in order, as many at once as the launcher allows.
+"""Run every unfinished cell in order, as many at once as the launcher allows.
 
-A finished cell is skipped, one that was killed goes on from its checkpoint, one that failed is tried again.
-A cell's first stage comes before it. Ctrl-C and SIGTERM stop all jobs, which save before they end.
+A finished cell is skipped, a killed one resumes from its checkpoint, a failed one is retried. A cell's first
+stage runs before it. Ctrl-C and SIGTERM stop all jobs, which save before they exit.
 """
 
 import time
@@ -37,7 +37,7 @@ def finished(run: Run, cell: Cell, measures: Measures) -> bool:
 
 
 class Conductor:
-    """Moves a study from where it stands to its end."""
+    """Runs a study from its current state to its end."""
 
     def __init__(
         self,
@@ -57,12 +57,12 @@ class Conductor:
         self.running: dict[str, tuple[Handle, Job, float]] = {}
 
     def conduct(self) -> None:
-        """Run all cells that wait.
+        """Run all waiting cells.
 
         Raises
         ------
         RunError
-            If it was asked to stop; every job has then saved and ended.
+            If it was asked to stop; every job has then saved and exited.
         """
         with stopping() as stop:
             try:
@@ -77,7 +77,7 @@ class Conductor:
                 self._stop()
         if stop.is_set():
             left = len(self.cells) - self.manifest.count(["done"])
-            raise RunError(f"{self.out}: stopped with {left} runs to go, and saved; the same command continues")
+            raise RunError(f"{self.out}: stopped and saved with {left} runs to go; the same command continues")
 
     def _waiting(self) -> list[str]:
         return [path for path in self.cells if self._state(path) in ("waiting", "interrupted")]
@@ -86,7 +86,7 @@ class Conductor:
         return self.manifest.records[path].state
 
     def _begin(self) -> None:
-        """Start what may start; a run that an earlier study's process still trains takes the place of a job."""
+        """Start every cell that is ready. A run still trained by a leftover process counts towards the limit."""
         elsewhere = {path for path in self._waiting() if _in_use(self.out / path)}
         for path in self._waiting():
             first = self.cells[path].first
@@ -100,7 +100,7 @@ class Conductor:
                 self.running[path] = self.launcher.start(job), job, time.monotonic()
 
     def _end(self, otherwise: State = "failed") -> None:
-        """Note what has ended: done, or else."""
+        """Record the jobs that have ended, as done or, if they failed, as `otherwise`."""
         for path, (handle, job, began) in list(self.running.items()):
             code = handle.poll()
             if code is not None:
@@ -110,7 +110,7 @@ class Conductor:
                 self._say(path)
 
     def _stop(self) -> None:
-        """Have every job save and end."""
+        """Ask every job to save and exit, and wait for it."""
         for handle, _, _ in self.running.values():
             handle.stop()
         while self.running:
@@ -128,13 +128,13 @@ class Conductor:
         self.tell(self._behind(), f"{path}: {said}")
 
     def _behind(self) -> float:
-        """How many cells are behind us, those under way by their share."""
+        """Number of finished cells, plus the completed fraction of running ones."""
         under_way = (share(Run(self.out / path), self.cells[path].config) for path in self.running)
         return self.manifest.count(["done", "failed"]) + sum(under_way)
 
 
 def _in_use(path: Path) -> bool:
-    """Whether a process that no longer belongs to a study trains in this directory."""
+    """Whether a process that this study did not start is training in this directory."""
     if not (path / "lock").exists():
         return False
     try:

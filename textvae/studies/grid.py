@@ -1,7 +1,7 @@
-"""From a study to its cells: one complete configuration, one folder and one chain of commands each.
+"""Expand a study into its cells: one complete configuration, one folder and one chain of commands each.
 
-A cell lies in `<corpus>/<remedy>[-<strength>]/seed-<n>` of the study's directory. A first stage that cells
-start from is a cell of its own, `<corpus>/first-…`, which all that need the very same one share.
+The folder of a cell is `<corpus>/<remedy>[-<strength>]/seed-<n>` in the study's directory. A first stage is a
+cell of its own, `<corpus>/first-…`, shared by all cells that start from the same one.
 """
 
 import re
@@ -24,7 +24,7 @@ __all__ = ["Cell", "expand", "shared"]
 class Cell:
     """One run of a study: `textvae train` with a corpus, the study's settings, the other recipes, and options.
 
-    A first stage has no recipes: its configuration is written out and trained as it is.
+    A first stage has no recipes: its complete configuration is written to a file and trained.
     """
 
     corpus: str
@@ -43,7 +43,7 @@ class Cell:
 
     @property
     def row(self) -> str:
-        """What its seeds share: a row of the report's tables, and a folder."""
+        """Name shared by its seeds: a row of the report's tables, and a folder."""
         return f"{self.corpus}/{self.remedy}{f'-{self.strength}' if self.strength else ''}"
 
     @property
@@ -52,7 +52,7 @@ class Cell:
 
 
 def expand(study: Study, file: Path) -> tuple[list[Cell], list[str]]:
-    """Every cell of a study, first stages first, and every reason why one cannot be run: file, cell, setting."""
+    """Every cell of a study, first stages first, and every problem, with its file, cell and setting."""
     cells: list[Cell] = []
     problems: list[str] = []
     for corpus in study.corpora:
@@ -64,19 +64,21 @@ def expand(study: Study, file: Path) -> tuple[list[Cell], list[str]]:
                     name = f"{Path(corpus).stem}/{remedy.label}{_dash(step.values())}"
                     problems.append(f"{file}: {name}: {error}")
     twice = [path for path, count in Counter(cell.path for cell in cells).items() if count > 1]
-    problems += [f"{file}: two cells would lie in {path}; give one of its remedies another name" for path in twice]
-    # Seeds go round last: a study that is stopped halfway has every row once before it has any twice.
+    problems += [
+        f"{file}: two cells would share the folder {path}; give one of its remedies another name" for path in twice
+    ]
+    # Sorted by seed: a study stopped halfway has run every row once before any row twice.
     cells.sort(key=lambda cell: cell.seed)
     return [*_stages(cells), *cells], problems
 
 
 def shared(study: Study) -> dict[str, Any]:
-    """What a study sets for every run, nested: what it says of first stages is only for those that have one."""
+    """A study's settings for every run, nested; without those of first stages, which not every run has."""
     return _nested({key: value for key, value in study.settings.items() if not _of_first_stage(key)})
 
 
 def _seeds(study: Study, file: Path, corpus: str, remedy: Remedy, step: Mapping[str, Any]) -> Iterator[Cell]:
-    """The cells of a row, completed as their commands will complete them: all settings but the seed are one."""
+    """The cells of a row, with the configurations that their commands will make; they differ only in the seed."""
     corpus, *recipes = (_found(name, file) for name in (corpus, *remedy.recipes))
     draft = Draft()
     draft.merge_file(corpus)
@@ -106,13 +108,13 @@ def _seeds(study: Study, file: Path, corpus: str, remedy: Remedy, step: Mapping[
 
 
 def _seeded(config: Config, seed: int) -> Config:
-    """The same settings with another seed, which holds for their first stage too."""
+    """The same settings with another seed, also for their first stage."""
     first = config.first and _seeded(config.first, seed)
     return config.model_copy(update={"seed": seed, "first": first})
 
 
 def _first(corpus: str, name: str, config: Config) -> Cell | None:
-    """The stage before a configuration, named by its recipe, its budget and what else it was made with."""
+    """The first stage of a configuration, named by its recipe, its budget and the signature of its settings."""
     if config.first is None:
         return None
     alike = signature(config.first.model_copy(update={"seed": 0}))
@@ -129,7 +131,7 @@ def _first(corpus: str, name: str, config: Config) -> Cell | None:
 
 
 def _stages(cells: list[Cell]) -> list[Cell]:
-    """The first stages of cells, and theirs, each once, the earliest first."""
+    """The first stages of cells, and their own first stages, each once, the earliest first."""
     stages = {cell.first.path: cell.first for cell in cells if cell.first}
     return [*_stages(list(stages.values())), *stages.values()] if stages else []
 
@@ -147,7 +149,7 @@ def _nested(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _found(name: str, file: Path) -> str:
-    """A recipe's name as it is; a file's whole path, looked for beside the study first."""
+    """A recipe's name unchanged; a file's absolute path, searched for beside the study first."""
     if not name.endswith((".yaml", ".yml")):
         return name
     beside = file.parent / name
@@ -155,5 +157,5 @@ def _found(name: str, file: Path) -> str:
 
 
 def _dash(values: Iterable[Any]) -> str:
-    """-0.25 for a strength of 0.25; nothing where there is none."""
+    """-0.25 for a strength of 0.25; empty without a strength."""
     return "".join("-" + re.sub(r"[^\w.+-]+", "-", str(value)).rstrip("-") for value in values)

@@ -1,7 +1,7 @@
-"""One cell as work: its commands, each a process of its own, one after another on one machine.
+"""A cell as a job: its commands, each a separate process, run one after another on one machine.
 
-What they say goes into a log file beside the run's folder. Asked to stop, training saves and ends; the
-same commands go on from there.
+Their output goes to a log file beside the run's folder. When asked to stop, training saves and exits; the same
+commands resume it.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ Command = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Job:
-    """Commands of `textvae`, to be run one after another until one fails, in the folder they were given in."""
+    """`textvae` commands, run one after another in `folder` until one fails."""
 
     name: str
     commands: tuple[Command, ...]
@@ -42,7 +42,7 @@ class Job:
 
 
 def job_of(cell: Cell, out: Path, settings: Path, measures: Measures, threads: int) -> Job:
-    """Train, then evaluate on every split, then probe where there is something to probe; a stage only trains."""
+    """Train, evaluate on every split, then probe if asked to; a first stage only trains."""
     config, run = cell.config, out / cell.path
     names = (str(out / f"{cell.path}.yaml"),) if cell.stage else (cell.recipes[0], str(settings), *cell.recipes[1:])
     train = ("train", *names, *_options(cell), "--threads", str(config.threads or threads), "--run", str(run))
@@ -65,7 +65,7 @@ def job_of(cell: Cell, out: Path, settings: Path, measures: Measures, threads: i
 
 
 def probed(cell: Cell, measures: Measures) -> bool:
-    """Whether a study asks what a run's z knows, and there is a z to ask."""
+    """Whether the study asks for probes and the run has a z."""
     return measures.probe and not cell.stage and cell.config.model.latent_dim > 0
 
 
@@ -74,14 +74,14 @@ def log_of(cell: Cell, out: Path) -> Path:
 
 
 def last_line(log: Path) -> str:
-    """The last thing said in a log, without the program's name."""
+    """The last non-empty line of a log, without the program's name."""
     lines = log.read_text("utf-8", "replace").split("\n") if log.exists() else []
     said = [line.strip() for line in lines if line.strip()]
     return said[-1].removeprefix("textvae: ") if said else "nothing was said"
 
 
 class Work:
-    """A job under way on this machine."""
+    """A running job on this machine."""
 
     def __init__(self, job: Job) -> None:
         self.job = job
@@ -92,7 +92,7 @@ class Work:
         self.process = self._begin(next(self.commands))
 
     def poll(self) -> int | None:
-        """0 once all commands are done, the code of the first that failed or was stopped, None before that."""
+        """0 once all commands are done, the exit code of the first that failed or was stopped, else None."""
         if self.code is not None or (code := self.process.poll()) is None:
             return self.code
         if code == 0 and not self.stopped and (command := next(self.commands, None)):
@@ -104,12 +104,12 @@ class Work:
         return self.code
 
     def stop(self) -> None:
-        """Let no further command begin, and ask the one under way to save and end."""
+        """Start no further command, and ask the running one to save and exit."""
         self.stopped = True
         self.process.terminate()
 
     def wait(self) -> None:
-        """Wait until a command that was asked to stop has saved and ended, for a minute at most."""
+        """Wait until a command that was asked to stop has saved and exited, for a minute at most."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(PATIENCE_SECONDS)
 
@@ -131,7 +131,7 @@ class Work:
 
 
 def perform(job: Job) -> int:
-    """Do a job here and return its code; Ctrl-C, SIGTERM and any other end of this call stop its command."""
+    """Run a job here and return its exit code; Ctrl-C, SIGTERM or an exception stop its command."""
     with stopping() as stop:
         work = Work(job)
         try:
@@ -146,7 +146,7 @@ def perform(job: Job) -> int:
 
 
 class Requeued:
-    """`perform` for Slurm: a job that its queue ends early, for time or preemption, goes on where it was."""
+    """`perform` for Slurm: a job ended early, by its time limit or preemption, is requeued and resumes."""
 
     def __call__(self, job: Job) -> int:
         return perform(job)
@@ -158,9 +158,9 @@ class Requeued:
 
 
 def _options(cell: Cell) -> Iterator[str]:
-    """Settings as the command line takes them: JSON is YAML, and what has an option of its own is plain."""
+    """Settings as command-line options: JSON (which is YAML), or plain text for options with their own flag."""
     for key, value in cell.options.items():
         full = OPTIONS.get(key, key)
-        if full != "threads":  # which the launcher has a say in
+        if full != "threads":  # which `job_of` sets
             setting = full.split(".")[0] in SECTIONS
             yield f"--{full}={json.dumps(value) if setting else value}"

@@ -1,6 +1,6 @@
 """Where jobs run: processes on this machine, a Ray cluster, or Slurm's queue.
 
-All three run the same commands; Ray and Slurm expect the study's folder on a file system that every machine sees.
+All three run the same commands; Ray and Slurm need the study's folder on a file system shared by all machines.
 """
 
 import logging
@@ -21,17 +21,17 @@ DAY = 24 * 60
 
 
 class Handle(Protocol):
-    """A job that was started."""
+    """A started job."""
 
     def poll(self) -> int | None:
         """Its exit code; None while it waits or runs."""
 
     def stop(self) -> None:
-        """Ask it to save and end."""
+        """Ask it to save and exit."""
 
 
 class Launcher(ABC):
-    """Starts jobs, of which `jobs` may run at once, each on `threads` threads."""
+    """Starts jobs; at most `jobs` run at once, each on `threads` threads."""
 
     jobs: int
     threads: int
@@ -41,11 +41,11 @@ class Launcher(ABC):
         """Start a job, or put it into a queue."""
 
     def close(self) -> None:  # noqa: B027 (most hold nothing)
-        """Let go of what the launcher holds."""
+        """Release what the launcher holds."""
 
 
 class Local(Launcher):
-    """Processes on this machine, which share its cores: as many at once as there are cores, unless told."""
+    """Processes on this machine, which share its cores; by default, one per core."""
 
     def __init__(self, jobs: int | None = None) -> None:
         self.jobs, self.threads = _shared(cores(), jobs)
@@ -55,9 +55,9 @@ class Local(Launcher):
 
 
 class OnRay(Launcher):
-    """Tasks on the Ray cluster of $RAY_ADDRESS, or on one that is started here and ends with the study.
+    """Tasks on the Ray cluster of $RAY_ADDRESS, or on a local one that is shut down with the study.
 
-    A job on a GPU is given its share of one.
+    A GPU job gets an equal share of the cluster's GPUs, at most one.
 
     Raises
     ------
@@ -69,7 +69,7 @@ class OnRay(Launcher):
         try:
             import ray
         except ImportError:
-            raise ConfigError("--launcher ray: is not installed; pip install 'textvae[ray]'") from None
+            raise ConfigError("--launcher ray: ray is not installed; pip install 'textvae[ray]'") from None
         here = None if "RAY_ADDRESS" in os.environ else max(jobs or 1, cores())
         ray.init(num_cpus=here, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
         self.resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
@@ -111,19 +111,19 @@ class OnSlurm(Launcher):
     """Jobs in Slurm's queue through submitit, which keeps its files in `folder`.
 
     `options` are submitit's parameters, `slurm_partition`, `timeout_min`, `mem_gb` and the like; `cluster: local`
-    runs the same jobs without Slurm. A job that runs into its time limit, or is preempted, queues again.
+    runs the same jobs without Slurm. A job that reaches its time limit, or is preempted, is requeued.
 
     Raises
     ------
     ConfigError
-        If submitit or Slurm is not here, or it does not know an option.
+        If submitit or Slurm is not installed, or an option is unknown.
     """
 
     def __init__(self, jobs: int | None, folder: Path, options: Mapping[str, Any]) -> None:
         try:
             import submitit
         except ImportError:
-            raise ConfigError("--launcher slurm: is not installed; pip install 'textvae[slurm]'") from None
+            raise ConfigError("--launcher slurm: submitit is not installed; pip install 'textvae[slurm]'") from None
         self.given = {"timeout_min": DAY, "cpus_per_task": 1, **options}
         try:
             self.executor = submitit.AutoExecutor(folder, cluster=self.given.pop("cluster", "slurm"))
@@ -158,7 +158,7 @@ class _OnSlurm:
 
 
 def _shared(cores: int, jobs: int | None) -> tuple[int, int]:
-    """How many jobs run at once, one a core if nobody says, and the threads of each."""
+    """Number of jobs at once, by default one per core, and the threads of each."""
     jobs = jobs or cores
     return jobs, max(1, cores // jobs)
 

@@ -1,6 +1,6 @@
-"""What a study's directory says of its cells: `manifest.json`, which the report reads.
+"""The state of a study's cells: `manifest.json` in its directory, which the report reads.
 
-Beside it lie `study.yaml`, a copy of the study file, `settings.yaml`, what it sets for all, and the runs.
+Beside it are `study.yaml` (a copy of the study file), `settings.yaml` (its settings for all runs) and the runs.
 """
 
 from collections.abc import Iterable, Mapping
@@ -19,9 +19,9 @@ State = Literal["waiting", "running", "interrupted", "failed", "done"]
 
 @dataclass
 class Record:
-    """One cell: where it stands, how long it took in all, and why it failed if it did.
+    """One cell: its state, its total time, and the reason if it failed.
 
-    A `stage` is trained for others to start from, and not measured.
+    A `stage` is trained for other cells to start from, and is not evaluated.
     """
 
     path: str
@@ -37,7 +37,7 @@ class Record:
 
 @dataclass
 class Manifest:
-    """The cells of a study, in its order; what each remedy is, by its recipe's first line; what to tabulate."""
+    """The cells of a study in order, a description of each remedy (its recipe's first line), what to tabulate."""
 
     title: str
     metrics: list[str]
@@ -56,21 +56,25 @@ class Manifest:
             If there is none, or it is damaged.
         """
         if not (directory / NAME).is_file():
-            raise RunError(f"{directory}: no study here (it has no {NAME}); textvae study FILE --out {directory}")
+            raise RunError(
+                f"{directory}: no study here (it has no {NAME}); run textvae study FILE --out {directory}"
+            )
         values = Run(directory).read_json(NAME)
         try:
             records = [Record(**record) for record in values.pop("records")]
             return cls(**values, records={record.path: record for record in records})
         except (TypeError, KeyError):
-            raise RunError(f"{directory / NAME}: damaged, or made by other code; run its study again") from None
+            raise RunError(
+                f"{directory / NAME}: damaged, or made by an incompatible version; run its study again"
+            ) from None
 
     def write(self, directory: Path) -> None:
-        """Write it whole, or leave the old one."""
+        """Write the manifest atomically."""
         values = {**asdict(self), "records": [asdict(record) for record in self.records.values()]}
         Run(directory).write_json(NAME, values)
 
     def keep(self, others: Mapping[str, Record]) -> None:
-        """Take over what an earlier manifest knew of the same cells; one that ran when it ended was interrupted."""
+        """Take over an earlier manifest's records of the same cells; those running then become interrupted."""
         for path in self.records.keys() & others.keys():
             old = others[path]
             if old.state == "running":

@@ -1,4 +1,4 @@
-"""How far a run is, from its own record."""
+"""The progress of a run, from its metrics."""
 
 import json
 
@@ -9,11 +9,11 @@ __all__ = ["share"]
 
 TAIL_BYTES = 1 << 16
 TRAINING = 0.9
-"""What training takes of a cell; evaluation is the rest."""
+"""Training's share of a cell; evaluation is the rest."""
 
 
 def share(run: Run, config: Config) -> float:
-    """Which part of a cell is behind it, between 0 and 1."""
+    """The completed fraction of a cell, between 0 and 1."""
     row = _last_row(run)
     budget = config.training.budget
     length = epochs(budget)
@@ -22,7 +22,7 @@ def share(run: Run, config: Config) -> float:
 
 
 def _last_row(run: Run) -> dict[str, float]:
-    """The last whole training row of `metrics.jsonl`."""
+    """The last complete training row of `metrics.jsonl`."""
     if not run.metrics.exists():
         return {}
     with run.metrics.open("rb") as file:

@@ -47,7 +47,7 @@ class Section(BaseModel):
 class Remedy(Section):
     """A remedy in the study: a recipe by name, or several merged, each value of `strengths` a row of its own.
 
-    Several keys of `strengths` change together: their lists have one length. `name` is what the rows are called.
+    Several keys of `strengths` change together: their lists have equal length. `name` names the rows.
     """
 
     remedy: Name | Annotated[list[Name], MinLen(1)]
@@ -66,7 +66,7 @@ class Remedy(Section):
 
     @property
     def steps(self) -> list[dict[str, Any]]:
-        """The settings of each strength; one that sets nothing where there are none."""
+        """The settings of each strength; a single empty one if there are no strengths."""
         if not self.strengths:
             return [{}]
         return [
@@ -75,7 +75,7 @@ class Remedy(Section):
 
 
 class Measures(Section):
-    """What is measured of every run: the splits, K of the importance-weighted estimate, the grammar's factors."""
+    """What is measured of every run: the splits, K of the importance-weighted estimate, whether to probe z."""
 
     splits: Annotated[list[Literal["valid", "test"]], MinLen(1)] = ["valid"]
     samples: Count = 100
@@ -83,7 +83,7 @@ class Measures(Section):
 
 
 class Study(Section):
-    """A grid of runs, and what to tabulate of them."""
+    """A grid of runs, and what to tabulate."""
 
     corpora: Annotated[list[Name], MinLen(1)]
     remedies: Annotated[list[Remedy], MinLen(1)]
@@ -96,7 +96,7 @@ class Study(Section):
 
 
 def read_study(path: Path) -> Study:
-    """The study in a YAML file, its keys and types checked; its runs' settings are `grid`'s to check.
+    """Read a study from a YAML file and check its keys and types; `grid` checks the settings of its runs.
 
     Raises
     ------
@@ -127,14 +127,16 @@ def _remedy(entry: Any, whose: str) -> Remedy:
     lengths = {key: len(values) for key, values in remedy.strengths.items()}
     if len(set(lengths.values())) > 1:
         said = ", ".join(f"{key} has {length}" for key, length in lengths.items())
-        raise ConfigError(f"{whose}: strengths: keys that change together need as many values each, but {said}")
+        raise ConfigError(f"{whose}: strengths: all keys need the same number of values, but {said}")
     if not re.fullmatch(r"\w[\w.+-]*", remedy.label):
-        raise ConfigError(f"{whose}: name: {remedy.label!r} names a folder; use letters, digits and _ . + - alone")
+        raise ConfigError(
+            f"{whose}: name: {remedy.label!r} becomes a folder name; use only letters, digits and _ . + -"
+        )
     return remedy
 
 
 def _checked(schema: type[Part], said: Mapping[str, Any], whose: str, **parts: Any) -> Part:
-    """What was said as this schema, some parts of it read already."""
+    """`said` validated as this schema, with `parts` that are already validated."""
     draft = Draft(values={}, origin=dict.fromkeys(schema.model_fields, whose))
     draft.merge(said, whose)
     try:

@@ -1,4 +1,4 @@
-"""`textvae bench`: what the machine allows, and what training and evaluation make of it."""
+"""`textvae bench`: the machine's limits, and how much of them training and evaluation reach."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -20,9 +20,9 @@ __all__ = ["run_bench", "table_rows"]
 def run_bench(
     rounds: int, seconds: float, threads: int | None, full: bool, trace: Path | None = None, out: Path | None = None
 ) -> dict[str, Any]:
-    """The bench's figures; a trace is written besides where a file for it is named.
+    """Run the benchmark and return its figures; if `trace` is given, also write a trace there.
 
-    Figures go to `out` cell by cell, and those that it holds already are not measured again.
+    Figures are written to `out` cell by cell; cells that it already holds are not measured again.
     """
     for path in (trace, out):
         if path is not None:
@@ -38,17 +38,17 @@ def run_bench(
     found = bench(rounds, seconds, machine, full, keep, _known(out, machine))
     if trace is not None:
         write_trace(trace)
-        remark(f"{trace}: written; ui.perfetto.dev opens it, and so does TensorBoard's profiler")
+        remark(f"{trace}: written; open it with ui.perfetto.dev or TensorBoard's profiler")
     return found
 
 
 def _known(out: Path | None, machine: Mapping[str, Any]) -> dict[str, Any]:
-    """The cells of a bench that was stopped, by name; those that failed are tried again.
+    """The finished cells of an interrupted benchmark, by name; failed ones are measured again.
 
     Raises
     ------
     TextvaeError
-        If the file is no bench's, or one of another machine, with other threads or versions.
+        If the file holds no benchmark, or one of another machine, number of threads or versions.
     """
     if out is None or not out.exists():
         return {}
@@ -58,17 +58,17 @@ def _known(out: Path | None, machine: Mapping[str, Any]) -> dict[str, Any]:
         other = [name for name, value in machine.items() if found["machine"].get(name) != value]
         known = {cell["name"]: cell for cell in [*cells, *found.get("cells", [])] if "error" not in cell}
     except (ValueError, AttributeError, KeyError, TypeError):
-        raise TextvaeError(f"{out}: holds no figures of a bench; name another file, or delete it") from None
+        raise TextvaeError(f"{out}: holds no benchmark results; name another file, or delete it") from None
     if other:
         was = ", ".join(f"{name} was {found['machine'].get(name)}, is {machine[name]}" for name in other)
-        raise TextvaeError(f"{out}: holds figures made otherwise: {was}; name another file")
+        raise TextvaeError(f"{out}: holds results of another setup: {was}; name another file")
     return known
 
 
 def table_rows(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """One cell as rows of a name and a figure."""
+    """Rows (name, figure) of one cell."""
     training, evaluation, data = found["training"], found["evaluation"], found["data"]
-    yield "matrix product, torch's own", f"{found['ceiling_gflops']:,.0f} GFLOP/s"
+    yield "matrix product, torch.mm", f"{found['ceiling_gflops']:,.0f} GFLOP/s"
     yield "    the fastest known here", f"{found['fastest_product_gflops']:,.0f} GFLOP/s"
     yield "training", f"{training['tokens_per_second']:,.0f} tokens/s"
     yield "    of torch's product", f"{training['fraction_of_ceiling']:.0%}"
@@ -81,12 +81,12 @@ def table_rows(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "evaluation, tokens × samples", f"{evaluation['tokens_per_second']:,.0f} /s"
     yield "    of torch's product", f"{evaluation['fraction_of_ceiling']:.0%}"
     yield "    of the fastest product", f"{evaluation['fraction_of_fastest_product']:.0%}"
-    yield "    a sample, in passes of the decoder", f"{evaluation['cost_of_a_sample']:.2f}"
+    yield "    cost of a sample, in decoder passes", f"{evaluation['cost_of_a_sample']:.2f}"
     yield "    Penn Treebank's test, K = 100", f"{evaluation['ptb_test_minutes_at_100_samples']:.1f} minutes"
     yield "data alone", f"{data['tokens_per_second']:,.0f} tokens/s, {data['ratio_to_training']:,.0f} × training"
     yield "optimiser alone", f"{found['optimiser']['steps_per_second']:,.0f} steps/s"
     yield (
-        "peak memory: nothing, training, evaluation",
+        "peak memory: baseline, training, evaluation",
         ", ".join(
             f"{bytes_ / 2**20:,.0f} MiB"
             for bytes_ in (

@@ -1,4 +1,4 @@
-"""`textvae corpus`: what a corpus holds, as tables, and how one is brought here."""
+"""`textvae corpus`: the contents of a corpus as tables, and its download."""
 
 from pathlib import Path
 
@@ -22,6 +22,6 @@ def print_info(source: str, tokenizer: str = "word", column: str | None = None) 
 
 
 def fetch_corpus(name: str, root: Path | None = None) -> None:
-    """Bring a corpus to `root`, and say where it lies."""
+    """Download a corpus to `root`, and print its location."""
     remark(f"fetching {name} …")
     print(fetch(name, root))

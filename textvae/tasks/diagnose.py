@@ -1,10 +1,10 @@
-"""`textvae diagnose`: a page in plain words on a run, with pictures, in two minutes.
+"""`textvae diagnose`: a diagnosis of a run as a page in plain words with plots, in two minutes.
 
-RUN/diagnosis/diagnosis.md     the verdict and what to try, the pictures named
+RUN/diagnosis/diagnosis.md     the verdict, what to try, and links to the plots
 RUN/diagnosis/diagnosis.json   the numbers behind it
-RUN/diagnosis/*.png            the pictures; the same, and the text, are in TensorBoard
+RUN/diagnosis/*.png            the plots; page and plots are also in TensorBoard
 
-Parts that a full evaluation has measured with the same weights are taken from it.
+Parts that a full evaluation has already measured with the same weights are reused.
 """
 
 import json
@@ -29,18 +29,18 @@ __all__ = ["diagnose_run", "page"]
 
 LOOKED_AT = ("dimensions", "listening", "positions", "prior", "bound", "posterior", "lag")
 DRAWN: Mapping[str, tuple[str, Callable[[Mapping[str, Any]], Figure | None]]] = {
-    "listening": ("What the words cost under other z.", pictures.listening),
+    "listening": ("Distortion under other z.", pictures.listening),
     "dimensions": ("Which dimensions of z are used.", pictures.dimensions),
     "posterior": ("The model's posterior means against those of q.", pictures.plane),
-    "bounds": ("The ELBO below log p(x), and why.", pictures.bounds),
-    "curves": ("The importance-weighted estimate as samples are added.", pictures.curves),
+    "bounds": ("The gap between the ELBO and log p(x), and its parts.", pictures.bounds),
+    "curves": ("The importance-weighted estimate by number of samples.", pictures.curves),
     "density": ("q(z) against the prior.", pictures.density),
     "positions": ("Gain over the language model, by position.", pictures.positions),
 }
 
 
 def diagnose_run(run: Run, split: str = "valid", lm: str | Path | None = None, seed: int = 0) -> str:
-    """Measure what is missing, write the page and its pictures, and return the page.
+    """Measure what is missing, write the page and its plots, and return the page.
 
     Raises
     ------
@@ -63,27 +63,27 @@ def diagnose_run(run: Run, split: str = "valid", lm: str | Path | None = None, s
 
 
 def page(name: str, split: str, sentences: int, found: Diagnosis, drawn: Mapping[str, bytes]) -> str:
-    """The verdict as Markdown, which reads as well as plain text."""
+    """The diagnosis as Markdown that is also readable as plain text."""
     lines = [
         f"# {name}",
         "",
-        f"On {sentences} sentences of {split}, or as many of them as are named; nats per sentence, ± one standard"
-        " error.",
+        f"Measured on {sentences} sentences of {split} unless another number is stated; in nats per sentence, "
+        "± one standard error.",
         "",
         f"**{found.headline}**",
     ]
     lines += ["", *(f"- {sentence}" for sentence in found.findings)] if found.findings else []
     if found.advice:
-        lines += ["", "What to try, each a recipe of `textvae train`:", ""]
+        lines += ["", "What to try (recipes for `textvae train`):", ""]
         lines += [f"- `{recipe}`: {what}" for recipe, what in found.advice]
     if drawn:
-        lines += ["", "Pictures:", ""]
+        lines += ["", "Plots:", ""]
         lines += [f"- [{name}.png]({name}.png): {_caption(name)}" for name in drawn]
     return "\n".join(lines)
 
 
 def _numbers(subject: Subject) -> dict[str, Any]:
-    """What the verdict rests on: the survey of the split, and the parts that this run can have."""
+    """The numbers behind the verdict: the survey of the split, and the parts that apply to this run."""
     wanted = [part for part in PARTS if part.name in LOOKED_AT and part.refusal(subject) is None]
     known = {
         part.name: kept(subject.run, subject.split, part.name, part.settings(subject, FULL)) for part in wanted
@@ -99,7 +99,7 @@ def _numbers(subject: Subject) -> dict[str, Any]:
 
 
 def _draw(run: Run, numbers: Mapping[str, Any]) -> dict[str, bytes]:
-    """Every picture that these numbers make, written beside the page."""
+    """Draw every plot that these numbers allow, and write it beside the page."""
     (run.path / "diagnosis").mkdir(exist_ok=True)
     made = {name: draw(numbers) for name, (_, draw) in DRAWN.items()} | {"training": pictures.training(_rows(run))}
     drawn = {name: png(figure) for name, figure in made.items() if figure is not None}
@@ -117,7 +117,7 @@ def _rows(run: Run) -> list[dict[str, Any]]:
 
 
 def _caption(name: str) -> str:
-    return DRAWN[name][0] if name in DRAWN else "Rate and distortion as training went on."
+    return DRAWN[name][0] if name in DRAWN else "Rate and distortion over training."
 
 
 def _show_in_tensorboard(run: Run, drawn: Mapping[str, bytes], text: str) -> None:

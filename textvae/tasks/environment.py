@@ -38,7 +38,7 @@ def describe(device: torch.device, corpus_digest: str) -> dict[str, Any]:
 
 
 def _commit() -> dict[str, str | None]:
-    """The commit of the checkout that textvae runs from, and a hash of what was changed since."""
+    """The commit of the checkout that textvae runs from, and a hash of its uncommitted changes."""
     root = Path(__file__).parents[2]
     if not (root / ".git").exists():
         return {"commit": None, "diff_sha256": None}

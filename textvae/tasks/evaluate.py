@@ -1,4 +1,4 @@
-"""`textvae evaluate`: measure a run on a split, and keep the numbers with the settings behind them."""
+"""`textvae evaluate`: measure a run on a split, and store the numbers with their settings."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,10 +26,10 @@ def evaluate_run(
     seed: int = 0,
     device: str = "cpu",
 ) -> dict[str, Any]:
-    """Numbers of one split, from `evaluation.json` if they were made with these weights and settings.
+    """Numbers of one split, taken from `evaluation.json` if stored with these weights and settings.
 
-    Processes that torchrun started share every batch, and the first of them keeps the result. Sentences from
-    elsewhere (`corpus_source`) are measured but not kept: the file speaks of the run's own.
+    Under torchrun the processes share every batch, and rank 0 stores the result. Numbers on another corpus
+    (`corpus_source`) are not stored: the file only holds those on the run's own.
     """
     run = run if isinstance(run, Run) else Run.open(run)
     processes = Processes.join(build.device(device))
@@ -37,7 +37,7 @@ def evaluate_run(
     settings = {"iwae_samples_asked": samples, "seed": seed, "weights_sha256": run.weights_sha256}
     kept = run.evaluation.get(split, {})
     if corpus_source is None and all(kept.get(key) == value for key, value in settings.items()):
-        remark(f"{run.path}: {split} was evaluated already with these settings")
+        remark(f"{run.path}: {split} was already evaluated with these settings")
         return dict(kept)
     corpus = own_corpus(run, vae) if corpus_source is None else open_corpus(corpus_source)
     with processes.splitting(vae.model):

@@ -1,4 +1,4 @@
-"""`textvae evaluate --all`: every part in turn, each kept when it is done, so that it can be stopped and go on."""
+"""`textvae evaluate --all`: every part in turn, each stored when done, so that an interrupted run resumes."""
 
 import time
 from collections.abc import Sequence
@@ -27,9 +27,9 @@ def evaluate_all(
     device: str = "cpu",
     sizes: Sizes = FULL,
 ) -> dict[str, Any]:
-    """Every number of a split; `evaluation.json` is brought up to date after each part.
+    """Every number of a split; `evaluation.json` is updated after each part.
 
-    Parts that were measured before with the same weights and settings are left as they are.
+    Parts already measured with the same weights and settings are not measured again.
     """
     subject = subject_of(run, split, seed, lm, device)
     wanted = _possible(subject)
@@ -37,7 +37,7 @@ def evaluate_all(
     minutes = expected_minutes(subject, todo, sizes, samples)
     remark(
         f"{run.path}: {len(todo)} of {len(wanted)} parts are to be measured on {split}, about {minutes:.0f} "
-        f"minutes with {torch.get_num_threads()} threads; stopped at any time, the same command goes on"
+        f"minutes with {torch.get_num_threads()} threads; if interrupted, run the same command to resume"
     )
     evaluate_run(run, split, samples, seed=seed, device=device)
     for number, part in enumerate(todo, 1):
@@ -49,7 +49,7 @@ def evaluate_all(
 
 
 def measured(subject: Subject, part: Part, sizes: Sizes) -> dict[str, Any]:
-    """The numbers of a part: those kept with the same weights and settings, or made and kept now."""
+    """The numbers of a part: those stored with the same weights and settings, else measured and stored now."""
     settings = part.settings(subject, sizes)
     found = kept(subject.run, subject.split, part.name, settings)
     if found is not None:
@@ -66,14 +66,14 @@ def measured(subject: Subject, part: Part, sizes: Sizes) -> dict[str, Any]:
 
 
 def expected_minutes(subject: Subject, parts: Sequence[Part], sizes: Sizes, samples: int = 0) -> float:
-    """What the parts, and an importance-weighted estimate of `samples`, will take on this machine."""
+    """Expected time of the parts and of an importance-weighted estimate from `samples`, on this machine."""
     _, seconds = subject.timed_survey
     passes = sum(part.passes(subject, sizes) for part in parts) + samples * len(subject.sequences)
     return passes * seconds / 60
 
 
 def _possible(subject: Subject) -> list[Part]:
-    """The parts that this run can have; the others are named with the reason."""
+    """The parts that apply to this run; the others are printed with the reason."""
     for part in PARTS:
         if reason := part.refusal(subject):
             remark(f"{part.name} ({part.what}) is left out: {reason}")

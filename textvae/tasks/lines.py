@@ -30,7 +30,7 @@ def read_lines(source: str) -> list[str]:
 
 
 def encode_lines(run: Path, source: str, out: Path) -> None:
-    """Posterior means of every line, written to the file `out` as an array (N, D)."""
+    """Write the posterior mean of every line to the file `out`, as an array (N, D)."""
     import numpy as np
 
     from textvae.api import load

@@ -1,8 +1,8 @@
-"""`textvae probe`: what z knows of each sentence: its length, its first word, its words, its factors.
+"""`textvae probe`: the information in z about a sentence's length, first word, words and factors.
 
 For every label f: the ceiling I(x; f), a linear probe's lower bound on I(z; f) with z ~ q(z|x), and three
-controls that must find nothing or little: labels shuffled, the majority class, an untrained encoder. The
-factors are those of the grammar corpus, whose ceilings are exact; other corpora have none.
+controls that must find little or nothing: shuffled labels, the majority class, an untrained encoder. Only the
+grammar corpus has factors, and their ceilings are exact.
 """
 
 from typing import Any
@@ -17,7 +17,7 @@ __all__ = ["probe"]
 
 
 def probe(run: Run, split: str = "valid", seed: int = 0) -> list[dict[str, Any]]:
-    """One row a label, in nats, factors first; kept in `probes.json`.
+    """One row per label, in nats, factors first; stored in `probes.json`.
 
     Raises
     ------
@@ -26,7 +26,7 @@ def probe(run: Run, split: str = "valid", seed: int = 0) -> list[dict[str, Any]]
     """
     subject = subject_of(run, split, seed)
     if not subject.has_z:
-        raise RunError(f"{run.path}: is a language model, it has no z to probe")
+        raise RunError(f"{run.path}: is a language model, which has no z to probe")
     rows = knowledge(subject, FULL)["probes"]
     grammar = subject.corpus.grammar
     factors = set(grammar.factors) if grammar is not None else set()

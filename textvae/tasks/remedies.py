@@ -8,5 +8,5 @@ __all__ = ["described"]
 
 
 def described(folder: Literal["corpora", "remedies"]) -> list[tuple[str, str]]:
-    """(name, what its first line says) of every recipe in a folder."""
+    """(name, comment on its first line) of every recipe in a folder."""
     return [(path.stem, path.read_text("utf-8").split("\n")[0].lstrip("# ")) for path in recipe_files(folder)]

@@ -1,4 +1,4 @@
-"""`textvae report`: a study's directory as one page, CSV and PNG."""
+"""`textvae report`: report a study as one HTML page, CSV and PNG."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ __all__ = ["report"]
 
 
 def report(directory: Path) -> Path:
-    """Write the report of a study into its folder `report`; its page.
+    """Write the report of a study into its folder `report`, and return the page's path.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""`textvae show`: what a run has, read from its directory alone."""
+"""`textvae show`: print a run's results from its directory alone."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ def show(directory: Path) -> None:
     if run.evaluation:
         evaluation_table(str(run.path), run.evaluation)
     else:
-        print(f"{run.path}: not evaluated yet; textvae evaluate {run.path}")
+        print(f"{run.path}: not evaluated yet; run textvae evaluate {run.path}")
     _section("samples, z from the prior", run.read_text("samples.txt")[:SAMPLES])
     pairs = [line.split("\t") for line in run.read_text("reconstructions.txt")[:RECONSTRUCTIONS]]
     _section("reconstructions", [f"{a}\n  → {b}" for a, b in pairs])

@@ -1,4 +1,4 @@
-"""What a model says for itself: samples, reconstructions and an interpolation."""
+"""Example output of a model: samples, reconstructions and an interpolation."""
 
 import warnings
 from collections.abc import Iterable, Sequence
@@ -20,27 +20,27 @@ class Showcase:
 
 
 def showcase(vae: Vae, sentences: Sequence[str], n: int) -> Showcase:
-    """`n` samples, greedy reconstructions of `n` of the sentences, and the way from one to another."""
+    """`n` samples, greedy reconstructions of `n` sentences, and an interpolation between two sentences."""
     samples = vae.sample(n, seed=0)
     if vae.latent_dim == 0 or len(sentences) < 2:
         return Showcase(samples, [], [])
     originals = pick(sentences, n)
     first, second = pick(sentences, 2)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", CollapsedWarning)  # the verdict is `evaluate`'s to give
+        warnings.simplefilter("ignore", CollapsedWarning)  # `evaluate` gives the verdict
         pairs = list(zip(originals, vae.reconstruct(originals), strict=True))
         return Showcase(samples, pairs, vae.interpolate(first, second, 7))
 
 
 def write(run: Run, shown: Showcase) -> None:
-    """Keep a showcase as text files in the run; reconstructions are sentence, tab, reconstruction."""
+    """Write a showcase to text files in the run; reconstructions are sentence, tab, reconstruction."""
     run.write_text("samples.txt", shown.samples)
     run.write_text("reconstructions.txt", [f"{a}\t{b}" for a, b in shown.reconstructions])
     run.write_text("interpolations.txt", shown.interpolation)
 
 
 def pick(sentences: Sequence[str], n: int) -> list[str]:
-    """`n` sentences at even distances."""
+    """`n` evenly spaced sentences."""
     n = min(n, len(sentences))
     return [sentences[i * len(sentences) // n] for i in range(n)]
 

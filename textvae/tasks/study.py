@@ -1,4 +1,4 @@
-"""`textvae study`: every run of a study, in processes of their own, each in its folder."""
+"""`textvae study`: every run of a study, each in its own processes and folder."""
 
 import shutil
 from collections.abc import Callable, Hashable, Iterable, Mapping
@@ -28,14 +28,14 @@ __all__ = ["study"]
 
 
 def study(name: str, out: Path | None = None, jobs: int | None = None, launcher: LAUNCHERS = "local") -> Path:
-    """Run what is not finished of a study, into `runs/<its name>` unless told; its directory.
+    """Run the unfinished cells of a study in `out`, by default `runs/<its name>`, and return that directory.
 
     Raises
     ------
     ConfigError
-        If anything in it cannot be run; nothing was then started.
+        If any cell cannot be run; nothing is then started.
     RunError
-        If it was stopped, or runs of it failed.
+        If the study was stopped, or any of its runs failed.
     """
     file = resolve(name, ("studies",))
     asked = read_study(file)
@@ -59,10 +59,10 @@ def _checked(asked: Study, file: Path, out: Path, launcher: LAUNCHERS) -> dict[s
     Raises
     ------
     ConfigError
-        After a line for every reason why one cannot be run.
+        If any cell cannot be run, after printing every reason.
     """
     unknown = [metric for metric in asked.metrics if metric not in KEYS]
-    problems = [f"{file}: metrics: no number {metric!r}{did_you_mean(metric, KEYS)}" for metric in unknown]
+    problems = [f"{file}: metrics: unknown metric {metric!r}{did_you_mean(metric, KEYS)}" for metric in unknown]
     cells, wrong = expand(asked, file)
     problems += [*wrong, *_elsewhere(cells, out, launcher)]
     for problem in problems:
@@ -73,9 +73,9 @@ def _checked(asked: Study, file: Path, out: Path, launcher: LAUNCHERS) -> dict[s
 
 
 def _elsewhere(cells: Iterable[Cell], out: Path, launcher: LAUNCHERS) -> Iterable[str]:
-    """What is wrong outside the settings: corpora, devices, and runs that lie there already.
+    """Problems outside the settings: corpora, devices, and runs that already exist.
 
-    Whether a device is there is only asked of this machine where the runs are to be made on it.
+    Devices must be available on this machine only if the runs are launched on it.
     """
     seen: set[Hashable] = set()
     for cell in cells:
@@ -109,7 +109,7 @@ def _refuse_other_settings(run: Run, cell: Cell) -> None:
 
 
 def _make(out: Path) -> None:
-    """The study's directory, where nothing else lies yet."""
+    """Create the study's directory, unless it holds other files."""
     found = out.iterdir() if out.is_dir() else ()
     others = sorted(path.name for path in found if path.name[0] != "." and path.name != LOCK)
     if others and not (out / "study.yaml").exists():
@@ -118,7 +118,7 @@ def _make(out: Path) -> None:
 
 
 def _prepare(out: Path, asked: Study, file: Path, cells: Iterable[Cell]) -> None:
-    """What the study's directory says of it: all that its runs and the report need."""
+    """Write the files that the study's runs and its report need."""
     if file.resolve() != (out / "study.yaml").resolve():
         shutil.copyfile(file, out / "study.yaml")
     _write_yaml(out / "settings.yaml", "what study.yaml sets for every run", shared(asked))
@@ -135,7 +135,7 @@ def _write_yaml(path: Path, what: str, values: Mapping[str, Any]) -> None:
 
 
 def _manifest(out: Path, asked: Study, file: Path, cells: dict[str, Cell]) -> Manifest:
-    """What is known of every cell; only what is finished counts as done."""
+    """The manifest with the known state of every cell; only finished cells count as done."""
     manifest = Manifest(
         title=_first_line(file) or file.stem,
         metrics=asked.metrics,
@@ -162,7 +162,7 @@ def _conduct(
     out: Path, asked: Study, cells: dict[str, Cell], manifest: Manifest, jobs: int | None, launcher: LAUNCHERS
 ) -> None:
     done = manifest.count(["done"])
-    remark(f"{out}: {len(cells)} runs, {done} of them finished already")
+    remark(f"{out}: {len(cells)} runs, {done} of them already finished")
     if done == len(cells):
         return
     chosen = launcher_named(launcher, jobs, out / "slurm", asked.slurm)
@@ -180,7 +180,7 @@ def _report_failures(out: Path, cells: dict[str, Cell], manifest: Manifest) -> N
         remark(f"{record.path} failed: {record.reason} ({log_of(cells[record.path], out)})")
     if failed:
         raise RunError(
-            f"{out}: {len(failed)} of {len(cells)} runs failed, as listed above; the same command tries them again"
+            f"{out}: {len(failed)} of {len(cells)} runs failed, as listed above; the same command retries them"
         )
 
 
@@ -189,6 +189,6 @@ def _says(recipe: str) -> str:
 
 
 def _first_line(file: Path) -> str:
-    """What a file's first line says, if it is a comment."""
+    """The text of a file's first line if that is a comment, else empty."""
     first = file.read_text("utf-8").split("\n")[0]
     return first.lstrip("# ").rstrip() if first.startswith("#") else ""

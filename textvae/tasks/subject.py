@@ -1,4 +1,4 @@
-"""What the parts of a full evaluation look at: a run's model, its corpus, and one survey of the split."""
+"""What the parts of a full evaluation measure: a run's model, its corpus, and one survey of the split."""
 
 import os
 import time
@@ -18,14 +18,14 @@ from textvae.tasks.showcase import pick
 __all__ = ["Subject", "own_corpus", "subject_of"]
 
 FRESH = 2**40
-"""Far from every seed that is given."""
+"""Added to a seed, gives one that no user is likely to choose."""
 TRAIN = 20_000
-"""Sentences of train that probes are fitted to."""
+"""Maximum number of train sentences that probes are fitted to."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A run to be measured on a split of its own corpus, and a language model to hold it against, or none."""
+    """A run to measure on a split of its own corpus, and optionally a language model to compare it with."""
 
     run: Run
     vae: Vae
@@ -45,7 +45,7 @@ class Subject:
 
     @cached_property
     def train(self) -> list[str]:
-        """At most 20,000 sentences of train, at even distances."""
+        """At most 20,000 sentences of train, evenly spaced."""
         return pick(self.corpus["train"], TRAIN)
 
     @cached_property
@@ -54,12 +54,12 @@ class Subject:
 
     @property
     def fresh_noise(self) -> SentenceNoise:
-        """Noise that nothing was fitted to: refinement takes its own from `noise`."""
+        """Noise that nothing was fitted to; refinement is fitted to `noise`."""
         return SentenceNoise(self.seed + FRESH, self.vae.latent_dim)
 
     @cached_property
     def timed_survey(self) -> tuple[Survey, float]:
-        """The survey of the split, and how many seconds a sentence took."""
+        """The survey of the split, and the seconds it took per sentence."""
         began = time.monotonic()
         found = survey(self.vae.model, self.sequences, self.noise)
         return found, (time.monotonic() - began) / len(self.sequences)
@@ -81,7 +81,7 @@ class Subject:
         return encode(sentences, self.vae.tokenizer, self.vae.config.data.max_length)
 
     def some(self, count: int) -> Sequences:
-        """At most `count` sentences of the split, at even distances."""
+        """At most `count` sentences of the split, evenly spaced."""
         return self.encoded(pick(self.sentences, count))
 
 
@@ -91,31 +91,31 @@ def own_corpus(run: Run, vae: Vae) -> Corpus:
     Raises
     ------
     RunError
-        If it now holds other sentences.
+        If its sentences have changed since.
     """
     data = vae.config.data
     corpus = open_corpus(data.corpus, column=data.column)
     digest = corpus.digest()
     if run.environment.get("corpus_sha256", digest) != digest:
         raise RunError(
-            f"{run.path}: {data.corpus} now holds other sentences than it was trained on; "
-            f"to measure it on those, write --corpus {data.corpus}"
+            f"{run.path}: the sentences of {data.corpus} have changed since training; "
+            f"to evaluate on the new ones, pass --corpus {data.corpus}"
         )
     return corpus
 
 
 def subject_of(run: Run, split: str, seed: int = 0, lm: str | Path | None = None, device: str = "cpu") -> Subject:
-    """A run, its model and corpus, ready to be measured; `lm` is the run of a language model.
+    """A run with its model and corpus, ready to measure; `lm` is the run of a language model.
 
     Raises
     ------
     ConfigError
-        If `lm` has a z or does not predict the very tokens that this run does, or there are several processes.
+        If `lm` has a z or another vocabulary than this run, or there are several processes.
     RunError
-        If a run is missing or damaged, or the corpus holds other sentences now.
+        If a run is missing or damaged, or the sentences of the corpus have changed.
     """
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
-        raise ConfigError("one process measures this; leave torchrun out")
+        raise ConfigError("this command runs in a single process; start it without torchrun")
     vae = load(run.path, device)
     corpus = own_corpus(run, vae)
     if lm is None:
@@ -123,7 +123,7 @@ def subject_of(run: Run, split: str, seed: int = 0, lm: str | Path | None = None
     other = Run.open(lm)
     against = load(other.path, device)
     if against.latent_dim:
-        raise ConfigError(f"--lm {lm}: is no language model, its latent_dim is {against.latent_dim}")
+        raise ConfigError(f"--lm {lm}: is not a language model: its latent_dim is {against.latent_dim}, not 0")
     if against.tokenizer.content() != vae.tokenizer.content():
-        raise ConfigError(f"--lm {lm}: has another vocabulary than {run.path}, so their words do not compare")
+        raise ConfigError(f"--lm {lm}: has another vocabulary than {run.path}, so they cannot be compared")
     return Subject(run, vae, corpus, split, seed, against, other.weights_sha256)

@@ -1,4 +1,4 @@
-"""`textvae train`: from settings to a trained run directory, or from an interrupted one onwards."""
+"""`textvae train`: train a run directory from settings, or resume an interrupted one."""
 
 import random
 import shutil
@@ -40,7 +40,7 @@ def train(
     directory: str | Path | None = None,
     init: str | Path | None = None,
 ) -> Run:
-    """Train with recipes and files merged left to right, options last; continue what is in the directory.
+    """Train with recipes and files merged left to right, options last; resume a run already in the directory.
 
     `options` maps dotted keys such as `training.optimiser.lr` to values; the directory is by default
     `runs/<corpus>-<hash of the settings>`. A first stage is trained in its folder `first`, unless `init`
@@ -49,7 +49,7 @@ def train(
     Raises
     ------
     ConfigError, DataError, RunError
-        Before any work starts where that can be known.
+        Before any work starts, where possible.
     """
     draft = Draft()
     for name in names:
@@ -62,12 +62,12 @@ def train(
     if config.threads:
         torch.set_num_threads(config.threads)
     if init is not None and config.first is None:
-        raise ConfigError(f"--init {init}: these settings have no first stage to take the place of")
+        raise ConfigError(f"--init {init}: these settings have no first stage to replace; leave --init out")
     return stage(config, directory, processes, Run.open(init) if init is not None else None)
 
 
 def stage(config: Config, directory: str | Path | None, processes: Processes, init: Run | None) -> Run:
-    """One stage in its directory, after the one before it."""
+    """Train one stage in its directory, after its first stage if it has one."""
     corpus = open_corpus(config.data.corpus, column=config.data.column)
     for sentence in corpus.remarks:
         remark(sentence)
@@ -85,16 +85,16 @@ def stage(config: Config, directory: str | Path | None, processes: Processes, in
 
 
 def first_stage(run: Run, config: Config, processes: Processes, init: Run | None) -> Run | None:
-    """The run that this one starts from: `init`, or `RUN/first`, trained here where it is not yet.
+    """The run that this one starts from: `init`, or `RUN/first`, trained here if it is not yet.
 
     Raises
     ------
     RunError
-        If `init` is unfinished, or was trained with other settings than the first stage's.
+        If `init` is unfinished, or was trained with settings other than the first stage's.
     """
     if config.first is None or run.checkpoint.exists():
         return None
-    run.config = config  # a run that is stopped in its first stage is known for one, and goes on
+    run.config = config  # so that a run stopped in its first stage is recognised, and resumes
     if init is None:
         return stage(config.first, run.path / "first", processes, None)
     made = init.config
@@ -104,7 +104,7 @@ def first_stage(run: Run, config: Config, processes: Processes, init: Run | None
     if changed:
         raise RunError(f"{init.path}: --init: not the first stage of these settings: {', '.join(changed)} differ")
     if init.status != "done":
-        raise RunError(f"{init.path}: --init: not finished yet; the same command that began it goes on")
+        raise RunError(f"{init.path}: --init: not finished yet; resume it with the command that started it")
     return init
 
 
@@ -121,7 +121,7 @@ def _train(run: Run, config: Config, corpus: Corpus, processes: Processes, first
     trainer = assemble(run, config, corpus, tokenizer, sequences, processes, begun)
     start, budget = trainer.progress.step, trainer.plan.budget
     if run.status == "done" and (start >= budget or trainer.progress.stopped):
-        more = "valid had stopped improving" if trainer.progress.stopped else "--steps N with a larger N goes on"
+        more = "valid had stopped improving" if trainer.progress.stopped else "to continue, give a larger --steps"
         remark(f"{run.path}: trained already, {start} steps; {more}")
     else:
         remark(f"{run.path}: continuing from step {start}" if start else f"{run.path}: {budget} steps")
@@ -133,7 +133,7 @@ def _train(run: Run, config: Config, corpus: Corpus, processes: Processes, first
 
 
 def refuse_precision(config: Config, device: torch.device, draft: Draft) -> None:
-    """Every stage asks only for a precision that the device has."""
+    """Raise if any stage asks for a precision that the device lacks."""
     for settings, place in ((config, ()), (config.first, ("first",))):
         if settings is None:
             continue
@@ -144,28 +144,28 @@ def refuse_precision(config: Config, device: torch.device, draft: Draft) -> None
 
 
 def refuse_other_settings(run: Run, config: Config) -> None:
-    """An existing run goes on only with the settings it was made with, but for its budget."""
+    """Raise if an existing run was made with other settings; only its budget may change."""
     if not run.exists():
         return
     changed = changed_keys(run.config, config)
     if changed:
         raise RunError(
-            f"{run.path}: made with other settings of {', '.join(changed)}; use another --run, or go on with "
+            f"{run.path}: made with other settings of {', '.join(changed)}; use another --run, or resume it with "
             f"its own: textvae train {run.path / 'config.yaml'} --run {run.path} --steps N"
         )
 
 
 def refuse_other_sentences(run: Run, config: Config, corpus: Corpus) -> None:
-    """An existing run goes on only with the sentences it was trained on."""
+    """Raise if the sentences of the corpus have changed since an existing run was trained on them."""
     digest = corpus.digest()
     if run.environment.get("corpus_sha256", digest) != digest:
         raise RunError(
-            f"{run.path}: {config.data.corpus} now holds other sentences than it was trained on; use another --run"
+            f"{run.path}: the sentences of {config.data.corpus} have changed since training; use another --run"
         )
 
 
 def own_tokenizer(run: Run, config: Config, corpus: Corpus) -> Tokenizer:
-    """The run's tokenizer, trained on the train split where it has none yet."""
+    """The run's tokenizer, trained on the train split if it has none yet."""
     if run.tokenizer.is_dir():
         return load_tokenizer(run.tokenizer)
     data = config.data
@@ -176,7 +176,7 @@ def own_tokenizer(run: Run, config: Config, corpus: Corpus) -> Tokenizer:
 
 
 def save_once(tokenizer: Tokenizer, run: Run) -> None:
-    """Save the tokenizer in the run, whole or not at all, where none is."""
+    """Save the tokenizer in the run atomically, unless it has one."""
     if run.tokenizer.is_dir():
         return
     scratch = run.path / ".tokenizer"
@@ -186,7 +186,7 @@ def save_once(tokenizer: Tokenizer, run: Run) -> None:
 
 
 def encoded(corpus: Corpus, split: str, tokenizer: Tokenizer, config: Config) -> Sequences:
-    """A split in tokens; sentences longer than `max_length` are cut, with a remark that counts them."""
+    """A split in tokens; sentences longer than `max_length` are cut, and their number is printed."""
     with counting(f"tokenising {split}", len(corpus[split])) as tick:
         sequences = prepared_sequences(corpus, split, tokenizer, config.data.max_length, tick)
     if sequences.cut:
@@ -208,12 +208,12 @@ def assemble(
     processes: Processes,
     first: Vae | None,
 ) -> Trainer:
-    """Everything the loop needs, on the device, at the run's own checkpoint.
+    """Everything the training loop needs, on the device, restored from the run's checkpoint if it has one.
 
     Raises
     ------
     RunError
-        If the first stage splits sentences into other tokens.
+        If the first stage's vocabulary has another size.
     """
     random.seed(config.seed)
     np.random.seed(config.seed)
@@ -253,7 +253,7 @@ def assemble(
 
 
 def fresh(corpus: Corpus, tokenizer: Tokenizer, config: Config) -> Callable[[int], Sequences] | None:
-    """The encoded sentences of each epoch, for a corpus that has fresh ones in each."""
+    """A function from epoch to encoded sentences, if the corpus generates new ones each epoch; else None."""
     sentences = corpus.fresh
     if sentences is None:
         return None
@@ -261,7 +261,7 @@ def fresh(corpus: Corpus, tokenizer: Tokenizer, config: Config) -> Callable[[int
 
 
 def plan(config: Config, steps_per_epoch: int) -> Plan:
-    """When things happen, epochs turned into steps once and for all."""
+    """The training schedule, with all epochs converted to steps."""
     training = build.in_steps(config.training.model_dump(), steps_per_epoch)
     return Plan(
         budget=training["budget"],
@@ -274,11 +274,12 @@ def plan(config: Config, steps_per_epoch: int) -> Plan:
 
 
 def closing(run: Run, progress: Progress) -> str:
-    """What training came to, in one sentence."""
+    """One sentence on how training ended."""
     why = "valid had stopped improving" if progress.stopped else "the budget is spent"
     best = (
         f"the best weights are those of step {progress.best_step}"
         if progress.best_step is not None
-        else "no weights were selected, for valid was never looked at with the weight settled; the last stand in"
+        else "no best weights were selected, because no validation ran after the KL weight settled; the last "
+        "weights are used instead"
     )
     return f"{run.path}: done at step {progress.step}, {why}; {best}"

@@ -1,6 +1,6 @@
-"""What training needs to go on, in one atomic file, and the weights that evaluation uses in another.
+"""Checkpoints: the state that training resumes from, and the weights that evaluation uses, written atomically.
 
-Nothing in either is executed on loading: `last.pt` is read with `weights_only`, `best.safetensors` is data.
+Loading executes no code: `last.pt` is read with `weights_only`, and `best.safetensors` is plain data.
 """
 
 import pickle
@@ -28,7 +28,7 @@ __all__ = [
 
 
 def random_state(device: torch.device) -> dict[str, Any]:
-    """The state of every global random stream."""
+    """The state of every global random number generator."""
     name, keys, *rest = np.random.get_state()
     return {
         "python": random.getstate(),
@@ -39,7 +39,7 @@ def random_state(device: torch.device) -> dict[str, Any]:
 
 
 def restore_random_state(state: Mapping[str, Any], device: torch.device) -> None:
-    """Put every global random stream back."""
+    """Restore the state of every global random number generator."""
     version, internal, gauss = state["python"]
     random.setstate((version, tuple(internal), gauss))
     np.random.set_state(tuple(state["numpy"]))
@@ -49,7 +49,7 @@ def restore_random_state(state: Mapping[str, Any], device: torch.device) -> None
 
 
 def save_checkpoint(run: Run, state: Mapping[str, Any]) -> None:
-    """Write `last.pt`, whole or not at all."""
+    """Write `last.pt` atomically."""
     write_atomically(run.checkpoint, lambda file: torch.save(dict(state), file))
 
 
@@ -71,8 +71,8 @@ def load_checkpoint(run: Run, device: torch.device) -> dict[str, Any]:
 
 
 def save_best(run: Run, model: nn.Module, selection: str) -> None:
-    """Write `best.safetensors`, with how these weights were selected beside them."""
-    # One entry only: safetensors writes several in no fixed order, and files should compare equal.
+    """Write `best.safetensors`; its metadata says how these weights were selected."""
+    # Only one metadata entry: safetensors writes several in no fixed order, and files should compare equal.
     content = save(model.state_dict(), {"selection": selection})
     write_atomically(run.best, lambda file: file.write(content))
 
@@ -83,7 +83,7 @@ def load_best(run: Run, model: nn.Module) -> None:
     Raises
     ------
     RunError
-        If it is missing, damaged, or of a model of another shape.
+        If the file is missing, damaged, or does not fit the model.
     """
     if not run.best.exists():
         raise RunError(f"{run.path}: has no trained weights yet (best.safetensors); finish its training first")
@@ -93,5 +93,5 @@ def load_best(run: Run, model: nn.Module) -> None:
         raise RunError(f"{run.best}: damaged checkpoint; train the run again") from None
     except RuntimeError:
         raise RunError(
-            f"{run.best}: the weights do not fit config.yaml; made by another version of textvae?"
+            f"{run.best}: the weights do not fit config.yaml; if another textvae version made them, train again"
         ) from None

@@ -1,7 +1,7 @@
-"""Totals that are divided once, and the two places a run's numbers are written to.
+"""Training totals, divided once, and the two places a run's metrics are written to.
 
-`metrics.jsonl` is the record; TensorBoard shows the same numbers. Clock fields end in `_seconds` or
-`_per_second`; all others are reproducible to the bit.
+`metrics.jsonl` is the record; TensorBoard shows the same numbers. Timing fields end in `_seconds` or
+`_per_second`; all others are reproducible bit for bit.
 """
 
 import json
@@ -31,11 +31,11 @@ def _nothing() -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Totals:
-    """Sums since the last row; added over batches and processes, divided once.
+    """Sums since the last row, added over batches and divided once.
 
-    What the host knows is counted there. The rest, `SUMMED` in float64 and `broken`, the steps whose loss or
-    gradient was not finite, stays on the device and is read when a row is written: no step waits for the
-    device to finish the one before.
+    Counts are kept on the host. `sums` (of `SUMMED`, in float64) and `broken` (the number of steps with a
+    non-finite loss or gradient) stay on the device and are read when a row is written, so that no step waits
+    for the device to finish the previous one.
     """
 
     steps: int = 0
@@ -48,7 +48,7 @@ class Totals:
 
     @classmethod
     def of(cls, done: Step) -> "Totals":
-        """The sums of one optimiser step: terms over sentences, losses and gradients over steps."""
+        """Totals of one optimiser step: terms summed over sentences, losses and gradient norms over steps."""
         loss, terms = done.loss, done.loss.terms
         parts = (
             terms.distortion.sum(),
@@ -66,7 +66,7 @@ class Totals:
             tokens=done.batch.tokens,
             encoder_updates=done.encoder_updates,
             decoder_updates=done.decoder_updates,
-            # Apple's devices have no float64, so there the host adds up.
+            # MPS has no float64, so there the host keeps the sums.
             sums=(sums.cpu() if sums.is_mps else sums).double(),
             broken=(~done.finite).long(),
         )
@@ -83,7 +83,7 @@ class Totals:
         )
 
     def means(self) -> dict[str, float]:
-        """Per sentence where it is a sum over sentences, per step where it is one over steps."""
+        """Means per sentence of sums over sentences, and per step of sums over steps."""
         total = dict(zip(SUMMED, self.sums.tolist(), strict=True))
         distortion, rate = total["distortion"] / self.sentences, total["rate"] / self.sentences
         return {
@@ -102,7 +102,7 @@ class Totals:
 
 
 class MetricLog:
-    """Appends rows to `metrics.jsonl` and TensorBoard; opening it forgets rows beyond a step."""
+    """Appends rows to `metrics.jsonl` and TensorBoard; opening it drops rows beyond a step."""
 
     def __init__(self, run: Run, step: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
@@ -114,7 +114,7 @@ class MetricLog:
             self.board.add_custom_scalars(LAYOUT)
 
     def row(self, step: int, split: str, values: Mapping[str, Any]) -> None:
-        """One row of scalars for a split at a step; nested lists go to the file alone."""
+        """Write one row of scalars for a split at a step; nested lists go only to the file."""
         line = json.dumps(finite({"step": step, "split": split, **values}), allow_nan=False)
         self.file.write(line + "\n")
         self.file.flush()
@@ -128,7 +128,7 @@ class MetricLog:
 
 
 def record_settings(run: Run, settings: Mapping[str, Any]) -> None:
-    """Show a run's settings, flat, on TensorBoard's page of hyperparameters, beside the last of RESULTS."""
+    """Write a run's flattened settings to TensorBoard's HPARAMS page, with the latest values of RESULTS."""
     from torch.utils.tensorboard import SummaryWriter
     from torch.utils.tensorboard.summary import hparams
 
@@ -141,7 +141,7 @@ def record_settings(run: Run, settings: Mapping[str, Any]) -> None:
 
 
 def _truncate(path: Path, step: int) -> None:
-    """Drop rows beyond `step`, and a last line that a kill cut in the middle."""
+    """Drop rows beyond `step`, and a last line that was cut short by a kill."""
     if not path.exists():
         return
     with path.open("rb+") as file:
@@ -157,11 +157,11 @@ def _step(line: bytes, path: Path) -> int:
     try:
         return int(json.loads(line)["step"])
     except (ValueError, KeyError, TypeError):
-        raise RunError(f"{path}: damaged; move it away to go on without the rows so far") from None
+        raise RunError(f"{path}: damaged; move it away to continue without the earlier rows") from None
 
 
 def _chart(*tags: str) -> list[Any]:
-    # A layout's tags are regular expressions: without the anchors, elbo would find elbo_se too.
+    # A layout's tags are regular expressions: without the anchors, elbo would match elbo_se too.
     return ["Multiline", [f"^{tag}$" for tag in tags]]
 
 
@@ -187,5 +187,5 @@ LAYOUT = {
         "tokens per second": _chart("train/tokens_per_second"),
     },
 }
-"""The custom-scalars page, which opens with what collapse shows in: rate and distortion. Train and valid
-never share a chart: training terms carry dropout and word dropout."""
+"""The custom-scalars page. It starts with rate and distortion, which show a collapse. Train and valid never
+share a chart, because training terms include dropout and word dropout."""

@@ -1,4 +1,4 @@
-"""What a run intends, where it stands, and who is told."""
+"""The plan of a run, its progress, and the interface for reporting it."""
 
 import math
 from dataclasses import dataclass
@@ -8,19 +8,19 @@ __all__ = ["Decay", "Plan", "Progress", "Watcher"]
 
 
 class Watcher(Protocol):
-    """Whoever shows progress."""
+    """Receives reports of progress."""
 
     def step(self, step: int, values: dict[str, float]) -> None:
-        """A row of training means."""
+        """Show a row of training means."""
 
     def remark(self, sentence: str) -> None:
-        """Something worth a line."""
+        """Show a one-sentence remark."""
 
 
 @dataclass(frozen=True)
 class Decay:
-    """Multiply the learning rate by `factor` and go back to the best weights after `patience` validations
-    without a better one, not before step `after`, at most `times`; one more ends the run."""
+    """Multiply the learning rate by `factor` and reload the best weights after `patience` validations without
+    improvement, from step `after` on, at most `times` times; when one more is due, the run ends."""
 
     factor: float
     patience: int
@@ -30,7 +30,7 @@ class Decay:
 
 @dataclass(frozen=True)
 class Plan:
-    """When things happen, in optimiser steps."""
+    """When to validate, log, save and stop: in optimiser steps, except that `stop_after` counts validations."""
 
     budget: int
     validate_every: int
@@ -42,7 +42,7 @@ class Plan:
 
 @dataclass
 class Progress:
-    """Where training stands; all of it is in the checkpoint."""
+    """The progress of training; all of it is saved in the checkpoint."""
 
     step: int = 0
     seconds: float = 0.0

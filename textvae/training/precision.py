@@ -1,10 +1,10 @@
-"""In which precision matrix products are made; weights, losses and evaluation stay in float32.
+"""The precision of matrix products in training; weights, losses and evaluation stay in float32.
 
-    float32   as it says: the TF32 that CUDA libraries take for LSTMs unasked is switched off
-    tf32      inputs of products rounded to 10 bits of mantissa, sums in float32
-    bf16      encoders and decoders under autocast while they train: activations of products in bfloat16
+    float32   full float32: the TF32 that CUDA libraries use for LSTMs by default is switched off
+    tf32      inputs of products rounded to 10 bits of mantissa, accumulation in float32
+    bf16      encoders and decoders under autocast in training: activations of products in bfloat16
 
-On a processor there is float32 alone.
+Devices other than CUDA support only float32.
 """
 
 from collections.abc import Callable, Iterator
@@ -23,19 +23,19 @@ Precision = Literal["float32", "tf32", "bf16"]
 
 
 def refuse(precision: Precision, device: torch.device) -> None:
-    """Refuse what a device does not have.
+    """Refuse a precision that a device does not support.
 
     Raises
     ------
     ValueError
-        If the device has float32 alone.
+        If the device supports only float32.
     """
     if precision != "float32" and device.type != "cuda":
-        raise ValueError(f"{precision} needs a CUDA device, and {device} is none; choose float32")
+        raise ValueError(f"{precision} needs a CUDA device, not {device}; choose float32")
 
 
 def switch(precision: Precision) -> None:
-    """Set torch's own switches for float32 products on CUDA devices, for the whole process."""
+    """Set torch's process-wide flags for float32 products on CUDA devices."""
     rounded = precision == "tf32"
     torch.set_float32_matmul_precision("high" if rounded else "highest")
     torch.backends.cudnn.allow_tf32 = rounded
@@ -43,7 +43,7 @@ def switch(precision: Precision) -> None:
 
 @contextmanager
 def exactly() -> Iterator[None]:
-    """Within, products are made in float32, whatever training rounds: validation and `evaluate` agree."""
+    """Compute products in full float32, whatever training uses, so that validation matches `evaluate`."""
     before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     switch("float32")
     try:
@@ -54,7 +54,7 @@ def exactly() -> Iterator[None]:
 
 
 def prepare(objective: nn.Module, precision: Precision, device: torch.device) -> None:
-    """Let an objective compute its losses in a precision; the model itself, in evaluation, is not touched."""
+    """Make an objective compute its losses in a precision; evaluation of the model is unaffected."""
     refuse(precision, device)
     switch(precision)
     if precision == "bf16":
@@ -62,9 +62,9 @@ def prepare(objective: nn.Module, precision: Precision, device: torch.device) ->
 
 
 def cast(objective: nn.Module, device_type: str) -> None:
-    """While they train, run encoders and decoders, and no backward pass, under autocast to bfloat16.
+    """In training mode, run the forward pass of encoders and decoders under autocast to bfloat16.
 
-    What they return is float32 again: posteriors, penalties and statistics of a batch are made of that.
+    They return float32, from which posteriors, penalties and batch statistics are computed.
     """
     parts: list[nn.Module] = [part for part in objective.modules() if isinstance(part, (Encoder, Decoder))]
     for part in parts:

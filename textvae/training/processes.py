@@ -1,15 +1,15 @@
-"""Several processes that train one model: each holds all of it and computes its share of every batch.
+"""Data-parallel training: every process holds the whole model and computes its share of every batch.
 
     torchrun --nproc-per-node 2 -m -- textvae train …
 
-What costs time, the encoders and decoders, is split by sentences, and what they return is gathered again.
-Whatever couples the sentences of a batch (free bits on a batch mean, a discrepancy between q(z) and the
-prior, batch normalisation, a controller that watches the rate) thus sees the whole batch in every process,
-and is written once, for one. Noise is drawn for the whole batch everywhere, from generators in one state.
+The expensive parts, encoders and decoders, are split by sentences, and their outputs are gathered. Whatever
+couples the sentences of a batch (free bits on a batch mean, a discrepancy between q(z) and the prior, batch
+normalisation, a controller of the rate) therefore sees the whole batch in every process and needs no
+distributed version. Every process draws the noise of the whole batch, from generators in the same state.
 
-The loss is the same in all processes, and the mean of their gradients is the gradient of that one loss
-(`training.share`). Two processes equal one to rounding; dropout inside a split module, whose masks depend on
-the process, leaves them equal in distribution.
+The loss is the same in all processes, and the mean of their gradients is the gradient of that loss
+(`training.share`). Two processes equal one up to rounding; with dropout inside a split module, whose masks
+depend on the process, they are equal in distribution.
 """
 
 import os
@@ -33,14 +33,14 @@ from textvae.training.share import Share
 __all__ = ["Processes"]
 
 SENTENCES = {Encoder: 0, Decoder: 1}
-"""What is split, and on which axis of tensors in and out its sentences lie."""
+"""The modules that are split, and the axis of sentences in their input and output tensors."""
 
 PATIENCE = timedelta(hours=6)
-"""How long a process waits for another, which may have a corpus to tokenise."""
+"""How long a process waits for another, which may be tokenising a corpus."""
 
 
 class Processes:
-    """This process among all that train one model; alone, nothing here does anything."""
+    """This process's place in the distributed group. With one process every method is a no-op."""
 
     def __init__(
         self,
@@ -57,14 +57,14 @@ class Processes:
 
     @classmethod
     def join(cls, device: torch.device) -> "Processes":
-        """Meet the processes that torchrun started, each with a device of its own; alone without torchrun."""
+        """Join the group that torchrun started, one device per process; without torchrun, a group of one."""
         if int(os.environ.get("WORLD_SIZE", 1)) == 1:
             return cls(device=device)
         from accelerate import PartialState
 
         state = PartialState(cpu=device.type == "cpu", timeout=PATIENCE)
         own = device if device.type == "cpu" else state.device
-        # What the processes decide together they tell each other past their devices, which are left to their work.
+        # Decisions are exchanged on the host, by gloo, so that no process waits for its device.
         host = distributed.new_group(timeout=PATIENCE, backend="gloo")
         return cls(state.process_index, state.num_processes, own, host)
 
@@ -73,23 +73,23 @@ class Processes:
         return self.rank == 0
 
     def own(self, run: Run) -> Run:
-        """The run itself for the main process; for each other one a copy of its own, which is thrown away.
+        """Return the run on rank 0 and a temporary copy on every other rank.
 
-        So every process does the same, step by step, and one alone writes the run.
+        So all ranks run the same code, but only rank 0 writes the real directory.
 
         Raises
         ------
         RunError
-            If a process does not see the run's directory.
+            If a process cannot read the run's directory.
         """
-        self.any(False)  # the main process has made the directory
+        self.any(False)  # wait until the main process has made the directory
         if not self.is_main:
             run = self._copy(run)
-        self.any(False)  # and goes on when it has been copied
+        self.any(False)  # and until all others have copied it
         return run
 
     def _copy(self, run: Run) -> Run:
-        if self._scratch is not None:  # a first stage, copied with the run it is in
+        if self._scratch is not None:  # a first stage, copied with the run that contains it
             run.path.mkdir(exist_ok=True)
             return run
         self._scratch = tempfile.TemporaryDirectory(prefix="textvae-")
@@ -99,7 +99,7 @@ class Processes:
         except OSError as error:
             raise RunError(
                 f"{run.path}: cannot be read by process {self.rank} ({error.strerror or error}); several machines"
-                " need a directory that all of them see"
+                " need a directory that all of them can read"
             ) from error
         return Run(copy)
 
@@ -108,7 +108,7 @@ class Processes:
         return flag if self.size == 1 else bool(self._sum(torch.tensor(float(flag)), self._host))
 
     def agreed(self, value: float) -> float:
-        """The main process's value, so that all decide alike."""
+        """The main process's value, so that all processes decide the same."""
         if self.size == 1:
             return value
         told = torch.tensor(value if self.is_main else 0.0, dtype=torch.float64)
@@ -126,13 +126,13 @@ class Processes:
 
     @contextmanager
     def splitting(self, module: nn.Module) -> Iterator[None]:
-        """Within, encoders and decoders of `module` compute this process's sentences and return those of all.
+        """Make encoders and decoders of `module` compute this process's sentences and return those of all.
 
-        Every process must do the same within, with the same batches.
+        Within the context, every process must run the same operations on the same batches.
         """
         split = tuple(SENTENCES) if self.size > 1 else ()
         parts = [part for part in module.modules() if isinstance(part, split)]
-        own = [part.__dict__.get("forward") for part in parts]  # what `precision` put there
+        own = [part.__dict__.get("forward") for part in parts]  # set by `precision.cast`
         try:
             for part in parts:
                 part.forward = self._split(part)
@@ -148,7 +148,7 @@ class Processes:
         axis = next(axis for family, axis in SENTENCES.items() if isinstance(part, family))
 
         def forward(batch: Batch, *z: Tensor) -> Tensor:
-            if self._inside:  # a part of a part that is split already
+            if self._inside:  # nested in a part that is already split
                 return whole(batch, *z)
             share = Share(self.rank, self.size, self._sum, batch.sentences, axis)
             self._inside = True
@@ -163,7 +163,7 @@ class Processes:
 
     @contextmanager
     def _own_dropout(self, part: nn.Module) -> Iterator[None]:
-        """In training, random numbers that differ between processes; outside, all stay in one state."""
+        """In training mode, use random numbers that differ between processes; then restore the common state."""
         if not part.training:
             yield
             return
@@ -182,11 +182,11 @@ class Processes:
 
 @contextmanager
 def _telling() -> Iterator[None]:
-    """What a broken connection means, in one sentence."""
+    """Report a broken connection as a `LostProcessError`."""
     try:
         yield
     except RuntimeError as error:
         raise LostProcessError(
-            "another process of this job has died; the same command goes on from the last checkpoint, with any"
-            " number of processes"
+            "another process of this job has died; the same command resumes from the last checkpoint, with"
+            " any number of processes"
         ) from error

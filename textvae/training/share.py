@@ -1,10 +1,10 @@
-"""A process's share of a batch, and how gradients cross the borders of what is shared out.
+"""One process's slice of a batch, and the autograd functions that scatter and gather it.
 
     own rows:   forward keeps this process's rows,   backward gathers those of all, divided by W
     gathered:   forward gathers the rows of all,     backward keeps this process's rows, times W
 
-Between the two, a parameter's gradient is W times this process's part; outside of them every process has
-the full one. The mean over the W processes is right for both.
+Between the two, a parameter's gradient is W times this process's part; outside them, every process has the
+full gradient. The mean over the W processes is correct for both.
 
 References
 ----------
@@ -25,7 +25,7 @@ __all__ = ["Share"]
 
 
 class Share:
-    """The share of process `rank` of `size` in `sentences`, which lie on `axis` of tensors.
+    """The slice of `sentences` that process `rank` of `size` computes, on `axis` of tensors.
 
     `total` sums a tensor over the processes, in place.
     """
@@ -33,7 +33,7 @@ class Share:
     def __init__(self, rank: int, size: int, total: Callable[[Tensor], Tensor], sentences: int, axis: int) -> None:
         self.size, self.total, self.sentences, self.axis = size, total, sentences, axis
         self.start, self.stop = sentences * rank // size, sentences * (rank + 1) // size
-        # Every process must run the same operations: one without sentences takes one whose results it drops.
+        # Every process must run the same operations: one without sentences computes one and drops the result.
         self.idle = self.start == self.stop
         self.taken = slice(0, 1) if self.idle else slice(self.start, self.stop)
 
@@ -52,11 +52,11 @@ class Share:
         return whole
 
     def cut(self, whole: Tensor) -> Tensor:
-        """This process's rows of `whole`, without a gradient of their own."""
+        """This process's rows of `whole`, not recorded by autograd."""
         return whole.narrow(self.axis, self.taken.start, self.taken.stop - self.taken.start)
 
     def join(self, own: Tensor) -> Tensor:
-        """The rows of all processes, likewise."""
+        """The rows of all processes, not recorded by autograd."""
         shape = list(own.shape)
         shape[self.axis] = self.sentences
         whole = own.new_zeros(shape)
@@ -66,7 +66,7 @@ class Share:
 
 
 class _Own(torch.autograd.Function):
-    """The share of this process; its gradients are gathered, divided by W."""
+    """This process's rows; the backward pass gathers the gradients of all, divided by W."""
 
     @staticmethod
     def forward(ctx: Any, whole: Tensor, share: Share) -> Tensor:
@@ -80,7 +80,7 @@ class _Own(torch.autograd.Function):
 
 
 class _Gathered(torch.autograd.Function):
-    """The shares of all processes; this one's gradient, times W."""
+    """The rows of all processes; the backward pass keeps this process's gradient, times W."""
 
     @staticmethod
     def forward(ctx: Any, own: Tensor, share: Share) -> Tensor:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM ask a run to stop; the loop decides where."""
+"""Stop a run on Ctrl-C or SIGTERM, at a point that the training loop chooses."""
 
 import signal
 import threading
@@ -11,7 +11,7 @@ __all__ = ["stopping"]
 
 @contextmanager
 def stopping() -> Iterator[threading.Event]:
-    """An event that Ctrl-C and SIGTERM set; a second one has its usual effect."""
+    """An event that Ctrl-C or SIGTERM sets; a second signal has its usual effect."""
     stop = threading.Event()
     signals = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
     before = {number: signal.getsignal(number) for number in signals}

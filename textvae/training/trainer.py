@@ -1,8 +1,8 @@
-"""The training loop: one, straight, resumable to the bit.
+"""The training loop, resumable bit for bit.
 
-Selection of the best weights, decay of the learning rate and early stopping all go by valid −ELBO at
-weight 1 with fixed noise (by the distortion where there is no rate), and none of them acts before the
-weight has reached its final value.
+Selection of the best weights, decay of the learning rate and early stopping all use the validation −ELBO at
+weight 1 with fixed noise (the distortion where there is no rate), and none of them acts before the weight
+has reached its final value.
 """
 
 import math
@@ -42,11 +42,11 @@ __all__ = ["InterruptedTrainingError", "NonFiniteLossError", "Trainer"]
 ALONE = Processes()
 CHECKPOINT_SECONDS = 45.0
 REFERENCE = 1000
-"""Sentences behind the mutual information shown while training; `evaluate` takes the whole split."""
+"""Sentences used for the mutual information during training; `evaluate` uses the whole split."""
 
 
 class InterruptedTrainingError(RunError):
-    """Training was asked to stop; its state is saved."""
+    """Training was interrupted; its state is saved."""
 
 
 class NonFiniteLossError(RunError):
@@ -54,7 +54,7 @@ class NonFiniteLossError(RunError):
 
 
 class Trainer:
-    """Moves a run from its checkpoint to its budget."""
+    """Trains a run from its last checkpoint to the end of its budget."""
 
     def __init__(
         self,
@@ -86,14 +86,14 @@ class Trainer:
             self.restore()
 
     def fit(self, watcher: Watcher) -> Progress:
-        """Train until the budget is spent or valid has stopped improving.
+        """Train until the budget is spent or validation has stopped improving.
 
         Raises
         ------
         InterruptedTrainingError
             On Ctrl-C or SIGTERM, after saving.
         NonFiniteLossError
-            With the last checkpoint kept.
+            If the loss or a gradient is not finite; the last checkpoint is kept.
         """
         self.watcher = watcher
         log = MetricLog(self.run, self.progress.step)
@@ -138,7 +138,10 @@ class Trainer:
             return self.update(self.stream, self.progress.step, self.generator)
 
     def _refuse_broken(self) -> None:
-        """Nothing is written after a step whose loss was no number; between rows, no step asks the device."""
+        """Raise if any step since the last row had a non-finite loss or gradient.
+
+        Checked only before writing, so that steps need no device synchronisation.
+        """
         if broken := int(self.totals.broken):
             step, steps = self.progress.step, self.totals.steps
             kept = "the last checkpoint is kept" if self.run.checkpoint.exists() else "nothing was saved yet"
@@ -166,7 +169,7 @@ class Trainer:
         self.totals, self.progress.row_seconds = Totals(), 0.0
 
     def _count_seconds(self) -> None:
-        """Add what has passed since they were last counted; `_validate` leaves its own out."""
+        """Add the seconds since the last count; `_validate` excludes its own."""
         now = time.monotonic()
         self.progress.seconds += now - self.counted_at
         self.progress.row_seconds += now - self.counted_at
@@ -195,7 +198,7 @@ class Trainer:
         if per_dimension is not None and per_dimension.numel():
             log.board.add_histogram("valid/rate_per_dimension", per_dimension.mean(0), step)
         self.show(log, step)
-        # Without a rate, a point for a posterior, there is the distortion alone; an infinite rate is no less bad.
+        # A Dirac posterior has no rate: use the distortion alone. An infinite rate still counts.
         cost = values["distortion"] if found.rate.isnan().all() else -values["elbo"]
         shown = ("distortion", "rate", "elbo", "active_units", "mutual_information")
         known = {name: values[name] for name in shown if values[name] is not None and math.isfinite(values[name])}
@@ -231,7 +234,7 @@ class Trainer:
         return due or time.monotonic() - self.saved_at > CHECKPOINT_SECONDS
 
     def _finish(self) -> None:
-        """A run whose weight never settled has no selected weights: its last ones stand in, and say so."""
+        """Mark the run as done; if no best weights were selected, save the last ones, labelled as such."""
         if self.progress.best_step is None:
             self._save_best(
                 f"none, no validation came after the weight had settled: the last, at step {self.progress.step}"
@@ -259,13 +262,13 @@ class Trainer:
         self.saved_at = time.monotonic()
 
     def restore(self) -> None:
-        """Read `last.pt` and stand where it stood."""
+        """Restore the state saved in `last.pt`."""
         state = load_checkpoint(self.run, self.device)
         made_on = state.get("device", self.device.type)
         if made_on != self.device.type:
             raise RunError(
-                f"{self.run.path}: was begun on {made_on}, whose random numbers {self.device.type} does not have;"
-                f" go on there (--device {made_on}), or begin another run"
+                f"{self.run.path}: was started on {made_on}, whose random numbers {self.device.type} cannot"
+                f" reproduce; continue with --device {made_on}, or start another run"
             )
         try:
             self.progress = Progress(**state["progress"])
@@ -277,5 +280,6 @@ class Trainer:
             restore_random_state(state["random"], self.device)
         except (KeyError, TypeError, ValueError, RuntimeError):
             raise RunError(
-                f"{self.run.checkpoint}: does not fit this run; made by another version of textvae?"
+                f"{self.run.checkpoint}: does not fit this run; if another version of textvae made it,"
+                " train into another --run"
             ) from None

@@ -1,11 +1,11 @@
-"""Update rules: how one optimiser step is made from the stream of batches.
+"""Update rules: one optimiser step from the stream of batches.
 
     joint         (φ, θ) ← (φ, θ) − lr · clip(∇ loss)
-    aggressive    φ ← φ − lr · clip(∇_φ loss), again and again until the loss per word no longer falls,
+    aggressive    φ ← φ − lr · clip(∇_φ loss), repeated until the loss per word no longer falls,
                   then θ ← θ − lr · clip(∇_θ loss) once
 
-with φ the encoder's weights and θ all others. A rule draws its own batches, so that one which needs several
-is a member like any other and the trainer's loop stays straight.
+with φ the encoder's weights and θ all others. A rule draws its own batches, so that one that needs
+several has the same interface and needs no other training loop.
 
 References
 ----------
@@ -33,7 +33,7 @@ __all__ = ["UPDATES", "Aggressive", "Joint", "Step", "Update"]
 
 @dataclass(frozen=True)
 class Step:
-    """What one optimiser step did; `finite` is a truth value that stays on the device."""
+    """The result of one optimiser step; `finite` is a boolean that stays on the device."""
 
     loss: Loss
     batch: Batch
@@ -45,17 +45,17 @@ class Step:
 
 
 class Update(ABC):
-    """Turns batches into one change of the weights."""
+    """Makes one optimiser step from a stream of batches."""
 
     optimiser: Optimizer
     processes = Processes()
 
     @abstractmethod
     def __call__(self, stream: Iterator[Batch], step: int, generator: Generator) -> Step:
-        """Make optimiser step number `step`; where loss or gradient is not finite, no weight moves."""
+        """Make optimiser step number `step`; if the loss or a gradient is not finite, no weight changes."""
 
-    def observe(self, valid: Mapping[str, Any]) -> None:  # noqa: B027 (most rules have nothing to learn)
-        """Take note of what a validation found."""
+    def observe(self, valid: Mapping[str, Any]) -> None:  # noqa: B027 (most rules ignore it)
+        """Adapt to the metrics of a validation."""
 
     @property
     def learning_rate(self) -> float:
@@ -74,15 +74,15 @@ class Update(ABC):
 
 
 class Joint(Update):
-    """One gradient step on everything at once, the gradient's norm clipped to `clip_norm`.
+    """One gradient step on all weights, with the gradient norm clipped to `clip_norm`.
 
-    The parts of the model that `frozen` names (`decoder`, `posterior.encoder`, …) stay as they are
-    before step `frozen_until`, or for ever where that is null.
+    The parts of the model that `frozen` names (`decoder`, `posterior.encoder`, …) are frozen until step
+    `frozen_until`, or for the whole run if that is null.
 
     Raises
     ------
     ValueError
-        If `frozen` names what is no part of the model.
+        If `frozen` names a part that the model does not have.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class Joint(Update):
         optimiser: Callable[[], Optimizer],
         *,
         clip_norm: Positive | None = 5.0,
-        frozen: list[str] = [],  # noqa: B006 (a configuration's default; never changed)
+        frozen: list[str] = [],  # noqa: B006 (a configuration's default; never mutated)
         frozen_until: Steps | None = None,
     ) -> None:
         self.objective = objective
@@ -106,7 +106,7 @@ class Joint(Update):
         return self._move(next(stream), step, generator)
 
     def _move(self, batch: Batch, step: int, generator: Generator, still: Iterable[nn.Parameter] = ()) -> Step:
-        """One gradient step from one batch, on everything but what is to keep `still`."""
+        """One gradient step on one batch, for all parameters except those in `still`."""
         loss = self.objective(batch, step, generator)
         self.optimiser.zero_grad(set_to_none=True)
         loss.value.backward()
@@ -124,14 +124,14 @@ class Joint(Update):
 
 
 class Aggressive(Joint):
-    """An encoder that is trained until it no longer gains, before each step of the decoder.
+    """Train the encoder until it stops improving, before each step of the decoder.
 
-    As long as the rule is aggressive, a step first moves the encoder alone over fresh batches, at most
-    `batches` of them, until its loss per word over the last `window` is no better than over the `window`
-    before; then it moves all but the encoder once, on one more batch. The rule becomes joint for good
-    when the mutual information on valid falls from one validation to the next. Per He et al. 2019,
-    `batches` is 100 and `window` 15; there the batches of the inner loop are drawn at random, here they
-    are the stream's next ones.
+    While the rule is aggressive, a step first updates only the encoder, on at most `batches` fresh batches,
+    until its loss per word over the last `window` batches is no better than over the `window` before; then it
+    updates everything else once, on one more batch. The rule becomes joint for good when the mutual
+    information on the validation split falls from one validation to the next. In He et al. 2019, `batches`
+    is 100 and `window` 15, and the batches of the inner loop are drawn at random; here they are the next
+    ones of the stream.
     """
 
     def __init__(
@@ -159,7 +159,7 @@ class Aggressive(Joint):
         return replace(done, finite=done.finite & finite.all(), encoder_updates=len(finite))
 
     def _train_encoder(self, stream: Iterator[Batch], step: int, generator: Generator) -> Tensor:
-        """Move the encoder until it gains no more, asked once a window; whether each move was finite, (moves,)."""
+        """Update the encoder until it stops improving, checked once per window; `finite` of each, (moves,)."""
         before = math.inf
         finite: list[Tensor] = []
         window: list[tuple[Tensor, Batch]] = []
@@ -189,7 +189,7 @@ class Aggressive(Joint):
 
 
 def _move_if(finite: Tensor, optimiser: Optimizer) -> None:
-    """Let the optimiser move the weights if all is finite; a fused one settles that on the device itself."""
+    """Step the optimiser if the step is finite; a fused optimiser decides that on the device."""
     if getattr(optimiser, "_step_supports_amp_scaling", False):
         optimiser.found_inf = (~finite).float()  # type: ignore[attr-defined]
         optimiser.step()
@@ -198,14 +198,14 @@ def _move_if(finite: Tensor, optimiser: Optimizer) -> None:
 
 
 def _loss_per_word(moves: list[tuple[Tensor, Batch]]) -> float:
-    """The mean loss over all words."""
+    """The mean loss per word."""
     losses = torch.stack([loss for loss, _ in moves]).tolist()
     nats = sum(loss * batch.sentences for loss, (_, batch) in zip(losses, moves, strict=True))
     return float(nats) / sum(batch.tokens for _, batch in moves)
 
 
 def gradient_norms(whole: nn.Module, *parts: nn.Module) -> list[Tensor]:
-    """The Euclidean norm of all gradients of a module, and of each of its parts: scalars, 0 where there is none."""
+    """The L2 norm of the gradients of a module and of each of its parts; 0 without gradients."""
     gradients = {id(p): p.grad for p in whole.parameters() if p.grad is not None and p.numel()}
     norms = dict(zip(gradients, torch._foreach_norm(list(gradients.values())), strict=True)) if gradients else {}
     nothing = next(iter(norms.values()), torch.zeros(())).new_zeros(())

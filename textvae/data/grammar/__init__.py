@@ -1,4 +1,4 @@
-"""The embedded corpus: news-like sentences from a grammar that knows their exact probabilities."""
+"""The embedded corpus: news-like sentences from a grammar with exact probabilities."""
 
 from textvae.data.grammar.embedded import SPLIT_SIZES, embedded_epoch, embedded_grammar, embedded_split
 from textvae.data.grammar.grammar import Grammar, Sentence

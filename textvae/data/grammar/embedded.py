@@ -1,7 +1,7 @@
-"""The embedded corpus: its grammar, assembled from rules and lexicon, and its splits.
+"""The embedded corpus: its grammar, built from rules and lexicon, and its splits.
 
-The splits are independent draws, not de-duplicated. Their seeds are digests, which no seed of a fresh
-stream will meet by chance.
+The splits are independent draws, not de-duplicated. Their seeds are digests, so that a seed of a fresh
+stream will not equal one by chance.
 """
 
 import hashlib
@@ -27,12 +27,12 @@ FORMS: Mapping[str, Callable[[str], str]] = {
     ".past": past,
     ".gerund": gerund,
 }
-"""Made of every list, nouns or verbs: the grammar keeps what some rule asks for."""
+"""Forms made of every list, whether nouns or verbs; the grammar drops those that no rule uses."""
 
 
 @cache
 def embedded_grammar() -> Grammar:
-    """The embedded corpus's grammar."""
+    """The grammar of the embedded corpus."""
     rules = dict(RULES)
     for name, words in LISTS.items():
         rules |= _inflected(name, {ANY: words})
@@ -56,7 +56,7 @@ def embedded_split(name: str) -> list[Sentence]:
 
 
 def embedded_epoch(epoch: int) -> list[str]:
-    """As many fresh sentences as train has, others in every epoch from 1; epoch 0 is train itself."""
+    """Fresh sentences for each epoch, as many as train has; epoch 0 is train itself."""
     name = f"epoch {epoch}" if epoch else "train"
     return [sentence.text for sentence in _draw(name, SPLIT_SIZES["train"])]
 
@@ -72,7 +72,7 @@ def _inflected(name: str, by_topic: Mapping[str, str]) -> dict[str, str]:
 
 
 def _listed(by_topic: Mapping[str, str], inflect: Callable[[str], str]) -> str:
-    """The topic's own words, and one time in five those of all topics, where a list has both."""
+    """The topic's own words with probability 4/5, else those shared by all topics, if a list has both."""
     lines = []
     for topic, entries in by_topic.items():
         words = " ".join(map(inflect, entries.split()))
@@ -81,7 +81,7 @@ def _listed(by_topic: Mapping[str, str], inflect: Callable[[str], str]) -> str:
 
 
 def _polar(name: str, by_polarity: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
-    """Lists of either polarity; the sentence's own, nine times in ten; and what contrasts with it."""
+    """Lists of each polarity, a rule for the sentence's own (in 9 of 10 draws), and one for its opposite."""
     rules: dict[str, str] = {}
     for polarity, by_topic in by_polarity.items():
         rules |= _inflected(f"{name}.{polarity}", by_topic)
@@ -93,7 +93,7 @@ def _polar(name: str, by_polarity: Mapping[str, Mapping[str, str]]) -> dict[str,
 
 
 def _agreeing(name: str, text: str) -> dict[str, str]:
-    """A rule for subjects of either number, and the one that follows the number factor."""
+    """A rule for each number of the subject, and one that follows the number factor."""
     rules = {name: _by_value(f"{{{name}.*}} | number=*", *AGREEMENT)}
     for number, words in AGREEMENT.items():
         rules[f"{name}.{number}"] = text

@@ -1,15 +1,15 @@
-"""The embedded corpus's rules: news in six factors, each of which shows in several places of a sentence.
+"""Rules of the embedded corpus: news with six factors, each visible in several places of a sentence.
 
-topic      the words throughout: who acts, on what, where and why; some words belong to all topics
+topic      words throughout: who acts, on what, where and why; some words are shared by all topics
 tense      every finite verb and the time adverbials
-number     the subject's noun, its verb, and the pronouns that refer to it
-polarity   verbs, adjectives and attitudes, one word in ten against it
-certainty  moods of verbs, what sources say, adverbs: a firm sentence never hedges, a hedged one may not
-frame      a plain sentence, a reported one, or one linked with a reason or a contrast
+number     the subject noun, its verb, and the pronouns that refer to it
+polarity   verbs, adjectives and attitudes; one word in ten has the opposite polarity
+certainty  modal verbs, verbs of saying, adverbs: a firm sentence never hedges, a hedged one may
+frame      a plain sentence, a reported one, or one linked to a reason or a contrast
 
-What is left, which noun, adjective or adverbial, the factors do not determine. Rules written elsewhere are
-the lists of words, named by list, polarity and form (`{agent_noun.plural}`, `{mood.bad}`; without a
-polarity the sentence's own, with `contrary_` its opposite), and the predicates of `AGREEING`.
+The factors do not determine the remaining choices of noun, adjective or adverbial. Rules defined elsewhere
+are the lists of words, named by list, polarity and form (`{agent_noun.plural}`, `{mood.bad}`; without a
+polarity, that of the sentence; with `contrary_`, the opposite), and the predicates of `AGREEING`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -274,7 +274,7 @@ PREDICATE = """
     2 could {VERB}           | tense=future certainty=hedged
     1 might {VERB}           | tense=future certainty=hedged
 """
-"""What a subject does; VERB stands for a list of verbs."""
+"""The predicate of a subject; VERB stands for a list of verbs."""
 
 AGREEING: Mapping[str, str] = {
     "acts": PREDICATE.replace("VERB", "act"),
@@ -295,7 +295,7 @@ AGREEING: Mapping[str, str] = {
         1 might be      | tense=future certainty=hedged
     """,
 }
-"""Rules that agree with a subject: `{be.singular}`, `{be.plural}`, and `{be}` with the number factor's."""
+"""Rules that agree with the subject: `{be.singular}`, `{be.plural}`, and `{be}` by the number factor."""
 
 AGREEMENT: Mapping[str, Mapping[str, str]] = {
     "singular": {"WAS": "was", "IS": "is", "APPEARS": "appears", ".present": ".third"},

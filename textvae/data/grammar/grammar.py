@@ -1,14 +1,14 @@
 """A probabilistic grammar whose sentences have exact probabilities and exact posteriors over factors.
 
 A joint value f of a few discrete factors is drawn first; then every rule, beginning with `sentence`, is
-rewritten by one of its lines, drawn with a probability that may depend on f. Rules do not call
-themselves, so lengths are bounded by the grammar itself. A sentence x of tokens w₁…w_T has
+rewritten by one of its lines, drawn with a probability that may depend on f. Rules are not recursive,
+so lengths are bounded. A sentence x of tokens w₁…w_T has
 
     p(x) = Σ_f p(f) p(x|f),      p(x|f) = Σ over all derivations of x,      p(f|x) = p(f) p(x|f) / p(x).
 
-Every probability is an array (J,) over the joint values, so that one pass serves them all (`inside`). Words
-outside a vocabulary become `<unk>` in the rules themselves, and right-hand sides that thereby coincide
-are added up.
+Every probability is an array (J,) over the joint values, so that one pass handles all of them (`inside`).
+Words outside a vocabulary are replaced by `<unk>` in the rules, and the probabilities of right-hand sides
+that become equal are added.
 """
 
 import math
@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """A sentence, its tokens joined by spaces, and the factors that made it."""
+    """A sentence, its tokens joined by spaces, and the factors it was generated from."""
 
     text: str
     factors: Mapping[str, str]
@@ -41,8 +41,8 @@ class Sentence:
 class Grammar:
     """A distribution over sentences, given by factors with their priors and by rules (see `notation`).
 
-    `factors` maps a factor's name to its values' weights; `couplings`, lines `weight | tests`, multiply
-    the weights of joint values, which are independent without them.
+    `factors` maps a factor's name to the weights of its values; `couplings`, lines `weight | tests`,
+    multiply the weights of joint values. Without couplings the factors are independent.
 
     Raises
     ------
@@ -73,7 +73,7 @@ class Grammar:
         self._choices: dict[tuple[str, int], tuple[list[float], list[Body]]] = {}
 
     def words(self) -> frozenset[str]:
-        """All words that occur in some sentence's derivation."""
+        """All words that occur in some derivation."""
         return self._words
 
     def length_range(self) -> tuple[int, int]:
@@ -83,7 +83,7 @@ class Grammar:
         return int(shortest[possible].min()), int(longest[possible].max())
 
     def stream(self, seed: int) -> Iterator[Sentence]:
-        """Endless independent sentences; `Random.random` alone is drawn from, stable across versions."""
+        """Endless independent sentences, drawn with `Random.random` only, which is stable across versions."""
         uniform = random.Random(seed).random
         bounds, joints = _bounds(enumerate(self._prior.tolist()))
         while True:
@@ -93,7 +93,7 @@ class Grammar:
             yield Sentence(" ".join(words), self._assignments[joint])
 
     def log_prob(self, sentence: str, vocabulary: Container[str] | None = None) -> float:
-        """log p(x) in nats, -inf if x cannot be; words outside the vocabulary are one word, `<unk>`."""
+        """log p(x) in nats, -inf if x is impossible; words outside the vocabulary are one word, `<unk>`."""
         total = float(self._joint(sentence, vocabulary).sum())
         return math.log(total) if total > 0 else -math.inf
 
@@ -112,7 +112,7 @@ class Grammar:
         return posterior
 
     def factor_posterior(self, sentence: str, vocabulary: Container[str] | None = None) -> Mapping[str, Array]:
-        """p(fᵢ|x) of every single factor; raises as `joint_posterior` does."""
+        """p(fᵢ|x) of each factor; raises as `joint_posterior` does."""
         return self._marginals(self.joint_posterior(sentence, vocabulary))
 
     def joint_prior(self) -> Array:
@@ -121,7 +121,7 @@ class Grammar:
         return prior
 
     def factor_prior(self) -> Mapping[str, Array]:
-        """p(fᵢ) of every single factor."""
+        """p(fᵢ) of each factor."""
         return self._marginals(self.joint_prior())
 
     def information(
@@ -157,11 +157,11 @@ class Grammar:
     def _probabilities(self, lines: Iterable[Line]) -> dict[Body, Array]:
         weights = pooled((line.symbols, self._weight(line)) for line in lines)
         total = np.sum(list(weights.values()), axis=0)
-        # A rule without a line under some joint value keeps probability 0 there: no derivation may reach it.
+        # A rule without a line under a joint value has probability 0 there and must be unreachable.
         return {body: weight / np.where(total > 0, total, 1) for body, weight in weights.items()}
 
     def _reachable(self, rules: Rules) -> Rules:
-        """The rules and bodies that some joint value uses."""
+        """The rules and bodies reachable under some joint value."""
         reached = dict.fromkeys(rules, np.zeros(len(self._assignments), dtype=bool))
         reached[START] = self._prior > 0
         kept: dict[str, dict[Body, Array]] = {}
@@ -176,7 +176,7 @@ class Grammar:
         return {name: bodies for name, bodies in kept.items() if bodies}
 
     def _extreme_length(self, extreme: np.ufunc) -> Array:
-        """The extreme length of a sentence under every joint value, (J,); NaN marks the impossible."""
+        """The extreme length of a sentence under every joint value, (J,); NaN if it has no sentence."""
         lengths: dict[str, Array] = {}
         for name in bottom_up(self._rules):
             candidates = [
@@ -218,9 +218,9 @@ class Grammar:
 
 
 def _bounds(weighted: Iterable[tuple[T, float]]) -> tuple[list[float], list[T]]:
-    """What has positive probability, and where in [0, 1) one thing's share ends and the next begins."""
+    """The items of positive probability, and the boundaries of their shares of [0, 1)."""
     items = [(thing, probability) for thing, probability in weighted if probability > 0]
-    # The last share ends at 1 up to rounding; leaving its end out lets no draw fall beyond it.
+    # The last share ends at 1 up to rounding; without its end, no draw can fall beyond it.
     return list(accumulate(probability for _, probability in items))[:-1], [thing for thing, _ in items]
 
 

@@ -1,7 +1,7 @@
-"""English endings, from a lexicon entry: a lemma and, after colons, the forms that are not regular.
+"""English inflection of a lexicon entry: a lemma and, after colons, its irregular forms.
 
 A noun is `lemma` or `lemma:plural` (`man:men`), a verb `lemma`, `lemma:past` (`rise:rose`) or
-`lemma:past:gerund` (`slip:slipped:slipping`); participles are those of the past.
+`lemma:past:gerund` (`slip:slipped:slipping`); the past participle equals the past.
 """
 
 __all__ = ["gerund", "indefinite", "lemma", "past", "plural", "third_person"]
@@ -11,7 +11,7 @@ SPOKEN_AS_CONSONANT = ("eu", "uni", "uti")
 
 
 def lemma(entry: str) -> str:
-    """The form in the dictionary: a noun's singular, a verb's base."""
+    """The dictionary form: singular of a noun, base form of a verb."""
     return entry.split(":")[0]
 
 

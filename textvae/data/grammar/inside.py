@@ -1,11 +1,11 @@
-"""The inside recursion over rules that do not call themselves, for all joint values of the factors at once.
+"""The inside recursion over non-recursive rules, for all joint values of the factors at once.
 
 With β(A, i, j) the probability that symbol A yields the tokens from i to j,
 
     β(A, i, j) = Σ_{A → B₁…B_n} p(A → B₁…B_n) Σ_{i = k₀ ≤ … ≤ k_n = j} Π_m β(B_m, k_{m-1}, k_m),
 
-a sum over derivations, so an ambiguous sentence counts every one of them. It runs from the top, and only
-where the next token may begin a right-hand side, so that little of the table is ever filled.
+a sum over all derivations of an ambiguous sentence. It runs top-down, and only where the next token may begin
+a right-hand side, so that little of the table is filled.
 
 References
 ----------
@@ -33,7 +33,7 @@ Rules = Mapping[str, Mapping[Body, Array]]
 
 
 class Inside:
-    """β of one set of rules, indexed by the word that comes next."""
+    """β of one set of rules, indexed by the next word."""
 
     def __init__(self, rules: Rules) -> None:
         self._starting: dict[str, dict[str, list[tuple[Body, Array]]]] = {}
@@ -45,7 +45,7 @@ class Inside:
     def spans(
         self, symbol: str, start: int, tokens: Sequence[str], table: dict[tuple[str, int], dict[int, Array]]
     ) -> dict[int, Array]:
-        """β(symbol, start, j), (J,), for every end j at which it is positive; `table` keeps what is known."""
+        """β(symbol, start, j), (J,), for every end j at which it is positive; `table` stores known values."""
         if (symbol, start) not in table:
             word = tokens[start] if start < len(tokens) else ""
             ends: dict[int, Array] = {}
@@ -76,7 +76,7 @@ class Inside:
         return front
 
     def _index(self, name: str, bodies: Mapping[Body, Array], firsts: dict[str, frozenset[str]]) -> None:
-        """File the bodies under the words that may come first; "" stands for a body that may be empty."""
+        """Index the bodies by the words that may come first; "" stands for a body that may be empty."""
         by_body = {body: _first_words(body, firsts) for body in bodies}
         firsts[name] = frozenset().union(*by_body.values())
         self._anywhere[name] = [(body, p) for body, p in bodies.items() if "" in by_body[body]]
@@ -86,17 +86,17 @@ class Inside:
 
 
 def bottom_up(rules: Rules) -> tuple[str, ...]:
-    """The rules' names, each after all that its bodies name.
+    """The names of the rules, each after the rules that its bodies use.
 
     Raises
     ------
     ValueError
-        If a rule calls itself or one that is not there.
+        If a rule is recursive or uses an unknown rule.
     """
     named = {name: {part for body in rules[name] for part in body if is_rule(part)} for name in rules}
     for name, parts in named.items():
         if missing := parts - rules.keys():
-            raise ValueError(f"rule {name} names {sorted(missing)}, which are not among the rules")
+            raise ValueError(f"rule {name} uses {sorted(missing)}, which are not among the rules")
     try:
         return tuple(TopologicalSorter(named).static_order())
     except CycleError as error:
@@ -104,7 +104,7 @@ def bottom_up(rules: Rules) -> tuple[str, ...]:
 
 
 def merged(rules: Rules, unknown: Container[str]) -> Rules:
-    """The rules of the same sentences with every unknown word replaced by `<unk>`."""
+    """The rules with every unknown word replaced by `<unk>`."""
 
     def replaced(body: Body) -> Body:
         return tuple(UNKNOWN if part in unknown else part for part in body)
@@ -113,7 +113,7 @@ def merged(rules: Rules, unknown: Container[str]) -> Rules:
 
 
 def pooled(weighted: Iterable[tuple[Body, Array]]) -> dict[Body, Array]:
-    """Equal bodies as one, which has the sum of their weights."""
+    """Merge equal bodies, adding their weights."""
     total: dict[Body, Array] = {}
     for body, weight in weighted:
         total[body] = total[body] + weight if body in total else weight

@@ -1,7 +1,7 @@
-"""The embedded corpus's words by topic and by polarity, most frequent first; entries as in `inflection`.
+"""Words of the embedded corpus by topic and polarity, most frequent first; entries as in `inflection`.
 
-The two halves of a pair like `revenue:sales` are the singular and the plural way to speak of much the same.
-The topic `ANY` lists what all topics share. Organisations and persons are invented.
+A pair such as `revenue:sales` is a singular and a plural word for nearly the same thing. The topic `ANY`
+lists words shared by all topics. Organisations and persons are invented.
 """
 
 from collections.abc import Mapping

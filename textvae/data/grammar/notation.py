@@ -1,12 +1,12 @@
-"""How rules are written: a rule is a block of lines, each line one way to rewrite it.
+"""Notation of grammar rules: a rule is a block of lines, each line one way to rewrite it.
 
     weight body | factor=value,value factor=value
 
-The weight (1 if absent) holds where every test holds and is 0 elsewhere; `9/1` is 9 where they hold and
-1 elsewhere. A number that comes first is always the weight. In the body `{name}` is another rule,
-`{name:.3}` the same or, with probability .7, nothing, `ε` nothing at all, and anything else a word. A body
-that begins with `~` is a list of entries, each a line of its own, whose shares of the weight fall like
-Zipf's law: entry r has 1/(r + 1) over the sum. An entry of several words joins them by underscores.
+The weight (default 1) applies where all tests hold and is 0 elsewhere; `9/1` is 9 where they hold and
+1 elsewhere. A leading number is always the weight. In the body, `{name}` is another rule, `{name:.3}` is that
+rule with probability .3 and empty otherwise, `ε` is empty, and anything else is a word. A body that begins
+with `~` is a list of entries, each a line of its own, whose shares of the weight follow Zipf's law: entry r
+has 1/(r + 1) over the sum. Underscores join the words of an entry.
 
 References
 ----------
@@ -42,7 +42,7 @@ def is_rule(symbol: str) -> bool:
 
 
 def read_rules(blocks: Mapping[str, str]) -> dict[str, list[Line]]:
-    """All rules by symbol, those that optional symbols stand for included."""
+    """All rules by symbol, including those for optional symbols."""
     rules = {f"{{{name}}}": list(_read_block(block)) for name, block in blocks.items()}
     used = {symbol for lines in rules.values() for line in lines for symbol in line.symbols}
     for symbol in sorted(used):

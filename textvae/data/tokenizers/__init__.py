@@ -1,4 +1,4 @@
-"""From sentences to token ids and back: words, or the subwords and characters of sentencepiece."""
+"""Conversion between sentences and token ids: words, or sentencepiece subwords and characters."""
 
 from textvae.data.tokenizers.base import BOS, EOS, PAD, SPECIALS, UNK, UNPREDICTED, Tokenizer
 from textvae.data.tokenizers.subword import BpeTokenizer, CharTokenizer, SubwordTokenizer, UnigramTokenizer

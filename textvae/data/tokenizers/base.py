@@ -1,9 +1,9 @@
-"""What every tokenizer does, and how it lies on disk.
+"""The interface of tokenizers, and their format on disk.
 
-Ids 0 to 3 are the same everywhere. PAD and BOS are never predicted, so a tokenizer of `size` ids has
+Ids 0 to 3 are the same in every tokenizer. PAD and BOS are never predicted, so a tokenizer of `size` ids has
 `size - 2` predicted types, <unk> and EOS among them.
 
-A saved tokenizer is `tokenizer.json` (kind, size, sha256 of the content) beside one file of content.
+A saved tokenizer is `tokenizer.json` (kind, size, sha256 of the content) and one content file.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ __all__ = [
 
 PAD, BOS, UNK, EOS = 0, 1, 2, 3
 UNPREDICTED = 2
-"""PAD and BOS: the ids below this are never said."""
+"""Ids below this, PAD and BOS, are never predicted."""
 UNK_WORD = "<unk>"
 SPECIALS = ("<pad>", "<s>", UNK_WORD, "</s>")
 
@@ -40,7 +40,7 @@ HEADER = "tokenizer.json"
 
 
 class Tokenizer(ABC):
-    """Sentences to ids and back."""
+    """Converts sentences to ids and back."""
 
     kind: ClassVar[str]
     content_file: ClassVar[str]
@@ -48,11 +48,11 @@ class Tokenizer(ABC):
     @property
     @abstractmethod
     def size(self) -> int:
-        """How many ids there are: 0 to size - 1, the four special ones included."""
+        """Number of ids, 0 to size - 1, including the four special ones."""
 
     @property
     def predicted(self) -> int:
-        """How many types a model can predict: all but PAD and BOS."""
+        """Number of types a model can predict: all but PAD and BOS."""
         return self.size - UNPREDICTED
 
     @abstractmethod
@@ -61,11 +61,11 @@ class Tokenizer(ABC):
 
     @abstractmethod
     def decode(self, ids: Iterable[int]) -> str:
-        """The sentence up to the first EOS; PAD and BOS are skipped, UNK reads <unk>."""
+        """The sentence up to the first EOS; PAD and BOS are skipped, UNK becomes <unk>."""
 
     @abstractmethod
     def content(self) -> bytes:
-        """All that `from_content` needs, the same bytes for the same tokenizer."""
+        """The bytes that `from_content` needs; equal for equal tokenizers."""
 
     @classmethod
     @abstractmethod
@@ -73,7 +73,7 @@ class Tokenizer(ABC):
         """The inverse of `content`."""
 
     def save(self, folder: Path) -> None:
-        """Write the tokenizer to `folder`; the header comes last, so half a tokenizer never loads."""
+        """Write the tokenizer to `folder`; the header comes last, so an incomplete one cannot be loaded."""
         folder.mkdir(parents=True, exist_ok=True)
         content = self.content()
         header = {"kind": self.kind, "size": self.size, "sha256": hashlib.sha256(content).hexdigest()}
@@ -89,27 +89,27 @@ class Tokenizer(ABC):
         except OSError as error:
             raise DataError(f"{path} cannot be read: {error.strerror or error}; restore the file.") from error
         if hashlib.sha256(content).hexdigest() != header.get("sha256"):
-            raise DataError(f"{path} is not what {HEADER} beside it describes: restore both from one copy.")
+            raise DataError(f"{path} does not match the checksum in {HEADER}: restore both from one copy.")
         return cls.from_content(content)
 
 
 def read_header(folder: Path) -> dict[str, Any]:
-    """What `tokenizer.json` in `folder` says."""
+    """The contents of `tokenizer.json` in `folder`."""
     path = folder / HEADER
     try:
         header = json.loads(path.read_bytes())
     except OSError as error:
-        message = f"{path} cannot be read: {error.strerror or error}; name a folder that holds a tokenizer."
+        message = f"{path} cannot be read: {error.strerror or error}; give a folder that holds a tokenizer."
         raise DataError(message) from error
     except ValueError as error:
-        raise DataError(f"{path} is damaged: it is no JSON; restore the file.") from error
+        raise DataError(f"{path} is damaged: it is not JSON; restore the file.") from error
     if not isinstance(header, dict) or "kind" not in header:
         raise DataError(f"{path} is damaged: it names no kind of tokenizer; restore the file.")
     return header
 
 
 def spoken(ids: Iterable[int]) -> Iterator[int]:
-    """Those of `ids` that stand for text: up to the first EOS, without PAD and BOS."""
+    """The `ids` of text: those before the first EOS, without PAD and BOS."""
     return (i for i in takewhile(lambda i: i != EOS, map(int, ids)) if i not in (PAD, BOS))
 
 

@@ -1,10 +1,10 @@
-"""Subwords and characters, by sentencepiece.
+"""Subwords and characters, with sentencepiece.
 
-The text is taken as it is, but for runs of whitespace, which become one space: no NFKC, because a likelihood
-per word is comparable only if the words are the corpus's own. A literal `<unk>` in the text is one piece of
-its own, `▁<unk>`, which sentencepiece would split otherwise; the unknown id stands for characters never seen
-in training. `N`, Penn Treebank's mark for numbers, needs no such care: it is frequent enough to become
-a piece, whereas declaring it would cut every other word at its N.
+The text is not normalised, except that runs of whitespace become one space: no NFKC, because likelihoods per
+word are comparable only if the words are those of the corpus. A literal `<unk>` in the text is a single piece,
+`▁<unk>`, which sentencepiece would otherwise split; the unknown id stands for characters not seen in training.
+`N`, Penn Treebank's symbol for numbers, is not declared: it is frequent enough to become a piece, whereas
+declaring it would split every other word at its N.
 
 References: Kudo & Richardson, SentencePiece, EMNLP 2018 (1808.06226); Kudo, Subword regularization, ACL 2018
 (1804.10959); Sennrich, Haddow & Birch, Neural machine translation of rare words with subword units, ACL 2016
@@ -24,16 +24,16 @@ __all__ = ["BpeTokenizer", "CharTokenizer", "SubwordTokenizer", "UnigramTokenize
 
 SPACE = "▁"
 DEFAULT_SIZE = 8000
-# Pieces never span a space, so lines may be cut there; uncut, the search for pieces takes minutes on a long one.
+# Pieces never span a space, so lines may be split there; otherwise training takes minutes on a long line.
 LINE = 1000
-# sentencepiece refuses to go lower.
+# The lowest character coverage that sentencepiece accepts.
 LEAST_COVERAGE = 0.98
-# sentencepiece keeps its training lines in memory: of more than these, every second, third … one is taken.
+# sentencepiece keeps its training lines in memory: above this number, only every second, third, … is used.
 MANY = 1_000_000
 
 
 class SubwordTokenizer(Tokenizer):
-    """A trained sentencepiece model; its kinds differ in training alone."""
+    """A trained sentencepiece model; its kinds differ only in training."""
 
     content_file = "sentencepiece.model"
     default_size: ClassVar[int] = DEFAULT_SIZE
@@ -47,7 +47,7 @@ class SubwordTokenizer(Tokenizer):
 
     @classmethod
     def train(cls, sentences: Iterable[str], vocabulary_size: int | None = None) -> "SubwordTokenizer":
-        """`vocabulary_size` counts predicted types, so UNK and EOS too; a small corpus gives fewer."""
+        """`vocabulary_size` counts predicted types, including UNK and EOS; a small corpus gives fewer."""
         every = sentences if isinstance(sentences, Sequence) else list(sentences)
         lines = every[:: 1 + len(every) // MANY]
         size = cls.default_size if vocabulary_size is None else vocabulary_size + 2
@@ -73,22 +73,22 @@ class SubwordTokenizer(Tokenizer):
 
 
 class UnigramTokenizer(SubwordTokenizer):
-    """Kudo's unigram language model over pieces; right where spaces do not separate words."""
+    """Kudo's unigram language model over pieces; suits text without spaces between words."""
 
     kind = "unigram"
 
 
 class BpeTokenizer(SubwordTokenizer):
-    """Byte-pair encoding: the most frequent pair is merged, again and again."""
+    """Byte-pair encoding: repeatedly merges the most frequent pair."""
 
     kind = "bpe"
 
 
 class CharTokenizer(SubwordTokenizer):
-    """Single characters, the space among them."""
+    """Single characters, including the space."""
 
     kind = "char"
-    # No alphabet comes near it, so every character of train is kept unless the user says otherwise.
+    # Larger than any alphabet, so all characters of train are kept unless the user sets a smaller size.
     default_size = 1 << 20
 
 
@@ -118,7 +118,7 @@ def _train(kind: str, lines: Sequence[str], size: int) -> bytes:
             bos_id=BOS,
             unk_id=UNK,
             eos_id=EOS,
-            # No text holds these: sentencepiece leaves out of training whatever looks like them.
+            # Names with spaces, which no text contains: sentencepiece skips training text that contains them.
             pad_piece="< pad >",
             bos_piece="< s >",
             unk_piece="< unk >",
@@ -126,7 +126,7 @@ def _train(kind: str, lines: Sequence[str], size: int) -> bytes:
             hard_vocab_limit=False,
             normalization_rule_name="identity",
             max_sentence_length=8 * LINE,
-            num_threads=1,  # sums in one order: the same model on every machine
+            num_threads=1,  # fixed order of summation: the same model on every machine
             minloglevel=2,
         )
     except RuntimeError as error:
@@ -145,7 +145,7 @@ def _short(line: str) -> list[str]:
 
 
 def _coverage(lines: Iterable[str], most: int) -> float:
-    """The share of text in the `most` frequent characters: rarer ones would crowd all subwords out."""
+    """The share of text in the `most` frequent characters; rarer ones would leave no room for subwords."""
     counts = Counter(character for line in lines for character in line)
     if len(counts) <= most:
         return 1.0

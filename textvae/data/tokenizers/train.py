@@ -1,4 +1,4 @@
-"""Which kinds of tokenizer there are: training one, and reading one back."""
+"""The kinds of tokenizer; training one, and loading one."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -22,21 +22,21 @@ KINDS = tuple(_ALL)
 def train_tokenizer(
     kind: str, sentences: Iterable[str], *, min_count: int = 1, vocabulary_size: int | None = None
 ) -> Tokenizer:
-    """A tokenizer made from `sentences`, which should be those of train alone.
+    """Train a tokenizer on `sentences`, which should be those of train only.
 
-    `vocabulary_size` bounds the predicted types: all ids but PAD and BOS. `min_count` is for words only.
+    `vocabulary_size` limits the predicted types: all ids but PAD and BOS. `min_count` applies to words only.
     """
     if kind not in _ALL:
         raise DataError(f"There is no tokenizer `{kind}`: choose one of {', '.join(KINDS)}.")
     if kind == "word":
         return WordTokenizer.train(sentences, min_count, vocabulary_size)
     if min_count != 1:
-        raise DataError(f"min_count = {min_count} is for words: with {kind} tokens set vocabulary_size instead.")
+        raise DataError(f"min_count = {min_count} is for words only: with {kind} tokens set vocabulary_size.")
     return _SUBWORDS[kind].train(sentences, vocabulary_size)
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:
-    """The tokenizer that was saved in `folder`."""
+    """The tokenizer saved in `folder`."""
     header = read_header(folder)
     if header["kind"] not in KINDS:
         choices = ", ".join(KINDS)

@@ -1,4 +1,4 @@
-"""Words: whatever stands between whitespace, the most frequent first, ties in alphabetical order."""
+"""Words separated by whitespace, most frequent first, ties in alphabetical order."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -12,8 +12,8 @@ __all__ = ["WordTokenizer", "count_words"]
 class WordTokenizer(Tokenizer):
     """A word's id is its rank among `words`, after the four special ids.
 
-    A literal `<unk>` in the text is the unknown id. Other words that look like special tokens, `</s>` say,
-    are words like any other: no text can write a special id.
+    A literal `<unk>` in the text is the unknown id. Other words that look like special tokens, such as
+    `</s>`, are ordinary words: text cannot produce another special id.
     """
 
     kind = "word"
@@ -23,11 +23,11 @@ class WordTokenizer(Tokenizer):
         self._vocabulary = (*SPECIALS, *words)
         self._ids = {word: i for i, word in enumerate(words, start=len(SPECIALS))}
         if UNK_WORD in self._ids or len(self._ids) != len(words):
-            raise DataError(f"A vocabulary lists every word once, and {UNK_WORD} never: remove the others.")
+            raise DataError(f"A vocabulary lists every word once, without {UNK_WORD}: remove the others.")
         if len(words) < 2:
             count = "1 word" if words else "no word"
             raise DataError(
-                f"The vocabulary has {count} beside the special tokens and a model needs two:"
+                f"The vocabulary has {count} besides the special tokens and a model needs two:"
                 " lower min_count, raise vocabulary_size or add text."
             )
 
@@ -35,14 +35,14 @@ class WordTokenizer(Tokenizer):
     def train(
         cls, sentences: Iterable[str], min_count: int = 1, vocabulary_size: int | None = None
     ) -> "WordTokenizer":
-        """Words seen at least `min_count` times; `vocabulary_size` counts predicted types, so <unk> and EOS too."""
+        """Words seen at least `min_count` times; `vocabulary_size` includes <unk> and EOS."""
         return cls.of_counts(count_words(sentences), min_count, vocabulary_size)
 
     @classmethod
     def of_counts(
         cls, counts: "Counter[str]", min_count: int = 1, vocabulary_size: int | None = None
     ) -> "WordTokenizer":
-        """The same from how often each word was seen."""
+        """`train`, given the count of each word."""
         ranked = sorted(counts.keys() - {UNK_WORD}, key=lambda word: (-counts[word], word))
         kept = [word for word in ranked if counts[word] >= min_count]
         return cls(kept if vocabulary_size is None else kept[: max(0, vocabulary_size - 2)])
@@ -63,7 +63,7 @@ class WordTokenizer(Tokenizer):
         return " ".join(self._vocabulary[i] for i in spoken(ids))
 
     def content(self) -> bytes:
-        # No word holds a line feed: it would have been split there.
+        # No word contains a line feed, which is whitespace.
         return "".join(f"{word}\n" for word in self._vocabulary[len(SPECIALS) :]).encode()
 
     @classmethod
@@ -72,5 +72,5 @@ class WordTokenizer(Tokenizer):
 
 
 def count_words(sentences: Iterable[str]) -> "Counter[str]":
-    """How often each word is seen."""
+    """The count of each word."""
     return Counter(word for sentence in sentences for word in sentence.split())

@@ -1,7 +1,7 @@
-"""Decoders that read what has been said: p(wₜ | w₍<ₜ₎, z) = softmax(W hₜ), hₜ a function of w₍<ₜ₎ and z.
+"""Autoregressive decoders: p(wₜ | w₍<ₜ₎, z) = softmax(W hₜ), hₜ a function of w₍<ₜ₎ and z.
 
-A member says what hₜ is, at all positions of a sentence at once (`hidden`) and one position further
-(`advance`); how words are read and predicted stands here.
+A member defines hₜ, at all positions of a sentence at once (`hidden`) and one position further
+(`advance`); how words are embedded and predicted is defined here.
 
 References
 ----------
@@ -24,12 +24,12 @@ __all__ = ["Autoregressive"]
 class Autoregressive(Decoder):
     """A decoder with word embeddings below its hidden states and a softmax above them.
 
-    `inputless` is a property of the model, in force in training, evaluation and generation alike:
-    every input but BOS is read as the unknown word, so that only z tells what comes next.
+    `inputless` is a property of the model, and applies in training, evaluation and generation alike:
+    every input but BOS is read as the unknown word, so that only z tells sentences apart.
     """
 
     output: nn.Linear | None
-    """The softmax's own weights; None where the embeddings serve (tied)."""
+    """The softmax's own weights; None if they are tied to the embeddings."""
 
     def __init__(
         self, vocabulary: int, embedding_dim: int, dropout_in: float, dropout_out: float, inputless: bool
@@ -49,7 +49,7 @@ class Autoregressive(Decoder):
         """The hidden states (N, H) after the words (N,) just read, and the new state."""
 
     def readout(self, hidden: Tensor) -> Tensor:
-        """What the softmax is given of hidden states (N, H)."""
+        """The input of the softmax, from hidden states (N, H)."""
         dropped: Tensor = self.dropout_out(hidden)
         return dropped
 
@@ -63,7 +63,7 @@ class Autoregressive(Decoder):
         targets = batch.targets.expand(len(z), -1, -1)
         if not batch.padded:
             return self._score(hidden, targets)
-        # Only what is not padding is projected onto the vocabulary.
+        # Only non-padding positions are projected onto the vocabulary.
         rows, columns = batch.places
         scores = self._score(hidden[:, rows, columns], targets[:, rows, columns])
         result = scores.new_zeros(targets.shape)
@@ -82,12 +82,12 @@ class Autoregressive(Decoder):
         return embedded
 
     def own_or_tied(self, hidden_dim: int, vocabulary: int, tied: bool) -> nn.Linear | None:
-        """Weights for the softmax, or none where the embeddings are to serve.
+        """Weights for the softmax, or None if they are tied to the embeddings.
 
         Raises
         ------
         ValueError
-            If the embeddings are to serve and are not as wide as the hidden states.
+            If `tied` and the embeddings are not as wide as the hidden states.
         """
         width = self.embedding.embedding_dim
         if tied and width != hidden_dim:

@@ -1,8 +1,8 @@
-"""The weak end of the ladder: every token, EOS included, drawn independently given z.
+"""The weakest decoder: every token, EOS included, is drawn independently given z.
 
     p(x|z) = Πₜ p(wₜ|z),  p(w|z) = softmax(W tanh(U z + b))
 
-With `latent_dim` 0 it is the unigram language model. What order there is, it cannot know.
+With `latent_dim` 0 it is the unigram language model. It cannot model word order.
 
 References
 ----------
@@ -19,7 +19,7 @@ __all__ = ["BagOfWordsDecoder"]
 
 
 class BagOfWordsDecoder(Decoder):
-    """One distribution over tokens for the whole sentence: it reads none of the words before."""
+    """One distribution over tokens for the whole sentence; preceding words are not read."""
 
     def __init__(
         self, vocabulary: int, latent_dim: int, *, hidden_dim: Count = 256, dropout_out: Probability = 0.5
@@ -30,7 +30,7 @@ class BagOfWordsDecoder(Decoder):
         self.output = words_out(hidden_dim, vocabulary)
 
     def forward(self, batch: Batch, z: Tensor) -> Tensor:
-        # Logits (K, B, V) are those of one position, whatever the length.
+        # The log-probabilities (K, B, V) are the same at every position.
         scores = self._log_probs(z).gather(-1, batch.targets.expand(len(z), -1, -1))
         return scores.where(batch.mask, 0.0)
 

@@ -1,9 +1,9 @@
-"""A decoder of dilated causal convolutions: the context is as wide as the dilations make it.
+"""A decoder of dilated causal convolutions: the dilations set the width of the context.
 
     x⁰ₜ = R e(wₜ₋₁) + Vz,  xˡ = xˡ⁻¹ + Up relu(Convᵏ_dˡ relu(Down xˡ⁻¹)),  hₜ = xᴸₜ
 
-A word sees 1 + (k − 1) Σ dˡ words before it, and z through every one of them: R e + Vz is a linear map
-of the two beside each other.
+A word sees 1 + (k − 1) Σ dˡ words before it, and z with every one of them: R e + Vz is a linear map of
+their concatenation.
 
 References
 ----------
@@ -21,9 +21,9 @@ __all__ = ["DilatedConvolutionDecoder"]
 
 
 class DilatedConvolutionDecoder(Autoregressive):
-    """One residual block for each of the `dilations`, each a convolution of `kernel` taps between two narrowings.
+    """One residual block for each of the `dilations`: a convolution of `kernel` taps at width `inner_dim`.
 
-    The published small, medium and large decoders dilate by [1, 2, 4], [1, 2, 4, 8, 16] and twice the latter.
+    The published small, medium and large decoders dilate by [1, 2, 4], [1, 2, 4, 8, 16], and the latter twice.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class DilatedConvolutionDecoder(Autoregressive):
         return hidden[:, 0], (heard, *past)
 
     def _run(self, hidden: Tensor, past: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """Through all blocks, (N, T, H), from what each keeps of the past to what it keeps after."""
+        """Run all blocks, (N, T, H), given what each keeps of the past; also return what each keeps next."""
         kept = []
         for block, before in zip(self.blocks, past, strict=True):
             hidden, after = block(hidden, before)
@@ -71,12 +71,12 @@ class DilatedConvolutionDecoder(Autoregressive):
         return hidden, kept
 
     def _before(self, z: Tensor) -> list[Tensor]:
-        """What the blocks see before the first word: zeros."""
+        """The past of each block before the first word: zeros."""
         return [z.new_zeros(len(z), self.inner_dim, reach) for reach in self.reaches]
 
 
 class Block(nn.Module):
-    """x + Up relu(Conv relu(Down x)), where the convolution looks back only."""
+    """x + Up relu(Conv relu(Down x)), where the convolution is causal."""
 
     def __init__(self, hidden_dim: int, inner_dim: int, kernel: int, dilation: int) -> None:
         super().__init__()
@@ -85,7 +85,7 @@ class Block(nn.Module):
         self.up = nn.Linear(inner_dim, hidden_dim)
 
     def forward(self, x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
-        """The next T states (N, T, H), and of the convolution's inputs the last `reach`, (N, I, reach)."""
+        """The next T states (N, T, H), and the last `reach` inputs of the convolution, (N, I, reach)."""
         inner = self.down(x).relu().transpose(1, 2)
         seen = torch.cat([past, inner], dim=-1)
         return x + self.up(self.conv(seen).relu().transpose(1, 2)), seen[..., x.shape[1] :]

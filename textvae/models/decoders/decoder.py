@@ -1,4 +1,4 @@
-"""What every decoder p(x|z) owes: log-probabilities of given sentences, and one-step continuation.
+"""Decoders p(x|z): log-probabilities of given sentences, and one-step continuation.
 
 PAD and BOS have probability 0 by construction: the output layers have no rows for them.
 """
@@ -15,7 +15,7 @@ from textvae.data.tokenizers import UNPREDICTED
 __all__ = ["Decoder", "State", "following", "words_out"]
 
 State = tuple[Tensor, ...]
-"""What a decoder remembers between two steps; every tensor has the hypotheses on its first axis."""
+"""A decoder's state between two steps; every tensor has the hypotheses on its first axis."""
 
 
 class Decoder(nn.Module, ABC):

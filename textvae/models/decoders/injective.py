@@ -1,13 +1,14 @@
-"""A decoder that cannot ignore z: what the softmax reads is an injective function of z, after any words.
+"""A decoder that cannot ignore z: the input of the softmax is an injective function of z, after any words.
 
     hₜ = LSTM(w₍<ₜ₎),  uₜ = ∇Φ([hₜ; z]),  p(wₜ | w₍<ₜ₎, z) = softmax(W uₜ),  Φ strongly convex
 
 Guaranteed, for any weights and words: ‖uₜ(z) − uₜ(z′)‖ ≥ c ‖z − z′‖. Then z ↦ p(wₜ | w₍<ₜ₎, z) is
 injective wherever [W 1] has full column rank: the vocabulary must be larger than H + D, and the weights W
-outside a set of measure zero, which training is not kept from. Not guaranteed: that the difference z makes
-is large enough to be worth its rate; a posterior equal to the prior is impossible, one close to it is not.
+outside a set of measure zero, which training is not prevented from entering. Not guaranteed: that the effect
+of z is large enough to be worth its rate; a posterior equal to the prior is impossible, one close to it is
+not.
 
-The published decoder has a second Brenier map over the logits; here it is the identity, which is one.
+The published decoder has a second Brenier map over the logits; here it is the identity, which is a Brenier map.
 
 References
 ----------
@@ -26,9 +27,9 @@ __all__ = ["InjectiveDecoder"]
 
 
 class InjectiveDecoder(Autoregressive):
-    """An LSTM language model whose states meet z in a Brenier map before the softmax.
+    """An LSTM language model with a Brenier map of its states and z before the softmax.
 
-    `strength` is c; Φ has `convex_layers` layers as wide as `convex_dim`. Dropout spares z and the map.
+    `strength` is c; Φ has `convex_layers` layers as wide as `convex_dim`. No dropout on z or in the map.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class InjectiveDecoder(Autoregressive):
         self.output = words_out(hidden_dim + latent_dim, vocabulary)
 
     def hidden(self, words: Tensor, z: Tensor) -> Tensor:
-        # The LSTM hears no z, so it reads every sentence once, however many z there are.
+        # The LSTM does not read z, so it runs once per sentence, however many z there are.
         states, _ = self.lstm(self.embed(words))
         heard = z[:, :, None].expand(-1, -1, words.shape[1], -1)
         return torch.cat([states.expand(len(z), -1, -1, -1), heard], dim=-1)

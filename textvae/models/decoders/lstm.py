@@ -1,4 +1,4 @@
-"""The LSTM decoder: h₁ … hₜ of an LSTM over BOS w₁ … wₜ₋₁ that hears z.
+"""The LSTM decoder: h₁ … hₜ of an LSTM over BOS w₁ … wₜ₋₁, conditioned on z.
 
 References
 ----------
@@ -23,15 +23,15 @@ __all__ = ["LSTMDecoder"]
 
 
 class LSTMDecoder(Autoregressive):
-    """An LSTM language model that hears z in its first state, at every input, in both, or everywhere.
+    """An LSTM language model that reads z in its first state, at every input, in both, or everywhere.
 
-    Everywhere: in the first state, beside the input of every layer, and beside the last layer's states,
-    logits = W [hₜ; z]. Dropout spares that z.
+    Everywhere: in the first state, and concatenated to the input of every layer and to the last layer's
+    states, logits = W [hₜ; z]. No dropout on that z.
 
     Raises
     ------
     ValueError
-        If `tied` is asked for with another `embedding_dim`, or with z beside the softmax's input.
+        If `tied` and `embedding_dim` differs from `hidden_dim`, or `z_to` is everywhere.
     """
 
     def __init__(
@@ -49,14 +49,14 @@ class LSTMDecoder(Autoregressive):
         inputless: bool = False,
     ) -> None:
         if tied and z_to == "everywhere":
-            raise ValueError("tied embeddings leave no room for z beside the hidden state; choose another z_to")
+            raise ValueError("tied embeddings leave no room for z in the softmax's input; choose another z_to")
         super().__init__(vocabulary, embedding_dim, dropout_in, dropout_out, inputless)
         self.layers = layers
         self.hidden_dim = hidden_dim
         self.z_at_input = z_to != "state"
         self.z_everywhere = z_to == "everywhere"
         width = embedding_dim + (latent_dim if self.z_at_input else 0)
-        # Where every layer hears z, each is an LSTM of its own: `lstm` is the first.
+        # If every layer reads z, each is a separate LSTM: `lstm` is the first.
         together = 1 if self.z_everywhere else layers
         between = float(dropout_out) if together > 1 else 0.0
         self.lstm = nn.LSTM(width, hidden_dim, together, batch_first=True, dropout=between)
@@ -94,7 +94,7 @@ class LSTMDecoder(Autoregressive):
         )
 
     def _once_per_sentence(self, z: Tensor) -> bool:
-        """Whether to share the words' part of the gates among samples, which pays on a processor."""
+        """Whether to share the word term of the gates among samples, which is faster on a CPU."""
         return len(z) > 1 and z.device.type == "cpu" and not self.z_everywhere
 
     def _run(self, embedded: Tensor, z: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,9 +1,9 @@
-"""The strong end of the ladder: a causal Transformer that hears z at every position.
+"""The strongest decoder: a causal Transformer that reads z at every position.
 
     x⁰ₜ = R e(wₜ₋₁) + Vz + sinusoids(t),  x ← x + Attend(LN x),  x ← x + Down gelu(Up LN x),  hₜ = LN xᴸₜ
 
-Sinusoids are defined at any position, so no sentence is too long; beyond the lengths of training nothing
-is promised of them but probabilities.
+Sinusoids are defined at any position, so no sentence is too long; beyond the lengths seen in training, only
+valid probabilities are guaranteed.
 
 References
 ----------
@@ -25,14 +25,14 @@ __all__ = ["TransformerDecoder"]
 
 
 class TransformerDecoder(Autoregressive):
-    """Blocks of causal self-attention and perceptron, each normalised first and added to what was there.
+    """Pre-norm residual blocks of causal self-attention and a perceptron.
 
-    `dropout` is that of the attention's weights and of what each half of a block adds.
+    `dropout` applies to the attention weights and to the output of each half of a block.
 
     Raises
     ------
     ValueError
-        If the heads do not divide `hidden_dim`, or `tied` is asked for with another `embedding_dim`.
+        If `heads` does not divide `hidden_dim`, or `tied` and `embedding_dim` differs from `hidden_dim`.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class TransformerDecoder(Autoregressive):
         return self.norm(x), keys, values
 
     def _nothing(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values before the first word."""
+        """The empty keys and values before the first word."""
         empty = z.new_zeros(len(z), len(self.blocks), 0, self.norm.normalized_shape[0])
         return empty, empty
 
@@ -121,7 +121,7 @@ class Block(nn.Module):
 def sinusoids(first: int, x: Tensor) -> Tensor:
     """Sines and cosines (T, H) of the positions first … first + T − 1, for x (…, T, H)."""
     length, width = x.shape[-2:]
-    # Not in a narrower precision of x: bfloat16 cannot count beyond 256.
+    # Not in a lower precision of x: bfloat16 cannot represent all integers beyond 256.
     exact = torch.promote_types(x.dtype, torch.float32)
     positions = torch.arange(first, first + length, device=x.device, dtype=exact)
     half = (width + 1) // 2

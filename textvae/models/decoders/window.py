@@ -1,8 +1,8 @@
-"""A decoder that remembers the last n words only, and z.
+"""A decoder that reads only the last n words and z.
 
     p(wₜ | w₍<ₜ₎, z) = softmax(W tanh(U [e(wₜ₋ₙ); …; e(wₜ₋₁)] + Vz + b)),  BOS before the first word
 
-The order n sets how much a sentence's beginning can tell but through z; order 0 is the bag of words.
+Earlier words can influence a word only through z; order 0 is the bag of words.
 
 References
 ----------
@@ -36,7 +36,7 @@ class WindowDecoder(Autoregressive):
         dropout_out: Probability = 0.5,
         inputless: bool = False,
     ) -> None:
-        # At order 0 no word is read, and embeddings would be parameters without effect.
+        # At order 0 no word is read, and embeddings would be unused parameters.
         super().__init__(vocabulary, embedding_dim if order else 0, dropout_in, dropout_out, inputless)
         self.order = order
         self.read = nn.Linear(order * self.embedding.embedding_dim, hidden_dim)
@@ -44,7 +44,7 @@ class WindowDecoder(Autoregressive):
         self.output = words_out(hidden_dim, vocabulary)
 
     def hidden(self, words: Tensor, z: Tensor) -> Tensor:
-        # A pad of −1, at order 0, cuts BOS: as many windows as there are words at every order.
+        # At order 0 the pad of −1 removes BOS, so that there is one window per word at every order.
         embedded = self.embed(F.pad(words, (self.order - 1, 0), value=BOS))
         windows = embedded.unfold(1, self.order, 1).transpose(-1, -2)
         return torch.tanh(self.read(windows.flatten(-2)) + self.hear(z)[:, :, None])

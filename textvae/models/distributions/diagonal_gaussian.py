@@ -27,7 +27,7 @@ class DiagonalGaussian(Reparameterised):
 
     @classmethod
     def of(cls, mean: Tensor, log_variance: Tensor) -> "DiagonalGaussian":
-        """The one with these `unconstrained` parameters."""
+        """The Gaussian with these `unconstrained` parameters."""
         return DiagonalGaussian(mean, log_variance)
 
     @property
@@ -61,7 +61,7 @@ class DiagonalGaussian(Reparameterised):
 
 
 class ScaledGaussian(DiagonalGaussian):
-    """N(f μ, diag σ²), with the N(μ, diag σ²) that it was before its mean was scaled up."""
+    """N(f μ, diag σ²); `unscaled` is N(μ, diag σ²), before the mean was scaled up."""
 
     def __init__(self, unscaled: DiagonalGaussian, factor: Tensor) -> None:
         self.unscaled = unscaled

@@ -1,4 +1,4 @@
-"""Normalising flows: a base distribution seen through a learned bijection f.
+"""Normalising flows: a base distribution transformed by a learned bijection f.
 
     z = f⁻¹(u; c),  u ~ base        log p(z) = log base(f(z; c)) + log |det ∂f/∂z|
 
@@ -21,14 +21,14 @@ from textvae.models.distributions.reparameterised import Reparameterised
 __all__ = ["Flow"]
 
 HALF = 32
-"""Noise points, each with its mirror image, over which moments are taken."""
+"""Noise points, each used with its negative, from which moments are estimated."""
 
 
 class Flow(Reparameterised):
-    """A base (*batch_shape, D) seen through a bijection, given a context (*batch_shape, C) or none.
+    """A base (*batch_shape, D) transformed by a bijection, given a context (*batch_shape, C) or none.
 
-    No moment has a closed form: `mean` and `variance` are those of 64 fixed points of noise, antithetic, the same
-    for every sentence, so that they vary between sentences only as far as the distributions do. `centre`
+    Moments have no closed form: `mean` and `variance` are estimated from 64 fixed antithetic points of noise, the
+    same for every sentence, so that they vary between sentences only as far as the distributions do. `centre`
     is the image of the base's own centre.
     """
 

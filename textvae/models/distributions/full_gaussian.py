@@ -1,4 +1,4 @@
-"""The Gaussian with a full covariance, N(μ, LLᵀ), by its Cholesky factor L.
+"""The Gaussian with a full covariance, N(μ, LLᵀ), parameterised by its Cholesky factor L.
 
     KL(q ‖ N(m, diag s²)) = ½(Σ_d (Σ_dd + (μ_d − m_d)²)/s_d² − D − log det Σ + Σ_d ln s_d²),  Σ = LLᵀ
 
@@ -31,7 +31,7 @@ class FullGaussian(Reparameterised):
 
     @classmethod
     def of(cls, mean: Tensor, log_diagonal: Tensor, below: Tensor) -> "FullGaussian":
-        """The one with these `unconstrained` parameters."""
+        """The Gaussian with these `unconstrained` parameters."""
         factor = torch.diag_embed(log_diagonal.exp())
         rows, columns = _below(factor)
         factor[..., rows, columns] = below
@@ -39,7 +39,7 @@ class FullGaussian(Reparameterised):
 
     @property
     def unconstrained(self) -> tuple[Tensor, ...]:
-        """μ, the log of L's diagonal, and what is below it, in D (D − 1) / 2 numbers; all may take any value."""
+        """μ, the log of L's diagonal, and the D (D − 1) / 2 entries below it; all may take any value."""
         rows, columns = _below(self.factor)
         diagonal = self.factor.diagonal(dim1=-2, dim2=-1)
         return self.location, diagonal.log(), self.factor[..., rows, columns]
@@ -74,7 +74,7 @@ class FullGaussian(Reparameterised):
 
 
 def _below(factor: Tensor) -> Tensor:
-    """Rows and columns of what lies below the diagonal."""
+    """Row and column indices of the entries below the diagonal."""
     dim = factor.shape[-1]
     return torch.tril_indices(dim, dim, -1, device=factor.device)
 

@@ -1,7 +1,7 @@
 """Mixtures, p(z) = Σᵤ wᵤ pᵤ(z).
 
-The first coordinate of the noise chooses the component, and what is left of it is standard normal again:
-with u = Φ(ε₁) and c the cumulated weights, u falls into (c₍ᵤ₋₁₎, cᵤ] with probability wᵤ, and
+The first coordinate of the noise chooses the component, and what remains of it is again standard normal:
+with u = Φ(ε₁) and c the cumulative weights, u falls into (c₍ᵤ₋₁₎, cᵤ] with probability wᵤ, and
 (u − c₍ᵤ₋₁₎)/wᵤ is uniform whatever the component.
 
 References
@@ -21,7 +21,7 @@ __all__ = ["Mixture"]
 class Mixture(Reparameterised):
     """One distribution over z, a mixture of U components (batch shape (U,)) with weights softmax(logits), D ≥ 1.
 
-    Samples carry gradients to the components, not to the logits: which component is chosen jumps.
+    Samples carry gradients to the components, not to the logits: the choice of component is discrete.
     """
 
     def __init__(self, components: Reparameterised, logits: Tensor) -> None:
@@ -39,7 +39,7 @@ class Mixture(Reparameterised):
         return self.log_weights.exp() @ second - self.mean.square()
 
     def transport(self, noise: Tensor) -> Tensor:
-        """z = the sample of the component that ε₁ chooses, from the noise that is left."""
+        """z = the sample of the component that ε₁ chooses, from the remaining noise."""
         which, rest = self._choose(noise)
         everyone = self.components.transport(rest[..., None, :].expand(*rest.shape[:-1], len(self.log_weights), -1))
         return everyone.gather(-2, which[..., None, None].expand(*rest.shape[:-1], 1, rest.shape[-1]))[..., 0, :]

@@ -1,7 +1,7 @@
-"""The angle θ of a density on the sphere that depends on θ alone, p(θ) ∝ exp(κ T(cos θ)) sin^(D−2) θ on [0, π].
+"""The angle θ of a density on the sphere that depends only on θ, p(θ) ∝ exp(κ T(cos θ)) sin^(D−2) θ on [0, π].
 
-Everything is integrated numerically, in float64, by Simpson's rule on a grid over where the density is not
-negligible; a row per κ.
+All integrals are numerical, in float64, by Simpson's rule on a grid where the density is not negligible, with
+one row per κ.
 """
 
 import math
@@ -16,11 +16,11 @@ from torch.nn import functional as F
 __all__ = ["Polar", "Statistic"]
 
 Statistic = Callable[[Tensor], Tensor]
-"""T of a cosine."""
+"""T as a function of cos θ."""
 
 COARSE, CELLS = 512, 2048
 FAINT = 50.0
-"""Nats below the peak of a density from which on it counts for nothing."""
+"""A density is negligible this many nats below its peak."""
 TINY = 1e-300
 
 
@@ -61,7 +61,7 @@ class Polar:
         return _simpson(density * function(self.angle), self.angle).sum(1) / self._cells.sum(1)
 
     def quantile(self, score: Tensor) -> Tensor:
-        """θ where the cumulated density is Φ(score), for scores (…, R), interpolated between the ends of cells."""
+        """θ where the cumulative density is Φ(score), for scores (…, R), interpolated between the ends of cells."""
         scores, ends = self._scores, self.angle[:, ::2]
         rows = score.double().reshape(-1, len(scores)).T.contiguous()
         right = torch.searchsorted(scores.detach(), rows).clamp(1, scores.shape[1] - 1)
@@ -70,7 +70,7 @@ class Polar:
 
     @cached_property
     def _scores(self) -> Tensor:
-        """Φ⁻¹ of the cumulated density at the ends of the cells (R, CELLS + 1), from the nearer side."""
+        """Φ⁻¹ of the cumulative density at the ends of the cells (R, CELLS + 1), summed from the nearer side."""
         mass = self._cells / self._cells.sum(1, keepdim=True)
         below = F.pad(mass.cumsum(1), (1, 0)).clamp(TINY, 0.5)
         above = F.pad(mass.flip(1).cumsum(1).flip(1), (0, 1)).clamp(TINY, 0.5)
@@ -83,7 +83,7 @@ class Polar:
 
     @cached_property
     def _cells(self) -> Tensor:
-        """The integral over each cell (R, CELLS), of the density whose peak is 1."""
+        """The integral over each cell (R, CELLS), of the density scaled to a peak of 1."""
         return _simpson((self.log_density - self._peak).exp(), self.angle)
 
 

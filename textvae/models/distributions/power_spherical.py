@@ -21,7 +21,7 @@ __all__ = ["PowerSpherical"]
 
 
 class PowerSpherical(Rotational):
-    """μ of shape (*batch_shape, D) and norm 1, D ≥ 2, and κ > 0, one (*batch_shape,) for each or one for all ()."""
+    """μ of shape (*batch_shape, D) and norm 1, D ≥ 2, and κ > 0 of shape (*batch_shape,), or () if shared."""
 
     @staticmethod
     def statistic(cosine: Tensor) -> Tensor:

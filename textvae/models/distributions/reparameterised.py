@@ -1,7 +1,7 @@
-"""What every distribution over z is: a push-forward of standard normal noise, z = transport(ε), ε ~ N(0, I).
+"""Distributions over z as push-forwards of standard normal noise, z = transport(ε), ε ~ N(0, I).
 
 That one method serves training (fresh noise), evaluation (noise keyed by the sentence, so that a
-sentence's z does not depend on its batch mates) and several processes (noise drawn for the whole
+sentence's z does not depend on the rest of its batch) and several processes (noise drawn for the whole
 batch, then sliced).
 
 References
@@ -32,18 +32,18 @@ class Reparameterised(Distribution):
         """Map noise (…, *batch_shape, D) from N(0, I) to samples of the same shape."""
 
     def detached(self) -> "Reparameterised":
-        """The same distribution, through whose parameters no gradient flows.
+        """The same distribution with detached parameters.
 
         Raises
         ------
         NotImplementedError
-            For a family that cannot be cut off from its parameters.
+            For a family that does not implement it.
         """
-        raise NotImplementedError(f"{type(self).__name__} cannot be cut off from its parameters' gradients")
+        raise NotImplementedError(f"{type(self).__name__} does not implement detached()")
 
     @property
     def centre(self) -> Tensor:
-        """The point (*batch_shape, D) that stands for all of it where one is decoded: the mean, unless said."""
+        """The point (*batch_shape, D) that is decoded in place of samples: the mean, unless overridden."""
         return self.mean
 
     def rsample(self, sample_shape: Size | list[int] | tuple[int, ...] = ()) -> Tensor:

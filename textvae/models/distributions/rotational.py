@@ -6,7 +6,7 @@ With θ the angle between z and μ, w = cos θ, and v uniform in the directions 
     E z = E[w] μ                 Var z_i = Var[w] μ_i² + (1 − E[w²]) (1 − μ_i²) / (D − 1)
 
 D coordinates of noise are enough: the first gives θ through its quantile function, the others v; a
-reflection then carries the first axis onto μ. The quantile function is tabulated and interpolated between
+reflection then maps the first axis onto μ. The quantile function is tabulated and interpolated between
 standard normal scores, exact to about 10⁻⁵ of θ's standard deviation (on a circle, D = 2, less so for
 angles within a few thousandths of 0 and π), and differentiable in κ.
 
@@ -33,7 +33,7 @@ __all__ = ["Rotational"]
 
 
 class Rotational(Reparameterised):
-    """μ of shape (*batch_shape, D) and norm 1, D ≥ 2, and κ > 0, one (*batch_shape,) for each or one for all ()."""
+    """μ of shape (*batch_shape, D) and norm 1, D ≥ 2, and κ > 0 of shape (*batch_shape,), or () if shared."""
 
     def __init__(self, direction: Tensor, concentration: Tensor) -> None:
         self.direction = direction
@@ -78,7 +78,7 @@ class Rotational(Reparameterised):
 
     @property
     def centre(self) -> Tensor:
-        """The mean direction μ: it lies on the sphere, as the mean does not."""
+        """The mean direction μ, which lies on the sphere, unlike the mean."""
         return self.direction
 
     def transport(self, noise: Tensor) -> Tensor:
@@ -94,7 +94,7 @@ class Rotational(Reparameterised):
 
 
 def _reflect(z: Tensor, direction: Tensor) -> Tensor:
-    """z (…, D) mirrored by the reflection that carries the first axis onto a direction."""
+    """Apply to z (…, D) the reflection that maps the first axis onto a direction."""
     mirror = F.pad(torch.ones_like(direction[..., :1]), (0, direction.shape[-1] - 1)) - direction
     along = (z * mirror).sum(-1, keepdim=True) / mirror.square().sum(-1, keepdim=True).clamp_min(1e-30)
     return z - 2 * along * mirror

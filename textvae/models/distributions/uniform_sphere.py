@@ -24,7 +24,7 @@ def log_area(dim: int) -> float:
 
 
 class UniformSphere(Reparameterised):
-    """The uniform distribution on the unit sphere, of one vector; `origin` is its centre, zeros (D,)."""
+    """The uniform distribution on the unit sphere, with batch shape (); `origin` is its centre, zeros (D,)."""
 
     def __init__(self, origin: Tensor) -> None:
         self.origin = origin
@@ -43,7 +43,7 @@ class UniformSphere(Reparameterised):
         return F.normalize(noise, dim=-1)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """−log area, wherever on the sphere."""
+        """−log area, everywhere on the sphere."""
         return value.new_full(value.shape[:-1], -log_area(len(self.origin)))
 
     def detached(self) -> "UniformSphere":

@@ -1,10 +1,10 @@
-"""The von Mises–Fisher distribution on the unit sphere, with a κ that is fixed, so that its rate is constant.
+"""The von Mises–Fisher distribution on the unit sphere, with a fixed κ, so that its rate is constant.
 
     p(z) = C exp(κ μᵀz)            C = κ^(D/2−1) / ((2π)^(D/2) I_(D/2−1)(κ))
     KL(q ‖ uniform) = κ A + log C + log area        A = E[w] = I_(D/2)(κ) / I_(D/2−1)(κ)
 
 The Bessel functions enter through C⁻¹ = area(S⁽ᴰ⁻²⁾) ∫ exp(κ cos θ) sin^(D−2) θ dθ, integrated numerically:
-stable for every D and κ, and it is the same integral that samples are drawn by. So are A and Var[w].
+stable for every D and κ, and the same integral that sampling uses. A and Var[w] are computed alike.
 
 References
 ----------
@@ -29,7 +29,7 @@ class VonMisesFisher(Rotational):
 
     def __init__(self, direction: Tensor, concentration: float) -> None:
         self.kappa = concentration
-        # Filled where it is: a number sent there from the host would be waited for.
+        # Filled on the device: copying a number from the host would synchronise.
         super().__init__(direction, direction.new_full((), concentration))
 
     @staticmethod
@@ -54,7 +54,7 @@ class VonMisesFisher(Rotational):
 
     @property
     def polar(self) -> Polar:
-        """The density of θ, the same in every step."""
+        """The density of θ, cached across steps."""
         return _table(self.kappa, self.event_shape[0], self.direction.device)[0]
 
     @property

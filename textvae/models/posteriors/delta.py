@@ -1,12 +1,13 @@
-"""The δ-VAE's posterior, each of whose dimensions has a rate of at least δ, whatever the encoder says.
+"""The δ-VAE's posterior: every dimension has a rate of at least δ, whatever the encoder outputs.
 
 With x₁ < 1 < x₂ the roots of ln x − x + 2δ + 1 = 0, and ŝ, m̂ linear in the features,
 
     σ² = x₁ + (x₂ − x₁) sigmoid(ŝ)        μ = √(2δ + 1 + ln σ² − σ² + max(0, m̂))
     KL_d = δ + ½ max(0, m̂)
 
-The mean is never negative, and where m̂ ≤ 0 only σ² can tell sentences apart: both are the published form's.
-Released code moves σ between the roots' square roots; here σ² moves between the roots, over the same range.
+The mean is never negative, and where m̂ ≤ 0 only σ² can tell sentences apart: both are as published.
+The released code moves σ between the roots' square roots; here σ² moves between the roots, over the same
+range.
 
 References
 ----------
@@ -25,7 +26,7 @@ from textvae.models.posteriors.diagonal import DiagonalPosterior
 __all__ = ["DeltaPosterior", "variance_range"]
 
 ROUNDING = 1e-6
-"""What μ² is at least: the root's slope stays finite where the range ends, at the cost of half of it in rate."""
+"""The least μ²: keeps the square root's gradient finite at the range's ends, and adds half of it in rate."""
 
 
 class DeltaPosterior(DiagonalPosterior):

@@ -3,10 +3,10 @@
     μ_d = γ g_d/√(mean_d g²) (m̂_d − E_B m̂_d)/√Var_B m̂_d + β_d        E_B rate ≥ Σ_d (γ_d² + β_d²)/2, mean γ_d² = γ²
     σ_d² = b_d exp(ŝ_d) + α/(2πe),   b_d ~ Bernoulli(1 − p)/(1 − p)
 
-The scales g are learned, their root mean square is held at γ: means are diverse. The variance has a floor at
-which a dimension of q has the entropy ½ ln α, and dropout takes it there now and then: q stays uncertain.
-Dropout is training noise and off in evaluation. The published code turns dropout and floor on only when the
-weight has reached 1; here both are on from the first step.
+The scales g are learned with their root mean square held at γ, which keeps the means diverse. The variance has
+a floor, at which a dimension of q has the entropy ½ ln α, and dropout sets it there at random, which keeps q
+uncertain. Dropout is off in evaluation. The published code turns dropout and floor on only when the weight
+has reached 1; here both are on from the first step.
 
 References
 ----------
@@ -34,7 +34,7 @@ class DiversityUncertaintyPosterior(DiagonalPosterior):
     Raises
     ------
     ValueError
-        If dropout can leave no variance at all.
+        If `dropout` is above 0 and `floor` is 0, so that a variance could be 0.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class DiversityUncertaintyPosterior(DiagonalPosterior):
     ) -> None:
         super().__init__(encoder, latent_dim)
         if dropout and not floor:
-            raise ValueError("dropout on the variance needs a floor above 0 for what is dropped")
+            raise ValueError("dropout on the variance needs a floor above 0; raise floor, or set dropout to 0")
         self.scale = scale
         self.floor = floor / (2 * math.pi * math.e)
         self.statistics = BatchStatistics(latent_dim)

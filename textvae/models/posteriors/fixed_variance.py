@@ -1,4 +1,4 @@
-"""A Gaussian posterior whose variance is no longer free to become the prior's.
+"""A Gaussian posterior with a fixed variance, which bounds the rate from below.
 
     rate = ½ Σ_d (μ_d² + σ² − 1 − ln σ²) ≥ D (σ² − 1 − ln σ²)/2, for any μ
 

@@ -1,4 +1,4 @@
-"""A posterior that is a normalising flow over a diagonal Gaussian, its bijection given the sentence.
+"""A posterior that is a normalising flow over a diagonal Gaussian, conditioned on the sentence.
 
 References
 ----------
@@ -22,7 +22,7 @@ __all__ = ["FlowPosterior"]
 class FlowPosterior(Posterior):
     """z = f⁻¹(u; c(x)), u ~ N(μ(x), diag σ²(x)), with μ, log σ² and the context c linear in the features.
 
-    A narrow c keeps densities cheap, of which mutual information takes one for every pair of sentences.
+    A narrow c keeps densities cheap: mutual information needs one for every pair of sentences.
 
     Raises
     ------

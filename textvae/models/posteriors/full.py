@@ -15,7 +15,7 @@ __all__ = ["FullPosterior"]
 
 
 class FullPosterior(Posterior):
-    """N(μ(x), L(x) L(x)ᵀ): μ, the log of L's diagonal and what is below it are linear in the features."""
+    """N(μ(x), L(x) L(x)ᵀ): μ, the log of L's diagonal and the entries below it are linear in the features."""
 
     def __init__(self, encoder: Encoder, latent_dim: int) -> None:
         super().__init__(encoder, latent_dim)

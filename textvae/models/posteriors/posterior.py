@@ -1,4 +1,4 @@
-"""What every posterior q(z|x) is: a module that reads a batch and returns a distribution over z."""
+"""Posteriors q(z|x): modules that read a batch and return a distribution over z."""
 
 from abc import ABC, abstractmethod
 
@@ -12,10 +12,10 @@ __all__ = ["Posterior"]
 
 
 class Posterior(nn.Module, ABC):
-    """q(z|x) = a distribution whose parameters are read off the encoder's features.
+    """q(z|x), a distribution whose parameters are functions of the encoder's features.
 
-    Where a family has a linear map to its mean, or to the direction of its mean, that is named `mean`,
-    so that one family can go on from another's.
+    A family's linear map to its mean, or to the direction of its mean, is named `mean`, so that one family
+    can start from another's weights.
     """
 
     spherical: bool = False
@@ -32,4 +32,4 @@ class Posterior(nn.Module, ABC):
 
     @abstractmethod
     def distribution(self, features: Tensor) -> Reparameterised:
-        """Features (B, F) to q(z|x)."""
+        """Map features (B, F) to q(z|x)."""

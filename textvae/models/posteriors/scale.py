@@ -1,11 +1,11 @@
-"""Scale-VAE: the posterior mean is scaled up until each dimension tells sentences apart.
+"""Scale-VAE: the posterior mean is scaled to a given standard deviation over sentences in every dimension.
 
     q(z|x) = N(f μ(x), diag σ²(x)),   f_d = s / std_B μ_d
 
-with one f for all sentences: of the batch in training, of running averages in evaluation. The rate, and so
-the ELBO and every likelihood, is that of the q which z is drawn from. The paper trains with, and reports,
-the rate of the posterior before scaling, which is no bound on anything that the decoder reads: the penalty
-`unscaled_rate` is that, and only training sees it.
+with one f for all sentences, from the batch in training and from running averages in evaluation. The rate, and
+hence the ELBO and every likelihood, is that of the q that z is drawn from. The paper trains with, and reports,
+the rate of the posterior before scaling, which gives no bound for the z that the decoder reads; the penalty
+`unscaled_rate` is that rate, used only in training.
 
 References
 ----------

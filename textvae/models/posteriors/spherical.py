@@ -24,7 +24,7 @@ class SphericalPosterior(Posterior):
     Raises
     ------
     ValueError
-        Where there is no sphere, or no feature to give a direction.
+        If `latent_dim` is below 2, or the encoder has no features.
     """
 
     spherical = True
@@ -34,7 +34,7 @@ class SphericalPosterior(Posterior):
         if latent_dim < 2:
             raise ValueError(f"a sphere needs a latent_dim of at least 2, not {latent_dim}")
         if not encoder.features:
-            raise ValueError("a posterior on the sphere needs an encoder to give it a direction, not none")
+            raise ValueError("a posterior on the sphere needs an encoder with features; choose lstm, not none")
         self.mean = nn.Linear(encoder.features, latent_dim, bias=False)
 
     def direction(self, features: Tensor) -> Tensor:
@@ -56,7 +56,7 @@ class VonMisesFisherPosterior(SphericalPosterior):
 class PowerSphericalPosterior(SphericalPosterior):
     """PowerSpherical(μ(x)/|μ(x)|, κ), with κ = `concentration`, or learned where that is null.
 
-    Learned, κ(x) = 1 + softplus of a linear map, so the rate can move, and collapse to nearly 0.
+    Learned, κ(x) = 1 + softplus of a linear map, so the rate can vary, and can collapse to nearly 0.
     """
 
     def __init__(self, encoder: Encoder, latent_dim: int, *, concentration: Positive | None = None) -> None:

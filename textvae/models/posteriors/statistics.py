@@ -1,7 +1,7 @@
 """Mean and variance over a training batch, and their running averages, which evaluation reads.
 
-With several processes the rows are those of the whole batch in each of them (`training.processes`).
-In evaluation a sentence's q depends on nobody beside it.
+With several processes, each sees the rows of the whole batch (`training.processes`). In evaluation a
+sentence's q does not depend on other sentences.
 """
 
 import torch
@@ -10,9 +10,9 @@ from torch import Tensor, nn
 __all__ = ["BatchStatistics"]
 
 EPSILON = 1e-20
-"""Far below the variance of means that start within ±0.01, 10⁻¹¹: else BN-VAE's floor is missed at the start."""
+"""Far below 10⁻¹¹, the variance of means initialised within ±0.01: else BN-VAE's bound fails at the start."""
 MOMENTUM = 0.1
-"""The weight of a new batch in the running averages, once ten batches have been averaged alike."""
+"""The weight of a new batch in the running averages, after the first ten, which are weighted equally."""
 
 
 class BatchStatistics(nn.Module):

@@ -28,7 +28,7 @@ class MixturePrior(Prior):
     def __init__(self, latent_dim: int, *, components: Count = 100) -> None:
         super().__init__()
         if latent_dim < 1:
-            raise ValueError("a mixture needs a z: latent_dim must be at least 1")
+            raise ValueError(f"a mixture needs a latent_dim of at least 1, not {latent_dim}")
         self.means = nn.Parameter(torch.randn(components, latent_dim))
         self.log_variances = nn.Parameter(torch.zeros(components, latent_dim))
         self.logits = nn.Parameter(torch.zeros(components))

@@ -1,4 +1,4 @@
-"""What every prior p(z) is: a module that returns a distribution over z."""
+"""Priors p(z): modules that return a distribution over z."""
 
 from abc import ABC, abstractmethod
 
@@ -21,7 +21,7 @@ class Prior(nn.Module, ABC):
         """The distribution."""
 
     def meet(self, posterior: Posterior) -> None:
-        """Be told the posterior of the model that this prior becomes part of.
+        """Check that this prior is compatible with the model's posterior; keep a reference if it depends on it.
 
         Raises
         ------
@@ -29,6 +29,6 @@ class Prior(nn.Module, ABC):
             If one of the two lies on the sphere and the other does not.
         """
         if posterior.spherical and not self.spherical:
-            raise ValueError("a posterior on the sphere needs a prior there: choose uniform_sphere or vamp")
+            raise ValueError("a posterior on the sphere needs a prior on it; choose uniform_sphere or vamp")
         if self.spherical and not posterior.spherical:
-            raise ValueError("a prior on the sphere needs a posterior there: choose vmf or power_spherical")
+            raise ValueError("a prior on the sphere needs a posterior on it; choose vmf or power_spherical")

@@ -1,4 +1,4 @@
-"""The prior of a VAE whose z is a direction."""
+"""The uniform prior on the unit sphere."""
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ class UniformSpherePrior(Prior):
     Raises
     ------
     ValueError
-        If `latent_dim` is under 2.
+        If `latent_dim` is below 2.
     """
 
     spherical = True

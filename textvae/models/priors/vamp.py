@@ -1,8 +1,8 @@
-"""VampPrior: the posterior's own mixture over learned pseudo-inputs, p(z) = (1/U) Σᵤ q(z|uᵤ).
+"""VampPrior: a mixture of the posterior at learned pseudo-inputs, p(z) = (1/U) Σᵤ q(z|uᵤ).
 
-The pseudo-inputs are feature vectors, what the encoder would have made of them. Words cannot be learned by
-gradients; sequences of embeddings could, but would pass through the encoder in every step, tie the prior
-to one encoder's way of reading, and reach no q that features cannot.
+The pseudo-inputs are feature vectors, in place of the encoder's output. Words cannot be learned by gradients;
+sequences of embeddings could, but would pass through the encoder in every step, tie the prior to one type of
+encoder, and reach no q that features cannot.
 
 References
 ----------
@@ -32,11 +32,11 @@ class VampPrior(Prior):
     def __init__(self, latent_dim: int, *, components: Count = 100) -> None:
         super().__init__()
         if latent_dim < 1:
-            raise ValueError("a mixture needs a z: latent_dim must be at least 1")
+            raise ValueError(f"a mixture needs a latent_dim of at least 1, not {latent_dim}")
         self.components = components
 
     def meet(self, posterior: Posterior) -> None:
-        """Take the posterior whose mixture this prior is; it stays the model's, its state is not held twice.
+        """Keep a reference to the posterior; it is not a submodule here, so its state is not stored twice.
 
         Raises
         ------
@@ -44,9 +44,9 @@ class VampPrior(Prior):
             If the posterior's q depends on the batch it is in.
         """
         if any(isinstance(module, BatchStatistics) for module in posterior.modules()):
-            raise ValueError("vamp cannot ask a posterior that reads statistics of its batch about pseudo-inputs")
+            raise ValueError("vamp needs a posterior without batch statistics; choose diagonal, or another prior")
         self.spherical = posterior.spherical
-        self.met = (posterior,)  # a tuple, so that torch does not take it for a part of this module
+        self.met = (posterior,)  # in a tuple, so that torch does not register it as a submodule
         self.pseudo_inputs = nn.Parameter(2 * torch.rand(self.components, posterior.encoder.features) - 1)
 
     def forward(self) -> Mixture:

@@ -1,4 +1,4 @@
-"""Terms that join the loss beside distortion and penalty."""
+"""Terms added to the loss besides distortion and penalty."""
 
 from abc import ABC, abstractmethod
 
@@ -11,10 +11,10 @@ __all__ = ["Auxiliary", "NoAuxiliary"]
 
 
 class Auxiliary(nn.Module, ABC):
-    """A scalar for one pass, already multiplied by its own weight; its parameters are trained along.
+    """A scalar for one pass, already multiplied by its own weight; its parameters are trained too.
 
-    Nothing but the loss sees it: distortion, rate and elbo stay what they are. Constructors are handed
-    (model, vocabulary); a member that keeps the model itself would train and save it twice.
+    It enters only the loss: distortion, rate and elbo are unaffected. Constructors receive (model, vocabulary);
+    a member that kept the model itself would train and save it twice.
     """
 
     @abstractmethod

@@ -1,9 +1,9 @@
-"""Bag of words: z alone must say which words the sentence has, whatever their order.
+"""Bag of words: z alone must predict which words the sentence has, whatever their order.
 
     weight · mean_B −Σₜ log p(wₜ|z),      p(w|z) = softmax(W tanh(U z + b))
 
-over the decoder's own targets, EOS included, PAD and BOS excluded. A head of its own, which training
-throws away, cannot lean on the words before as the decoder can.
+over the decoder's own targets, EOS included, PAD and BOS excluded. The separate head, used only in training,
+cannot rely on the preceding words as the decoder can.
 
 References
 ----------
@@ -23,7 +23,7 @@ __all__ = ["BagOfWords"]
 
 
 class BagOfWords(Auxiliary):
-    """The distortion of a bag-of-words decoder beside the model's own, averaged over the samples of z."""
+    """The distortion of an additional bag-of-words decoder, times `weight`, averaged over the samples of z."""
 
     def __init__(
         self,

@@ -1,10 +1,10 @@
-"""A deterministic autoencoder coupled to the VAE: it shares the encoder, and its decoder leads the VAE's.
+"""A deterministic autoencoder coupled to the VAE: it shares the encoder, and its decoder guides the VAE's.
 
     weight · ( −log p'(x | c(x))  +  match · ‖s(z) − s'(c(x))‖² / H )
 
-c(x) is a linear code of the encoder's features, p' a decoder of its own with the same shape as the VAE's,
-and s, s' what either decoder starts from; s' is a target, through which no gradient flows. The first part
-sends a strong gradient through the encoder, the second shows the VAE's decoder what a z can tell it.
+c(x) is a linear code of the encoder's features, p' a second decoder of the same shape as the VAE's, and s, s'
+the initial states of the two decoders; s' is a target, through which no gradient flows. The first term gives
+the encoder a strong gradient, the second teaches the VAE's decoder to use z.
 
 References
 ----------
@@ -25,19 +25,19 @@ __all__ = ["Coupled"]
 
 
 class Coupled(Auxiliary):
-    """The distortion of the deterministic path and the distance between what the two decoders start from.
+    """The distortion of the deterministic path and the distance between the two decoders' initial states.
 
-    The published weights are 0.1 for the distance and 1 for the path. What an LSTM starts from are its
-    first hidden and cell state. Released code offers this Euclidean distance, and on Penn Treebank takes a
-    kernel's, −C / (C + ‖·‖²) summed over scales C, between the inputs of GRUs: its 0.1 is of another unit.
+    The published weights are 0.1 for the distance and 1 for the path. The initial state of an LSTM is its
+    first hidden and cell state. The released code offers this Euclidean distance, but on Penn Treebank uses a
+    kernel's, −C / (C + ‖·‖²) summed over scales C, between the inputs of GRUs: its 0.1 has another unit.
 
-    The twin's embeddings, maps and LSTMs are drawn anew, as those of the model are (`init_range`). It reads the
-    features that the encoder makes of the sentence itself, in a pass of its own.
+    The second decoder's embeddings, maps and LSTMs are initialised anew, like the model's (`init_range`). Its
+    code comes from the uncorrupted sentence, in a separate pass of the encoder.
 
     Raises
     ------
     ValueError
-        If the decoder is no LSTM, or one that z does not start.
+        If the decoder is not an LSTM, or z does not enter its initial state.
     """
 
     def __init__(
@@ -45,14 +45,14 @@ class Coupled(Auxiliary):
     ) -> None:
         super().__init__()
         if not isinstance(model.decoder, LSTMDecoder):
-            raise ValueError("coupled matches what two LSTMs start from; choose the decoder lstm")
+            raise ValueError("coupled matches the initial states of two LSTMs; choose the decoder lstm")
         if model.latent_dim and not model.decoder.first_state.in_features:
-            raise ValueError("coupled matches what two LSTMs start from, and z_to input starts all alike")
+            raise ValueError("coupled needs z in the decoder's initial state; choose another z_to than input")
         self.weight, self.match = weight, match
         self.code = nn.Linear(model.posterior.encoder.features, model.latent_dim, bias=False)
         self.decoder = copy.deepcopy(model.decoder)
         for part in self.decoder.modules():
-            # The copy's shape is wanted, not its weights: with the same ones the two would start matched.
+            # Copy only the shape: with equal weights the two decoders would start out matched.
             if isinstance(part, (nn.Linear, nn.Embedding, nn.RNNBase)):
                 part.reset_parameters()
 
@@ -66,6 +66,6 @@ class Coupled(Auxiliary):
 
 
 def distance(led: State, leading: State) -> Tensor:
-    """Mean squared distance of hidden and cell states; the second decoder's are a target."""
+    """Mean squared distance of hidden and cell states; no gradient flows to the second decoder's."""
     (h, c, _), (target_h, target_c, _) = led, leading
     return (h - target_h.detach()).square().mean() + (c - target_c.detach()).square().mean()

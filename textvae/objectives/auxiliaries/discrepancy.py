@@ -1,9 +1,9 @@
-"""The discrepancy between q(z) and the prior, by samples: WAE and InfoVAE.
+"""The discrepancy between q(z) and the prior, estimated from samples: WAE and InfoVAE.
 
     weight · MMD²(z₁ … z_B ‖ y₁ … y_B),      z_b ~ q(z|x_b),  y_b ~ p(z)
 
-WAE (λ): penalty none, weight λ. InfoVAE (α, λ): weight of the rate 1 − α, and α + λ − 1 here. The draws
-from the prior are fresh in every pass. The estimate is unbiased, so it can be below 0.
+WAE (λ): penalty none, weight λ. InfoVAE (α, λ): rate weight 1 − α, weight α + λ − 1. Every pass draws
+fresh samples from the prior. The estimate is unbiased, so it can be negative.
 
 References
 ----------
@@ -27,7 +27,7 @@ __all__ = ["Discrepancy"]
 class Discrepancy(Auxiliary):
     """weight · MMD² over the sentences of the batch, averaged over the samples of z.
 
-    It couples the sentences of a batch; in a batch of one there is nothing to compare, and it is 0.
+    It couples the sentences of a batch; for a batch of one it is 0.
     """
 
     def __init__(

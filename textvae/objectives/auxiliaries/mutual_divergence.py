@@ -1,10 +1,10 @@
-"""MAE: the posteriors of different sentences are pushed apart, and evenly.
+"""MAE: push the posteriors of different sentences apart, and evenly so.
 
     M_d = mean over i ≠ j of KL(q_d(z|xᵢ) ‖ q_d(z|xⱼ)),      S = s.d. over i ≠ j of Σ_d KL(q_d(z|xᵢ) ‖ q_d(z|xⱼ))
     term = −η Σ_d log sigmoid(M_d / η) + γ S
 
-The mean over ordered pairs is that of the symmetric divergence. Its logarithmic form is the published
-smoothing: −M itself has no lower bound, whereas this one stops pushing where M_d is some η.
+The mean over ordered pairs is that of the symmetric divergence. The log-sigmoid is the published smoothing:
+−M itself has no lower bound, whereas this term saturates where M_d is several η.
 
 References
 ----------
@@ -23,18 +23,18 @@ from textvae.objectives.auxiliaries.auxiliary import Auxiliary
 __all__ = ["MutualDivergence"]
 
 TINY = 1e-12
-"""Below this variance over pairs, S is not pushed: a root has no slope at 0."""
+"""Below this variance over pairs, S has no gradient: that of the square root is infinite at 0."""
 
 
 class MutualDivergence(Auxiliary):
     """η (`diversity`) and γ (`smoothness`), M and S in nats.
 
-    It couples the sentences of a batch; in a batch of one there are no pairs, and it is 0.
+    It couples the sentences of a batch; for a batch of one it is 0.
 
     Raises
     ------
     ValueError
-        At the first pass, if q is no diagonal Gaussian.
+        At the first pass, if q is not a diagonal Gaussian.
     """
 
     def __init__(
@@ -46,9 +46,7 @@ class MutualDivergence(Auxiliary):
     def forward(self, done: Pass, step: int) -> Tensor:
         q = done.posterior
         if not isinstance(q, DiagonalGaussian):
-            raise ValueError(
-                "mutual_divergence has a closed form for diagonal Gaussians alone; choose the posterior diagonal"
-            )
+            raise ValueError("mutual_divergence needs a diagonal Gaussian; choose the posterior diagonal")
         if len(q.mean) < 2:
             return done.z.new_zeros(())
         divergences = pairwise(q)
@@ -61,6 +59,6 @@ def pairwise(q: DiagonalGaussian) -> Tensor:
     one = DiagonalGaussian(q.mean[:, None], q.log_variance[:, None])
     divergences = kl_per_dimension(one, q)
     assert divergences is not None
-    # Row by row, every entry of the diagonal lies B behind the last; a mask would have to be counted on the device.
+    # In row-major order the diagonal entries are B + 1 apart; a boolean mask would synchronise with the device.
     size = len(q.mean)
     return divergences.flatten(0, 1)[1:].reshape(size - 1, size + 1, -1)[:, :-1].flatten(0, 1)

@@ -1,4 +1,4 @@
-"""How distortion and penalty of one pass make the part of the loss that bounds −log p(x)."""
+"""Combine distortion and penalty of one pass into the part of the loss that bounds −log p(x)."""
 
 from abc import ABC, abstractmethod
 
@@ -19,7 +19,7 @@ class Bound(ABC):
 
     @abstractmethod
     def __call__(self, done: Pass, distortion_weight: Number, weight: Number, penalty: Tensor) -> Tensor:
-        """The bound of the pass, where the penalty has been found already."""
+        """The bound for one pass, given its penalty."""
 
 
 class Elbo(Bound):

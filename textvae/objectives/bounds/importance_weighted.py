@@ -2,16 +2,16 @@
 
     −mean_B log (1/K) Σₖ wₖ,      log wₖ = c · log p(x|zₖ) + β (log p(zₖ) − log q(zₖ|x))
 
-at c = β = 1 a bound on −log p(x) that tightens with K, and −ELBO at K = 1. With w̃ₖ = wₖ / Σⱼ wⱼ, what
-reaches the encoder's parameters φ is
+At c = β = 1 this is a bound on −log p(x) that tightens with K, and −ELBO at K = 1. With w̃ₖ = wₖ / Σⱼ wⱼ,
+the gradient of log (1/K) Σₖ wₖ with respect to the encoder's parameters φ is
 
     standard    Σₖ w̃ₖ (∂log wₖ/∂zₖ · ∂zₖ/∂φ − β ∂log q(zₖ|x)/∂φ)
     stl         Σₖ w̃ₖ ∂log wₖ/∂zₖ · ∂zₖ/∂φ
     dreg        Σₖ w̃ₖ (1 − β + β w̃ₖ) ∂log wₖ/∂zₖ · ∂zₖ/∂φ
 
 `stl` drops the score, whose mean is 0 at K = 1 but not beyond: it is biased for K > 1. `dreg` rewrites it as
-a path and is unbiased for every K; at β = 1 its factor is the published w̃ₖ². Both have no variance where q
-is the exact posterior. The decoder's and the prior's gradient is the same in all three.
+a path derivative and is unbiased for every K; at β = 1 its factor is the published w̃ₖ². Both have zero
+variance where q is the exact posterior. The decoder's and the prior's gradient is the same in all three.
 
 References
 ----------
@@ -32,7 +32,7 @@ __all__ = ["ImportanceWeighted"]
 
 
 class ImportanceWeighted(Bound):
-    """The bound over the K samples of a pass (`objective.samples`); log q stands where the rate would."""
+    """The bound over the K samples of a pass (`objective.samples`), with log q − log p instead of the rate."""
 
     needs_rate = True
 
@@ -51,9 +51,9 @@ class ImportanceWeighted(Bound):
 
 
 def path_scaled(value: Tensor, z: Tensor, factor: Tensor) -> Tensor:
-    """A zero whose gradient is `factor` (K, B) times that of the value by z (K, B, D), and only by way of z.
+    """A zero whose gradient is `factor` (K, B) times that of the value through z (K, B, D), and only through z.
 
-    A hook on z would be cheaper, and would scale what auxiliary terms send through z as well.
+    A hook on z would be cheaper, but would also scale the gradients of auxiliary terms through z.
     """
     (slope,) = torch.autograd.grad(value, z, retain_graph=True)
     path = (factor[..., None] * slope * z).sum()

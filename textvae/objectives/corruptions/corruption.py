@@ -1,4 +1,4 @@
-"""What the encoder is made to read in training, where it is not the sentence itself."""
+"""What the encoder reads in training instead of the sentence itself."""
 
 from abc import ABC, abstractmethod
 
@@ -10,7 +10,7 @@ __all__ = ["Clean", "Corruption"]
 
 
 class Corruption(ABC):
-    """A random change of the sentences that the encoder reads; the decoder's side stays as it is."""
+    """A random change of the sentences that the encoder reads; the decoder's are unchanged."""
 
     @abstractmethod
     def __call__(self, batch: Batch, generator: Generator) -> Batch:

@@ -1,8 +1,8 @@
-"""Denoising: the encoder reads a sentence with words deleted, blanked or out of order; the decoder says it whole.
+"""Denoising: the encoder reads words deleted, blanked or shuffled; the decoder predicts the original sentence.
 
-In this order, each for itself: words are shuffled such that none moves further than `shuffle` places (sorted
+In this order and independently, words are shuffled so that none moves further than `shuffle` places (sorted
 by i + U(0, shuffle + 1)), deleted with probability `delete`, and replaced by the unknown word with
-probability `blank`. EOS is never touched.
+probability `blank`. EOS never changes.
 
 References
 ----------
@@ -25,7 +25,7 @@ __all__ = ["Words"]
 
 
 class Words(Corruption):
-    """Deletion, blanks and local shuffling; `counts` stays that of the sentences themselves."""
+    """Deletion, blanking and local shuffling; `counts` stays that of the original sentences."""
 
     def __init__(self, *, delete: Probability = 0.3, blank: Probability = 0.0, shuffle: Natural = 0) -> None:
         self.delete, self.blank, self.shuffle = delete, blank, shuffle
@@ -42,7 +42,7 @@ class Words(Corruption):
 
 
 def shuffled(targets: Tensor, distance: int, generator: Generator) -> Tensor:
-    """Every word of (B, T) at most `distance` places from its own; EOS and padding stay."""
+    """Shuffle the words of (B, T), each by at most `distance` places; EOS and padding stay."""
     draws = torch.rand(targets.shape, generator=generator, device=targets.device)
     ahead = (draws * (distance + 1)).where(is_word(targets), distance + 1)
     places = torch.arange(targets.shape[1], device=targets.device)
@@ -50,16 +50,16 @@ def shuffled(targets: Tensor, distance: int, generator: Generator) -> Tensor:
 
 
 def without(batch: Batch, gone: Tensor) -> Batch:
-    """The batch with the targets at `gone` (B, T) taken out, and the rest moved up."""
+    """The batch with the targets at `gone` (B, T) deleted and the gaps closed."""
     kept = batch.mask & ~gone
     order = (~kept).int().argsort(dim=1, stable=True)
     targets = batch.targets.masked_fill(~kept, PAD).gather(1, order)
-    # How much is gone is known on the device alone, so that padding has to be reckoned with.
+    # Only the device knows how many words are deleted, so the batch must count as padded.
     return replace(with_targets(batch, targets), lengths=kept.sum(1), padded=True)
 
 
 def with_targets(batch: Batch, targets: Tensor) -> Batch:
-    """The batch with other targets, and the inputs that go with them."""
+    """The batch with other targets, and the inputs that match them."""
     inputs = F.pad(targets, (1, -1), value=BOS)
     return replace(batch, targets=targets, inputs=inputs.masked_fill(inputs == EOS, PAD))
 
@@ -71,5 +71,5 @@ def hit(targets: Tensor, chance: float, generator: Generator) -> Tensor:
 
 
 def is_word(targets: Tensor) -> Tensor:
-    """(B, T), true where neither EOS nor padding stands."""
+    """(B, T), true except at EOS and padding."""
     return (targets != EOS) & (targets != PAD)

@@ -1,4 +1,4 @@
-"""How training finds q(z|x) from what the posterior module says, as a configuration can name it."""
+"""The inference methods a configuration can name: how training finds q(z|x) from the posterior module's."""
 
 from textvae.objectives.inference.inference import Amortised, Inference
 from textvae.objectives.inference.semi_amortised import SemiAmortised

@@ -1,4 +1,4 @@
-"""From the posterior module's q(z|x) to the one that training decodes from."""
+"""From the posterior module's q(z|x) to the one that training samples z from."""
 
 from abc import ABC, abstractmethod
 
@@ -12,13 +12,13 @@ __all__ = ["Amortised", "Inference"]
 
 
 class Inference(ABC):
-    """A differentiable change of q(z|x) of every sentence; evaluation takes the module's own."""
+    """A differentiable change of q(z|x) of every sentence; evaluation uses the module's own."""
 
     @abstractmethod
     def __call__(
         self, model: TextVAE, q: Reparameterised, batch: Batch, weight: float | Tensor, generator: Generator
     ) -> Reparameterised:
-        """The distribution to draw z from, under the step's weight; all noise comes from `generator`."""
+        """The distribution to draw z from, given the step's weight; all noise comes from `generator`."""
 
 
 class Amortised(Inference):

@@ -1,11 +1,11 @@
-"""Semi-amortised inference: q(z|x) is refined by gradient steps before it is decoded from, and training
-differentiates through them.
+"""Semi-amortised inference: gradient steps refine q(z|x) before z is drawn, and training differentiates
+through them.
 
     λ₀ = encoder(x)      vₖ₊₁ = momentum · vₖ + ∇_λ fₖ(λₖ, θ)      λₖ₊₁ = λₖ − lr · vₖ₊₁
 
-with λ = (μ, log σ²) and fₖ = distortion + weight · rate of the sentence, at the step's weight and under noise
-of its own in every step k. The gradient of the loss runs backwards through every step by products of the
-Hessian of fₖ with a vector u, found by central differences of its gradient: H u ≈ (∇f(λ + r u) − ∇f(λ − r u)) / 2r,
+with λ = (μ, log σ²) and fₖ = distortion + weight · rate of the sentence, at the optimiser step's weight and with
+fresh noise in every step k. The loss's gradient passes back through every step by products of the Hessian of
+fₖ with a vector u, by central differences of its gradient: H u ≈ (∇f(λ + r u) − ∇f(λ − r u)) / 2r,
 for λ and for the weights θ of decoder and prior alike.
 
 References
@@ -31,28 +31,28 @@ from textvae.objectives.inference.inference import Inference
 __all__ = ["SemiAmortised"]
 
 REACH = 1e-2
-"""How far r u reaches where it is longest: small beside σ, large beside the rounding of float32."""
+"""The largest entry of r u: small compared with σ, large compared with the rounding of float32."""
 
 Slopes = Callable[[int, Tensor], tuple[Tensor | None, ...]]
-"""The gradient of Σ_B fₖ at step k with respect to λ (2, B, D) and every weight, None where it has none."""
+"""The gradient of Σ_B fₖ at step k with respect to λ (2, B, D) and every weight, None where there is none."""
 
 
 class SemiAmortised(Inference):
     """`steps` gradient steps on μ and log σ² of each sentence, with dropout off.
 
-    Noise is drawn afresh for every step: fitted to one draw, μ would make up for that draw's noise, and
-    nothing would hold σ in check.
+    Noise is drawn afresh for every step: with one fixed draw, μ could compensate for its noise, and nothing
+    would limit σ.
 
-    `lr` applies to the sentence's own −elbo: the published rate of 1.0 on the mean of a batch of 32 is
-    1/32 here, and does not depend on the batch. The published clipping of these gradients is left out,
-    since their differences would no longer be products with the Hessian. Selection, `evaluate` and every
-    verdict look at the encoder's own q, where the published code reports the refined one: that bound is
-    `refined_elbo` of `evaluate --all`, on fresh noise.
+    `lr` applies to each sentence's own fₖ and does not depend on the batch: the published rate of 1.0 on the
+    mean of a batch of 32 is 1/32 here. The published clipping of these gradients is omitted, since differences
+    of clipped gradients are not products with the Hessian. Selection, `evaluate` and every verdict use the
+    encoder's own q, while the published code reports the refined one; `refined_elbo` of `evaluate --all` is
+    that bound, on fresh noise.
 
     Raises
     ------
     ValueError
-        At the first pass, if q is no diagonal Gaussian.
+        At the first pass, if q is not a diagonal Gaussian.
     """
 
     def __init__(self, *, steps: Count = 10, lr: Positive = 0.03125, momentum: Probability = 0.5) -> None:
@@ -62,11 +62,11 @@ class SemiAmortised(Inference):
         self, model: TextVAE, q: Reparameterised, batch: Batch, weight: float | Tensor, generator: Generator
     ) -> Reparameterised:
         if type(q) is not DiagonalGaussian:
-            raise ValueError("semi-amortised inference refines a diagonal Gaussian; choose the posterior diagonal")
+            raise ValueError("semi-amortised inference needs a diagonal Gaussian; choose the posterior diagonal")
         start = torch.stack([q.mean, q.log_variance])
         shape = (self.steps, *q.mean.shape)
         noise = torch.randn(shape, generator=generator, device=start.device, dtype=start.dtype)
-        # A VampPrior is made of the posterior's own weights, so that those count as well.
+        # A VampPrior uses the posterior's weights, so those are included.
         weights = [p for p in model.parameters() if p.requires_grad]
 
         def slopes(step: int, parameters: Tensor) -> tuple[Tensor | None, ...]:
@@ -84,7 +84,7 @@ class SemiAmortised(Inference):
 
 @contextmanager
 def silent(module: nn.Module) -> Iterator[None]:
-    """Dropout off, with gradients on; every module's own mode is put back."""
+    """Switch dropout off but keep gradients; restore every module's mode on exit."""
     training = [part for part in module.modules() if part.training]
     module.eval()
     try:
@@ -96,7 +96,7 @@ def silent(module: nn.Module) -> Iterator[None]:
 
 
 class _Refinement(torch.autograd.Function):
-    """λ₀ and θ to λ after all steps."""
+    """Maps λ₀ and θ to λ after all steps."""
 
     @staticmethod
     def forward(ctx: Any, slopes: Slopes, rule: SemiAmortised, start: Tensor, *weights: Tensor) -> Tensor:

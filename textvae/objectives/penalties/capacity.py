@@ -1,8 +1,8 @@
-"""Capacity: the rate is drawn to a target C(t), from either side.
+"""Capacity: pull the rate to a target C(t), from either side.
 
     |mean_B rate − C(t)|,      C(t) = target · min(1, t / steps)
 
-The published strength γ of this term is the weight.
+The weight is the published strength γ of this term.
 
 References
 ----------

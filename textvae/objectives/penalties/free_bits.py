@@ -1,6 +1,6 @@
-"""Free bits: a rate below λ costs nothing to keep.
+"""Free bits: a rate below λ is not penalised.
 
-Six meanings stand in the literature; each is named here by its unit, and by what is averaged first:
+The name has six meanings in the literature; each is named here by its unit, and by what is averaged first:
 
     per dimension, over the batch       Σ_d max(λ, mean_B KL_d)          Kingma et al. 2016
     per dimension, over the sentence    mean_B Σ_d max(λ, KL_d)          Li et al. 2019 (`fb 2`, as a mask)
@@ -10,7 +10,7 @@ Six meanings stand in the literature; each is named here by its unit, and by wha
     total, over the sentence            mean_B max(λ, KL)                Li et al. 2019 (`fb 1`, as a mask)
 
 `form: max` is the formula; `form: mask` is the released code, 1[KL > λ] · KL. For the same grouping
-their gradients are identical, and the values differ by λ for every group under λ.
+their gradients are identical, and the values differ by λ for every group below λ.
 
 References
 ----------
@@ -33,7 +33,7 @@ Over = Literal["batch", "sentence"]
 
 
 def free(rates: Tensor, nats: float, over: Over, form: Form) -> Tensor:
-    """λ nats free in each column of rates (B, groups), averaged over the batch before or after."""
+    """λ free nats in each column of rates (B, groups), averaged over the batch before or after."""
     if over == "batch":
         rates = rates.mean(0, keepdim=True)
     floored = rates.clamp_min(nats) if form == "max" else rates * (rates > nats)
@@ -46,21 +46,23 @@ def factorised(done: Pass) -> Tensor:
     Raises
     ------
     ValueError
-        If posterior or prior do not factorise over dimensions.
+        If posterior or prior does not factorise over dimensions.
     """
     rates = done.terms.rate_per_dimension
     if rates is None:
-        raise ValueError("free bits per dimension or group need a posterior and a prior that factorise")
+        raise ValueError(
+            "free bits per dimension or group need a posterior and a prior that factorise; choose free_bits_total"
+        )
     return rates
 
 
 class FreeBitsPerDimension(Penalty):
-    """λ nats free in every dimension.
+    """λ free nats in every dimension.
 
     Raises
     ------
     ValueError
-        At the first pass, if posterior or prior do not factorise over dimensions.
+        At the first pass, if posterior or prior does not factorise over dimensions.
     """
 
     def __init__(self, *, nats_per_dimension: NonNegative, over: Over = "batch", form: Form = "max") -> None:
@@ -71,12 +73,12 @@ class FreeBitsPerDimension(Penalty):
 
 
 class FreeBitsPerGroup(Penalty):
-    """λ nats free in each of `groups` groups of consecutive dimensions, all of one size.
+    """λ free nats in each of `groups` groups of consecutive dimensions, all of one size.
 
     Raises
     ------
     ValueError
-        At the first pass, if posterior or prior do not factorise over dimensions, or D is no multiple
+        At the first pass, if posterior or prior does not factorise over dimensions, or D is not a multiple
         of the number of groups.
     """
 
@@ -94,7 +96,7 @@ class FreeBitsPerGroup(Penalty):
 
 
 class FreeBitsTotal(Penalty):
-    """λ nats free for the whole latent vector."""
+    """λ free nats for the whole latent vector."""
 
     def __init__(self, *, nats_total: NonNegative, over: Over = "batch", form: Form = "max") -> None:
         self.nats, self.over, self.form = nats_total, over, form

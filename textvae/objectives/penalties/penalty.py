@@ -1,4 +1,4 @@
-"""What enters the loss for the rate: a function of one pass, in nats per sentence."""
+"""Penalties: the function of the rate that enters the loss, computed from one pass, in nats per sentence."""
 
 from abc import ABC, abstractmethod
 
@@ -16,7 +16,7 @@ class Penalty(ABC):
     """Whether the penalty is the rate itself, so that the loss at weight 1 is a bound."""
 
     settles_at: int = 0
-    """The step from which it no longer changes by plan."""
+    """The step from which it no longer changes by schedule."""
 
     @abstractmethod
     def __call__(self, done: Pass, step: int) -> Tensor:

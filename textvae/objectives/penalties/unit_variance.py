@@ -2,7 +2,7 @@
 
     mean_B KL(N(μ, diag σ²) ‖ N(μ, I)) = mean_B Σ_d ½(σ² − 1 − ln σ²)
 
-Where the means lie is left to a discrepancy between q(z) and the prior (auxiliary `mmd`).
+The means are left to a discrepancy between q(z) and the prior (auxiliary `mmd`).
 
 References
 ----------
@@ -19,16 +19,16 @@ __all__ = ["UnitVariance"]
 
 
 class UnitVariance(Penalty):
-    """Without it, nothing keeps σ from falling to 0 once the rate is not charged for.
+    """Keeps σ from falling to 0 when the rate is not penalised.
 
     Raises
     ------
     ValueError
-        At the first pass, if q is no diagonal Gaussian.
+        At the first pass, if q is not a diagonal Gaussian.
     """
 
     def __call__(self, done: Pass, step: int) -> Tensor:
         q = done.posterior
         if not isinstance(q, DiagonalGaussian):
-            raise ValueError("the penalty unit_variance is for a diagonal Gaussian; choose the posterior diagonal")
+            raise ValueError("unit_variance needs a diagonal Gaussian; choose the posterior diagonal")
         return 0.5 * (q.variance - 1 - q.log_variance).sum(-1).mean()

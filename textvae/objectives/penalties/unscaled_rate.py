@@ -1,8 +1,8 @@
-"""What Scale-VAE charges for: the rate of the posterior before its mean was scaled up.
+"""The penalty of Scale-VAE: the rate of the posterior before its mean is scaled up.
 
     mean_B KL(N(μ, diag σ²) ‖ p(z)),      while z ~ N(f μ, diag σ²)
 
-It bounds nothing, since z is drawn from another distribution; the rate that is recorded is that one's.
+It gives no bound, since z is drawn from another distribution, whose rate is the one that is recorded.
 
 References
 ----------
@@ -19,7 +19,7 @@ __all__ = ["UnscaledRate"]
 
 
 class UnscaledRate(Penalty):
-    """The rate of the posterior `scale` without its factor; of any other posterior, which has none, the rate."""
+    """The rate of the posterior `scale` without its factor; for any other posterior, its rate."""
 
     def __call__(self, done: Pass, step: int) -> Tensor:
         q = done.posterior

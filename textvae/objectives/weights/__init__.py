@@ -1,7 +1,7 @@
-"""The weights a configuration can name: all schedules, and the controllers that watch what a weight does.
+"""The weights a configuration can name: all schedules, and controllers that react to the training terms.
 
-A controller of the rate belongs on the rate, one of the distortion on the distortion: the other way
-round, each would push away from its target.
+A controller of the rate must weight the rate, and one of the distortion the distortion: exchanged, each
+would push away from its target.
 """
 
 from textvae.objectives.weights.constraint import Constraint

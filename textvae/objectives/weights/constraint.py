@@ -1,9 +1,9 @@
-"""GECO: the least rate among the models whose distortion is at most κ.
+"""GECO: minimise the rate subject to a distortion of at most κ.
 
     min over the model of  rate + λ (distortion − κ),      C(t) = α C(t−1) + (1 − α) (distortion(t) − κ)
     λ ← clip(λ · exp(lr · C(t)),  low,  high)
 
-λ grows while the distortion is above κ and shrinks below it; it is a weight of the distortion.
+λ grows while the distortion is above κ and shrinks below it; it multiplies the distortion.
 
 References
 ----------
@@ -47,7 +47,7 @@ class Constraint(Weight):
     ) -> None:
         super().__init__()
         if not low <= start <= high:
-            raise ValueError(f"the weight cannot start at {start}, outside of {low} to {high}")
+            raise ValueError(f"start must be between low {low} and high {high}, not {start}")
         self.target_distortion, self.lr, self.smoothing = target_distortion, lr, smoothing
         self.low, self.high = low, high
         self.settles_at = settles

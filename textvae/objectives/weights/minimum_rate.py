@@ -2,9 +2,9 @@
 
     min over the model of  max over u ≥ 0 of  distortion + rate + u (r − rate)
 
-which is a weight of 1 − u on the rate. u climbs by RMSprop; below the target it may exceed 1, and the
-weight is then negative: the rate is rewarded. Where the rate is above r by itself, u goes to 0 and the
-loss is −ELBO. The released code keeps u ≥ 0 as |u|, here it is projected.
+which is a weight of 1 − u on the rate. RMSprop maximises over u; below the target u may exceed 1, and the
+weight is then negative, which rewards the rate. If the rate stays above r by itself, u goes to 0 and the
+loss is −ELBO. The released code keeps u ≥ 0 as |u|; here u is projected.
 
 References
 ----------

@@ -1,12 +1,12 @@
-"""ControlVAE: a controller that holds the rate at a target by moving the weight.
+"""ControlVAE: a controller that holds the rate at a target by adjusting the weight.
 
     e(t) = target − rate(t)
     β(t) = clip(Kp / (1 + exp e(t)) − Ki Σⱼ e(j) − Kd (e(t) − e(t−1)) + low,  low,  high)
 
-An error never takes the sum further than β needs to be at its limit, so that nothing has to be unwound
-when the error turns: the released test for this, `W < 0 and W > 1`, is never true, and the paper's holds the
-sum at a limit even when the error would lead back from it. Kd = 0 is the published controller; the
-difference has the sign that damps.
+Anti-windup: an error never takes the sum further than where β reaches its limit, so that β responds as soon
+as the error changes sign. The released test for this, `W < 0 and W > 1`, is never true, and the paper's holds
+the sum at a limit even when the error would lead back from it. Kd = 0 is the published controller; the
+difference term has the sign that damps.
 
 References
 ----------
@@ -51,7 +51,7 @@ class ProportionalIntegral(Weight):
     ) -> None:
         super().__init__()
         if low > high:
-            raise ValueError(f"the lowest weight, {low}, is above the highest, {high}")
+            raise ValueError(f"low must be at most high {high}, not {low}")
         self.target_rate, self.low, self.high = target_rate, low, high
         self.kp, self.ki, self.kd = kp, ki, kd
         self.settles_at = settles
@@ -65,7 +65,7 @@ class ProportionalIntegral(Weight):
     @torch.no_grad()
     def observe(self, terms: Terms) -> None:
         error = self.target_rate - terms.rate.mean().to(self.value)
-        # Before the first step there is no error, and hence no difference.
+        # The first step has no previous error, hence no difference.
         change = (error - self.error).nan_to_num()
         rest = self.kp * torch.sigmoid(-error) - self.kd * change + self.low
         least = torch.minimum(self.low - rest, self.integral)

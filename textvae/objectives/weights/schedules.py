@@ -1,7 +1,7 @@
 """Open-loop schedules: a value that is a pure function of the optimiser step.
 
-They serve the weights of the loss and the rates of word dropout and teacher forcing alike; they settle
-at the step from which the value no longer changes.
+They set the weights of the loss and the rates of word dropout and teacher forcing; `settles_at` is the step
+from which the value no longer changes.
 
 References
 ----------
@@ -24,7 +24,7 @@ __all__ = ["SCHEDULES", "Constant", "Cosine", "Cyclical", "Linear", "Schedule", 
 
 
 class Schedule(Weight):
-    """A number for every optimiser step, whatever happens."""
+    """A value for every optimiser step, independent of the training terms."""
 
     @abstractmethod
     def forward(self, step: int) -> float:

@@ -3,11 +3,11 @@
     β ← β / (1 + change)   where rate < target
     β ← β · (1 + change)   where rate > (1 + slack) · target
 
-and stays where it is in between; always low ≤ β ≤ 1.
+and is unchanged in between; always low ≤ β ≤ 1.
 
 References
 ----------
-Chen et al. 2017, *Variational Lossy Autoencoder*: slack 5 %, change 10 %, how often is not said.
+Chen et al. 2017, *Variational Lossy Autoencoder*: slack 5 %, change 10 %, how often is not stated.
 Pelsmaeker & Aziz 2020, *Effective Estimation of Deep Generative Language Models*: every step, from 0.1.
 """
 
@@ -30,7 +30,7 @@ class SoftFreeBits(Weight):
     Raises
     ------
     ValueError
-        If it is to start below `low`.
+        If `start` is below `low`.
     """
 
     value: Tensor
@@ -47,7 +47,7 @@ class SoftFreeBits(Weight):
     ) -> None:
         super().__init__()
         if start < low:
-            raise ValueError(f"the weight cannot start at {start}, below the lowest, {low}")
+            raise ValueError(f"start must be at least low {low}, not {start}")
         self.target_rate, self.change, self.slack, self.low = target_rate, change, slack, low
         self.settles_at = settles
         self.register_buffer("value", torch.tensor(start))

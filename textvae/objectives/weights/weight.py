@@ -1,4 +1,4 @@
-"""A multiplier of a term of the loss: a schedule of the step, or a controller that watches what it does."""
+"""A multiplier of a term of the loss: a schedule of the step, or a controller that reacts to the terms."""
 
 from abc import ABC, abstractmethod
 
@@ -12,15 +12,16 @@ __all__ = ["Weight"]
 class Weight(nn.Module, ABC):
     """A value for every optimiser step, counted from 0.
 
-    `settles_at` is the step from which valid may be judged by: nothing is selected, decayed or stopped
-    before it. A controller keeps its state in buffers, so that checkpoints carry it and devices agree.
+    `settles_at` is the step from which validation counts: before it, no weights are selected, and no decay or
+    early stopping takes place. A controller keeps its state in buffers, so that it is saved in checkpoints and
+    moves with the module between devices.
     """
 
     settles_at: int
 
     @abstractmethod
     def forward(self, step: int) -> float | Tensor:
-        """The value at this step, a number or a scalar tensor; never a change of state."""
+        """The value at this step, a number or a scalar tensor; must not change the state."""
 
     def observe(self, terms: Terms) -> None:
-        """Take note of the unweighted terms of the optimiser step just made; training alone calls this."""
+        """Update the state from the unweighted terms of the last optimiser step; called only in training."""

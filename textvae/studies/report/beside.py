@@ -1,4 +1,4 @@
-"""Published figures and ours of the same set-up beneath them, as a table."""
+"""A table of published figures, with the study's runs of the same set-up beneath them."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,7 @@ METRICS = (
 
 
 def published_beside_ours(rows: Sequence[Row]) -> str:
-    """Groups of published rows, and under each our runs with all the settings that define them."""
+    """Groups of published rows, and under each the runs that have all the settings defining them."""
     found = beside(rows)
     if not found:
         return ""
@@ -45,7 +45,7 @@ def _figure(line: Published, column: Column) -> str:
 
 
 def _digits(value: float) -> int:
-    """As many as are known: a published 102.6 is no 102.60."""
+    """As many digits as published: 102.6 is not shown as 102.60."""
     return len(str(value).partition(".")[2])
 
 
@@ -58,7 +58,7 @@ def _ours(row: Row, columns: Sequence[Column]) -> list[str]:
 
 
 def _steps(row: Row) -> str:
-    """How long they were trained; the stream's epochs would count batches that moved no decoder."""
+    """Optimiser steps of the runs; epochs would also count batches that did not update the decoder."""
     steps = sorted({entry.last["step"] for entry in row.entries if "step" in entry.last})
     return (
         f"{'–'.join(f'{step:,}' for step in dict.fromkeys((steps[0], steps[-1])))} optimiser steps" if steps else ""

@@ -1,6 +1,6 @@
-"""BibTeX of what a study used: a recipe's first line, `# Author Year — what it does`, names its source.
+"""BibTeX of the works a study used: a recipe's first line, `# Author Year — what it does`, names its source.
 
-The key of an entry is the first author's surname in plain letters, and the year: Sønderby et al. 2016 is
+The key of an entry is the first author's surname in ASCII letters and the year: Sønderby et al. 2016 is
 `sonderby2016`.
 """
 

@@ -1,4 +1,4 @@
-"""How a number is headed and printed, with the setting of its estimator beside it."""
+"""Headings and formats of the reported numbers, with the settings of their estimators."""
 
 import math
 from collections.abc import Sequence
@@ -25,24 +25,24 @@ class Column:
         return Summary(tuple(-value for value in found.values)) if self.negated else found
 
     def estimator(self, rows: Sequence[Row], split: str) -> str:
-        """`K = 100` if that is how every estimate in the column was made, else nothing."""
+        """`K = 100` if every estimate in the column was made with that setting, else empty."""
         found = {made for row in rows for made in self._settings(row, split)}
         return f"{self.symbol} = {found.pop():,}" if len(found) == 1 else ""
 
     def note(self, row: Row, split: str) -> str:
-        """How the row's number was made: `exact` without a z to integrate out, `K = 7, 100` where seeds differ."""
+        """The setting behind the row's number: `exact` without a z, `K = 7, 100` where seeds differ."""
         if self.setting is None or not row.summary(split, self.metric).n:
             return ""
         made = sorted(self._settings(row, split))
         return f"{self.symbol} = {', '.join(f'{m:,}' for m in made)}" if made else "exact"
 
     def cell_note(self, row: Row, rows: Sequence[Row], split: str) -> str:
-        """The note of a row for which the heading does not speak."""
+        """The row's note where it differs from the heading's, else empty."""
         note = self.note(row, split)
         return "" if note == self.estimator(rows, split) else note
 
     def _settings(self, row: Row, split: str) -> set[int]:
-        """The settings of estimates; a language model's likelihood is none."""
+        """The settings of the estimates; empty for a language model, whose likelihood is exact."""
         return row.settings(split, self.setting) if self.setting and row.has_z else set()
 
 
@@ -65,7 +65,7 @@ KNOWN = {
         Column("unknown_rate", "unknown rate", digits=4),
     )
 }
-"""By metric."""
+"""Columns by metric."""
 
 
 def columns_of(metrics: Sequence[str], rows: Sequence[Row], split: str) -> list[Column]:
@@ -75,11 +75,11 @@ def columns_of(metrics: Sequence[str], rows: Sequence[Row], split: str) -> list[
 
 
 def number(value: float | None, digits: int = 2) -> str:
-    """A number with a true minus sign, or — where there is none."""
+    """A number with a true minus sign; — if undefined."""
     if value is None or math.isnan(value):
         return "—"
     text = f"{value:,.{digits}f}"
-    # −0.00 is 0.00.
+    # −0.00 is printed as 0.00.
     return text.lstrip("-") if float(text.replace(",", "")) == 0 else text.replace("-", "−")
 
 
@@ -90,7 +90,7 @@ def with_error(found: Summary, digits: int) -> str:
 
 
 def spread(found: Summary, digits: int, seeds: int) -> str:
-    """The standard deviation over seeds by its name, and how many have the number where not all `seeds` do."""
+    """The standard deviation over seeds, and how many seeds have the number if not all `seeds` do."""
     parts = [] if math.isnan(found.deviation) else [f"s.d. {found.deviation:.{digits}f}"]
     if found.n and found.n != seeds:
         parts.append(f"n = {found.n}")

@@ -1,6 +1,6 @@
-"""What a study's directory holds, read run by run: nothing is computed that a run did not write.
+"""The contents of a study's directory, read run by run; only numbers that the runs wrote are used.
 
-mean ± standard error are over seeds: s.e. = s.d. / √n, with the n − 1 standard deviation over the n seeds of
+Mean ± standard error are over seeds: s.e. = s.d. / √n, with the n − 1 standard deviation over the n seeds of
 a row that have the number.
 """
 
@@ -50,7 +50,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class Entry:
-    """A run of the study as it stands on disk, and the first stage that it started from."""
+    """A run of the study as stored on disk, and the first stage that it started from."""
 
     record: Record
     run: Run
@@ -62,7 +62,7 @@ class Entry:
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """The settings as they stand in the file: a report also reads what other versions wrote."""
+        """The settings as stored, not validated: a report also reads runs of other versions."""
         path = self.run.path / "config.yaml"
         values = yaml.safe_load(path.read_text("utf-8")) if path.exists() else None
         return values if isinstance(values, dict) else {}
@@ -77,7 +77,7 @@ class Entry:
         return self.run.probes
 
     def factors(self, split: str) -> list[dict[str, Any]]:
-        """What probes read off the z of a split, a row a factor; none where it was not probed."""
+        """Results of the probes on a split, one row per factor; empty if it was not probed."""
         return list(self._probes.get("factors", [])) if self._probes.get("split") == split else []
 
     def factor_information(self, split: str) -> float | None:
@@ -86,14 +86,14 @@ class Entry:
 
     @cached_property
     def metrics(self) -> list[dict[str, Any]]:
-        """The rows of `metrics.jsonl`, a last one that a kill cut in the middle left out."""
+        """The rows of `metrics.jsonl`, without a last one truncated by a kill."""
         if not self.run.metrics.exists():
             return []
         lines = self.run.metrics.read_text("utf-8", "replace").split("\n")[:-1]
         return [json.loads(line) for line in lines if line.endswith("}")]
 
     def measured(self, split: str) -> dict[str, Any]:
-        """Its numbers on a split; none where it was not evaluated."""
+        """Its numbers on a split; empty if it was not evaluated."""
         return self.evaluation.get(split, {})
 
     def value(self, split: str, metric: str) -> float | None:
@@ -111,7 +111,7 @@ class Entry:
         return [row["step"] for row in found], [row[metric] for row in found]
 
     def updates(self, part: Literal["encoder", "decoder"]) -> float | None:
-        """How often training has moved a part, its first stage included; a row holds means over its steps."""
+        """Number of updates of a part, first stage included; a row of the metrics holds means over its steps."""
         steps, means = self.course("train", f"{part}_updates")
         if not steps or (part == "encoder" and not self.has_z):
             return None
@@ -150,12 +150,12 @@ class Row:
         return Summary(tuple(value for value in values if value is not None))
 
     def settings(self, split: str, key: str) -> set[Any]:
-        """What an estimator's setting was over the seeds."""
+        """The values of an estimator's setting over the seeds."""
         return {entry.measured(split)[key] for entry in self.entries if entry.measured(split).get(key) is not None}
 
 
 def read_entries(directory: Path, manifest: Manifest) -> list[Entry]:
-    """Every run of the study in its order, each with its first stage; stages are no entries of their own."""
+    """Every run of the study in order, each with its first stage; stages are not entries themselves."""
     found = [Entry(record, Run(directory / record.path)) for record in manifest.records.values()]
     stages = [entry for entry in found if entry.record.stage]
     return [_with_first(entry, stages) for entry in found if not entry.record.stage]
@@ -168,7 +168,7 @@ def _with_first(entry: Entry, stages: Sequence[Entry]) -> Entry:
 
 
 def _computed(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings without the machine's, which do not tell two stages apart."""
+    """Settings without device and threads, which do not distinguish stages."""
     return {key: value for key, value in settings.items() if key not in ("device", "threads")}
 
 

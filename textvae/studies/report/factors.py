@@ -1,4 +1,4 @@
-"""What z knows of the grammar's factors, as a table: a linear probe's lower bound on I(z; f), and its controls."""
+"""A table of the grammar's factors: a linear probe's lower bound on I(z; f), and its controls."""
 
 from collections.abc import Sequence
 from html import escape
@@ -14,7 +14,7 @@ Factor = dict[str, Any]
 
 
 def factors(rows: Sequence[Row], split: str) -> str:
-    """A row a remedy, a column a factor: the bound, what the controls find, and how often the probe is right."""
+    """One row per remedy, one column per factor: the bound, its controls, and the probe's accuracy."""
     rows = [row for row in rows if any(entry.factors(split) for entry in row.entries)]
     if not rows:
         return ""
@@ -59,7 +59,7 @@ def _known(probed: Sequence[Entry], split: str, name: str) -> str:
 
 
 def _said(found: Sequence[Factor], *of: tuple[str, str]) -> str:
-    """Means over seeds, each by its name."""
+    """Means over seeds, each with its name."""
     means = ((name, _mean(found, key)) for name, key in of)
     return ", ".join(f"{name} {number(mean.mean)}" for name, mean in means if mean.n)
 

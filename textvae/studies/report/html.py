@@ -15,11 +15,11 @@ CHIPS = {
     "undecided": ("partly", "?"),
     "failed": ("collapsed", "✕"),
 }
-"""A class and a sign for a word: told apart without colour."""
+"""CSS class and sign for a word; the signs are distinguishable without colour."""
 
 
 def document(title: str, *body: str) -> str:
-    """A whole page."""
+    """A complete page."""
     head = (
         f"<meta charset='utf-8'><meta name='viewport' content='width=device-width'><title>{escape(title)}</title>"
     )
@@ -28,14 +28,14 @@ def document(title: str, *body: str) -> str:
 
 
 def section(title: str, *body: str, level: int = 2, note: str = "") -> str:
-    """A heading, a note, and what follows; nothing if nothing follows."""
+    """A heading, a note and the body; empty if the body is."""
     inside = "".join(body)
     said = f"<p class='note'>{escape(note)}</p>" if note else ""
     return f"<section><h{level}>{escape(title)}</h{level}>{said}{inside}</section>" if inside else ""
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[str]], texts: int = 1) -> str:
-    """Rows of cells that are HTML already; the first `texts` columns stand to the left, numbers to the right."""
+    """A table from cells in HTML; the first `texts` columns are left-aligned, the others right-aligned."""
     return grouped(headings, [("", rows)], texts)
 
 
@@ -58,25 +58,25 @@ def cell(value: str, *notes: str) -> str:
 
 
 def chip(word: str, count: int = 1) -> str:
-    """A verdict or state with its sign, and how often it was given."""
+    """A verdict or state with its sign, and its count."""
     kind, sign = CHIPS.get(word, ("plain", ""))
     times = f" × {count}" if count > 1 else ""
     return f"<span class='chip {kind}'>{sign} {escape(word)}{times}</span>"
 
 
 def listed(title: str, lines: Sequence[str]) -> str:
-    """Sentences under a small heading; nothing for none."""
+    """Sentences under a small heading; empty if there are none."""
     items = "".join(f"<li>{escape(line)}</li>" for line in lines)
     return f"<h5>{escape(title)}</h5><ol>{items}</ol>" if lines else ""
 
 
 def details(title: str, inside: str) -> str:
-    """Something to be opened with a click."""
+    """A collapsible section; empty if `inside` is."""
     return f"<details><summary>{escape(title)}</summary>{inside}</details>" if inside else ""
 
 
 def sentence(text: str) -> str:
-    """Text of a cell that may run over several lines."""
+    """Text of a cell that may wrap."""
     return f"<div class='sentence'>{escape(text)}</div>"
 
 

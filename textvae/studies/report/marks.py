@@ -1,4 +1,4 @@
-"""Which colour and marker a remedy has in every figure, told apart without colour; and the runs as points."""
+"""Colour and marker of each remedy in every figure, distinguishable without colour; and runs as points."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ def by_remedy(rows: Sequence[Row]) -> dict[str, list[Row]]:
 
 
 def marks(rows: Sequence[Row]) -> Mapping[str, tuple[str, str]]:
-    """{remedy: colour and marker} of those at several strengths; the others are grey and named where they lie."""
+    """{remedy: colour and marker} of those at several strengths; the others are grey and named at their points."""
     several = [name for name, strengths in by_remedy(rows).items() if len(strengths) > 1]
     return {
         name: (OKABE_ITO[place % len(OKABE_ITO)], MARKERS[place % len(MARKERS)])
@@ -46,7 +46,7 @@ def marks(rows: Sequence[Row]) -> Mapping[str, tuple[str, str]]:
 
 
 def points_of(row: Row, split: str, metric: str) -> list[Point]:
-    """A point a run."""
+    """One point per run."""
     pairs = ((entry.value(split, "rate"), entry.value(split, metric)) for entry in row.entries)
     return [Point(rate, value) for rate, value in pairs if rate is not None and value is not None]
 
@@ -57,7 +57,7 @@ def mean_of(points: Sequence[Point]) -> Point:
 
 
 def figure_of(width: float, height: float) -> tuple[Figure, Axes]:
-    """A figure of so many inches with one panel."""
+    """A figure with one panel, its size in inches."""
     figure, (axes,) = canvas(1)
     figure.set_size_inches(width, height)
     plain(axes)

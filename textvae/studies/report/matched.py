@@ -1,4 +1,4 @@
-"""Remedies compared at the same rate: each seed's curve over its strengths, linear between neighbours."""
+"""Remedies compared at the same rate: each seed's curve over its strengths, interpolated linearly."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ RATES = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 
 @dataclass(frozen=True)
 class Measure:
-    """What is compared at matched rate: a number of a run on a split, and the column that knows how it was made."""
+    """A quantity compared at matched rate: a number of a run on a split, and the column of its estimator."""
 
     heading: str
     of: Callable[[Entry, str], float | None]
@@ -25,7 +25,7 @@ class Measure:
         return self.column.estimator(rows, split) if self.column else ""
 
     def cell_note(self, strengths: Sequence[Row], rows: Sequence[Row], split: str) -> str:
-        """How the strengths of a remedy were estimated where the heading does not speak for all rows."""
+        """The estimator's settings for a remedy's strengths where they differ from the heading's."""
         notes = (self.column.cell_note(row, rows, split) for row in strengths) if self.column else ()
         return ", ".join(dict.fromkeys(filter(None, notes)))
 
@@ -43,7 +43,7 @@ Found = dict[float, dict[str, list[Summary]]]
 
 
 def at_rate(rows: Sequence[Row], split: str, measures: Sequence[Measure] = MATCHED) -> Found:
-    """{rate: {remedy: measures, over those seeds whose strengths lie on either side of the rate}}."""
+    """{rate: {remedy: measures, over the seeds whose strengths bracket the rate}}."""
     remedies = {row.remedy: _seeds([other for other in rows if other.remedy == row.remedy]) for row in rows}
     found: Found = {}
     for rate in RATES:

@@ -1,4 +1,4 @@
-"""Names beside points, none over another: each takes the nearest free place, with a thin line if that is far."""
+"""Names beside points, without overlap: each takes the nearest free place, with a thin line if that is far."""
 
 import math
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ WIDE, HIGH = 0.66, 1.25
 RINGS = tuple(range(6, 150, 6))
 DIRECTIONS = tuple(math.radians(angle) for angle in (0, 30, -30, 60, -60, 180, 150, -150, 90, -90, 120, -120))
 FAR = 14
-"""From here on, in points, a line leads to the name."""
+"""Distance in points from which a line connects a name to its point."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +37,11 @@ class Box:
 def name_points(
     axes: Axes, named: Sequence[tuple[str, float, float]], taken: Sequence[tuple[float, float]]
 ) -> None:
-    """Write (name, x, y) beside its point, clear of the other names, of all points `taken`, inside the axes.
+    """Write each name beside its point (x, y), inside the axes, clear of other names and of all points `taken`.
 
-    Limits must be set before: places are sought on the page as it will be printed.
+    Axis limits must be set before, since places are computed in page coordinates.
     """
-    axes.figure.draw_without_rendering()  # settles where the axes lie
+    axes.figure.draw_without_rendering()  # fixes the position of the axes
     per_point = axes.figure.dpi / 72
     frame = Box(*(edge / per_point for edge in axes.get_window_extent().extents))
     occupied = [_dot(*_on_page(axes, x, y, per_point)) for x, y in taken]
@@ -53,10 +53,10 @@ def name_points(
 
 
 def _place(name: str, at: Place, frame: Box, occupied: list[Box]) -> Place:
-    """The nearest free offset of a name from its point, which is free no longer; the nearest if none is."""
+    """The nearest free offset of a name from its point, then marked as occupied; the nearest if none is free."""
     for ring in RINGS:
         for angle in DIRECTIONS:
-            # Rounded, for straight up is neither left nor right.
+            # Rounded, so that straight up is neither left nor right.
             right, up = round(ring * math.cos(angle), 3), round(ring * math.sin(angle), 3)
             box = _box(name, at[0] + right, at[1] + up, leftward=right < 0)
             if _inside(box, frame) and not any(box.meets(other) for other in occupied):

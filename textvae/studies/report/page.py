@@ -1,6 +1,6 @@
 """One self-contained page of a study, and the same numbers and figures as CSV and PNG.
 
-Only what the runs wrote is read; no model is built. Undefined is —, in CSV an empty cell.
+Only what the runs wrote is read; no model is built. Undefined numbers are —, in CSV an empty cell.
 """
 
 from collections import Counter
@@ -25,26 +25,26 @@ __all__ = ["write_report"]
 
 MEASURES = "Alemi et al. 2018; Burda et al. 2016; Hoffman & Johnson 2016 — what the report measures with"
 SHOWN = 5
-"""Samples and reconstructions shown of a run."""
+"""Number of samples and reconstructions shown per run."""
 HOW = (
-    "Nats per sentence unless said; EOS counted. Mean ± standard error over seeds (s.e. = s.d. / √n); beneath it "
+    "Nats per sentence unless stated; EOS counted. Mean ± standard error over seeds (s.e. = s.d. / √n); beneath it "
     "the standard deviation over seeds (s.d.). A row of one seed has neither. K is the number of samples behind an "
     "importance-weighted estimate, N the reference set of a mutual information, which cannot exceed ln N; a "
     "language model’s likelihood is exact. — means that the run has no such number."
 )
 AT_RATE = (
-    "Each seed’s curve over the strengths of its remedy, linear between the two on either side of the rate R: not "
-    "runs. Mean ± standard error over the seeds whose strengths bracket R; no row where none do. Updates are those "
-    "of the whole training, first stage included."
+    "Each seed’s curve over the strengths of its remedy, interpolated linearly between the two runs on either side "
+    "of the rate R. Mean ± standard error over the seeds whose strengths bracket R; no row where none do. Updates "
+    "are those of the whole training, first stage included."
 )
 PROBES = (
     "I(z; f) ≥, in nats: a lower bound by a linear probe of z ~ q(z|x), fitted on train, scored on held-out z; Σ "
-    "is the sum of the bounds. H(f) is the most there is to know, I(x; f) the most a sentence tells. Controls: "
+    "is the sum of the bounds. H(f) is the factor’s entropy, I(x; f) the most that a sentence reveals. Controls: "
     "the bound for the z of an untrained encoder, and for labels shuffled in fitting; beside the probe’s accuracy, "
     "that of always guessing the majority."
 )
 PUBLISHED = (
-    "A published row stands beside those of our runs alone that have every setting which defines it. Grades — "
+    "A published row is shown only with runs that have every setting defining it. Grades — "
     + "; ".join(f"{grade}: {meaning}" for grade, meaning in GRADES.items())
     + ". A figure of grade M is not verified."
 )
@@ -56,7 +56,7 @@ def write_report(directory: Path) -> Path:
     Raises
     ------
     RunError
-        If it holds no study.
+        If the directory holds no study.
     """
     manifest = Manifest.read(directory)
     entries = read_entries(directory, manifest)
@@ -93,7 +93,7 @@ def write_report(directory: Path) -> Path:
 
 
 def _head(directory: Path, manifest: Manifest) -> str:
-    """What the page is of, and with what code it was made."""
+    """The title, the runs, and the code and devices that made them."""
     stages = [record for record in manifest.records.values() if record.stage]
     runs = [record for record in manifest.records.values() if not record.stage]
     made = [Run(directory / path).environment for path in manifest.records]
@@ -127,19 +127,21 @@ def _corpus(name: str, rows: Sequence[Row], manifest: Manifest, pictures: Sequen
     if SPLIT in manifest.splits:
         title = f"Published figures beside ours, {SPLIT}"
         parts.append(section(title, published_beside_ours(rows), level=3, note=PUBLISHED))
-    parts.append(section("What they say", _showcases(rows), level=3, note="The first seed of each row."))
+    parts.append(
+        section("Samples and reconstructions", _showcases(rows), level=3, note="The first seed of each row.")
+    )
     parts.append(details(f"Every run ({len(entries)})", tables.runs(entries, manifest.splits)))
     return section(name, *parts)
 
 
 def _split(split: str, rows: Sequence[Row], manifest: Manifest, pictures: Sequence[Picture]) -> Iterator[str]:
-    """All that was measured on a split."""
+    """Everything measured on a split."""
     size = _size({size for row in rows for size in row.settings(split, "sentences")})
     yield section(f"{split}{size}", tables.measured(rows, split, manifest.metrics, manifest.baseline), level=3)
     yield from (figure(picture.png, picture.caption) for picture in pictures if picture.split == split)
     yield section(f"At matched rate, {split}", tables.matched_rates(rows, split), level=3, note=AT_RATE)
     held_out = _size(probed_sentences(rows, split))
-    title = f"What z knows of the grammar’s factors, {split}{held_out}"
+    title = f"Information in z about the grammar’s factors, {split}{held_out}"
     yield section(title, factors(rows, split), level=3, note=PROBES)
 
 
@@ -148,7 +150,7 @@ def _size(sentences: set[int]) -> str:
 
 
 def _showcases(rows: Sequence[Row]) -> str:
-    """A card a row: samples, reconstructions and an interpolation of its first seed."""
+    """One card per row: samples, reconstructions and an interpolation of its first seed."""
     cards = []
     for row in rows:
         run = row.entries[0].run

@@ -1,4 +1,4 @@
-"""A small panel a remedy, all on the same axes: the rate over training, and the spectrum of active units.
+"""One small panel per remedy, all on the same axes: the rate over training, and the spectrum of active units.
 
 References
 ----------
@@ -15,21 +15,21 @@ from textvae.studies.report.marks import LINES, OKABE_ITO, by_remedy, figure_of,
 __all__ = ["ACTIVE", "SMALLEST", "courses", "spectra"]
 
 ACTIVE = 0.01
-"""Var_x E_q[z_d | x] from which a unit counts as active."""
+"""Minimum Var_x E_q[z_d | x] of an active unit."""
 SMALLEST = 1e-5
-"""Smaller variances are drawn here."""
+"""Smaller variances are drawn at this value."""
 ACROSS = 6
 
 
 def courses(rows: Sequence[Row]) -> Figure:
-    """Valid rate over training, a line a run; linear below a nat, logarithmic above, so that all rates fit."""
+    """Valid rate over training, one line per run; linear below a nat, logarithmic above, so that all rates fit."""
     figure, panels = _panels(rows, "optimiser step", "valid rate, nats")
     for axes, strengths in panels:
         for place, row in enumerate(strengths):
             _lines(axes, row, place, [entry.course("valid", "rate") for entry in row.entries])
         axes.set_yscale("symlog", linthresh=1)
         _legend(axes, strengths)
-    axes.set_ylim(bottom=0)  # of every panel, for they share it, once all lines are drawn
+    axes.set_ylim(bottom=0)  # shared by all panels; set once all lines are drawn
     return figure
 
 

@@ -1,4 +1,4 @@
-"""The report's figures as PNG, each with its caption; none of what no run has a number for."""
+"""The report's figures as PNG, each with its caption; figures without any number are left out."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,21 +12,21 @@ from textvae.studies.report.plane import CROWDED, beyond, crowd, likelihood_by_r
 __all__ = ["Picture", "pictures_of"]
 
 POINTS = (
-    "A point a run; a remedy at several strengths in colour, its means joined; "
-    "one at a single strength in grey, by its name"
+    "One point per run; remedies at several strengths in colour, their means joined; "
+    "those at a single strength in grey, by name"
 )
 PLANE = f"Rate–distortion plane. {POINTS}. Grey lines have equal −ELBO."
 LIKELIHOOD = f"Importance-weighted NLL over the rate: what using z costs, at matched rate. {POINTS}."
 SPECTRUM = (
-    "Active-unit spectra: Var E[z|x] of every dimension, over the sentences, largest first; a line a run. "
-    f"Dotted: {ACTIVE}, from which a unit counts as active; less than {SMALLEST:.5f} is drawn there."
+    "Active-unit spectra: Var E[z|x] of every dimension, over the sentences, largest first; one line per run. "
+    f"Dotted: {ACTIVE}, from which a unit counts as active; smaller values than {SMALLEST:.5f} are drawn there."
 )
-COURSE = "Valid rate over training: a line a run; logarithmic above one nat."
+COURSE = "Valid rate over training: one line per run; logarithmic above one nat."
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure of one corpus, on one split or, with an empty one, over training."""
+    """A figure of one corpus, on one split or, if `split` is empty, over training."""
 
     corpus: str
     split: str
@@ -56,7 +56,7 @@ def pictures_of(corpus: str, rows: Sequence[Row], splits: Sequence[str], baselin
 
 
 def _aside(rows: Sequence[Row], split: str, metric: str, baseline: str | None) -> str:
-    """Which runs have no name in the figure, and which are not in it."""
+    """A caption for the runs without a name in the figure, and those outside it."""
     near, far = crowd(rows, split, metric, baseline), beyond(rows, split, metric)
     name = KNOWN[metric].heading
     outside = (f"{label} (rate {number(point.rate, 1)}, {name} {number(point.value, 1)})" for label, point in far)

@@ -1,13 +1,13 @@
 """Runs over their rate: the rate–distortion plane, and the likelihood at each rate.
 
 A remedy at several strengths has a colour, a marker and a line through its means; one at a single strength
-is a grey point with its name beside it. What would not be legible is for the caption: `crowd`, those whose
-rate is next to nothing and which lie on one another, and `beyond`, those far from all others.
+is a grey point with its name beside it. Those that would not be legible are left to the caption: `crowd`, which
+overlap at a rate near 0, and `beyond`, which are far from all others.
 
 References
 ----------
-Alemi et al. 2018, *Fixing a Broken ELBO*: the rate–distortion plane. A model of the truth lies on
-distortion + rate = H(p*), the corpus's entropy, and none lies below that line.
+Alemi et al. 2018, *Fixing a Broken ELBO*: the rate–distortion plane. A model of the true
+distribution p* lies on distortion + rate = H(p*), the corpus's entropy, and no model lies below that line.
 """
 
 import math
@@ -22,15 +22,15 @@ from textvae.studies.report.names import name_points
 __all__ = ["CROWDED", "beyond", "crowd", "likelihood_by_rate", "plane"]
 
 CROWDED = 0.1
-"""Nats below which points at a single strength are not named."""
+"""Rate in nats below which points at a single strength are not named."""
 TOO_HIGH = 1.3
-"""Times the median −ELBO: a run above it is left out of the frame, or it would flatten all others."""
+"""Runs above this multiple of the median −ELBO are outside the frame; they would flatten all others."""
 GREY = "0.55"
 DASHED = {"color": "0.3", "linewidth": 1.1, "linestyle": "--"}
 
 
 def plane(rows: Sequence[Row], split: str, baseline: str | None = None) -> Figure:
-    """Distortion over rate, a point a run; strengths joined through their means; grey lines have equal −ELBO."""
+    """Distortion over rate, one point per run; strengths joined by their means; grey lines have equal −ELBO."""
     figure, axes = figure_of(11, 6.2)
     points = _runs(axes, rows, split, "distortion")
     reach = _reach(points)
@@ -50,13 +50,13 @@ def plane(rows: Sequence[Row], split: str, baseline: str | None = None) -> Figur
 
 
 def likelihood_by_rate(rows: Sequence[Row], split: str, baseline: str | None = None) -> Figure:
-    """The importance-weighted NLL over the rate: what using z costs, at matched rate."""
+    """The importance-weighted NLL over the rate: the cost of using z, at matched rate."""
     figure, axes = figure_of(11, 5.4)
     points = _runs(axes, rows, split, "iwae_nll")
     edges = [point.value for point in points] or [0.0]
     truth = _truth(rows, split)
     if truth is not None:
-        near = truth >= 2 * min(edges) - max(edges)  # else it would flatten what is to be compared
+        near = truth >= 2 * min(edges) - max(edges)  # else it would flatten the points to compare
         axes.axhline(truth, label=_said(truth) + ("" if near else ", below the frame"), **DASHED)
         edges += [truth] if near else []
     _limits(axes, _reach(points), edges)
@@ -66,7 +66,7 @@ def likelihood_by_rate(rows: Sequence[Row], split: str, baseline: str | None = N
 
 
 def crowd(rows: Sequence[Row], split: str, metric: str, baseline: str | None = None) -> list[str]:
-    """The remedies at a single strength whose rate is next to nothing; the baseline has a mark of its own."""
+    """The remedies at a single strength with a rate near 0, except the baseline, which has its own marker."""
     single = _single(rows, split, metric)
     return [name for name, point in single if point.rate < CROWDED and name != baseline]
 
@@ -79,7 +79,7 @@ def beyond(rows: Sequence[Row], split: str, metric: str) -> list[tuple[str, Poin
 
 
 def _scale(rows: Sequence[Row], split: str) -> float:
-    """The median −ELBO: what a sentence has to tell, roughly, and no rate above it pays."""
+    """The median −ELBO, roughly the information in a sentence; a higher rate cannot pay off."""
     costs = [-value for row in rows for value in row.summary(split, "elbo").values]
     return median(costs) if costs else math.inf
 
@@ -150,13 +150,13 @@ def _limits(axes: Axes, reach: float, edges: Sequence[float]) -> None:
 
 
 def _truth(rows: Sequence[Row], split: str) -> float | None:
-    """The mean exact NLL of the split, where the corpus knows it."""
+    """The mean exact NLL of the split, if the corpus has one."""
     known = [value for row in rows for value in row.summary(split, "exact_nll").values]
     return known[0] if known else None
 
 
 def _levels(values: Sequence[float]) -> list[float]:
-    """Some six round numbers over the range of values."""
+    """About six round numbers over the range of values."""
     if not values:
         return []
     low, high = min(values), max(values)

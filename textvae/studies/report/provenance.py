@@ -1,4 +1,4 @@
-"""Which code made the runs of a study: one sentence, which says so if it was not the same."""
+"""One sentence on which code made the runs of a study, and whether it was the same for all."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ __all__ = ["code_of"]
 
 
 def code_of(environments: Sequence[Mapping[str, Any]]) -> str:
-    """The commit behind all runs, or how many were made by each; uncommitted changes go by their hash."""
+    """The commit of all runs, or the number of runs by commit; uncommitted changes are named by their hash."""
     made = Counter(_code(environment) for environment in environments if environment.get("commit"))
     if not made:
         return ""

@@ -1,4 +1,4 @@
-"""Published figures on Penn Treebank, each beside those of our runs that have every setting which defines it."""
+"""Published figures on Penn Treebank, each with the runs that have every setting defining it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -48,17 +48,17 @@ class Published(BaseModel):
 
 
 def published() -> list[Published]:
-    """All of them."""
+    """All published rows."""
     return [Published.model_validate(row) for row in yaml.safe_load(FILE.read_text("utf-8"))["rows"]]
 
 
 def same_setup(line: Published, config: Mapping[str, Any]) -> bool:
-    """Whether a run's settings are all those that define a published row; one that is missing is not."""
+    """Whether a run has every setting that defines a published row; a missing setting does not match."""
     return all(_setting(config, key) == value for key, value in line.settings.items())
 
 
 def beside(rows: Sequence[Row]) -> list[tuple[list[Published], list[Row]]]:
-    """Published rows with the runs of their set-up that were evaluated; rows beside the very same runs together."""
+    """Published rows with the evaluated runs of their set-up; rows that match the same runs are grouped."""
     found: dict[tuple[str, ...], tuple[list[Published], list[Row]]] = {}
     for line in published():
         ours = [same for row in rows if (same := _of_setup(line, row)).entries]
@@ -69,7 +69,7 @@ def beside(rows: Sequence[Row]) -> list[tuple[list[Published], list[Row]]]:
 
 
 def _of_setup(line: Published, row: Row) -> Row:
-    """The row with those of its seeds alone that stand beside a published one."""
+    """The row with only the evaluated seeds that have a published row's set-up."""
     same = (entry for entry in row.entries if entry.measured(SPLIT) and same_setup(line, entry.config))
     return replace(row, entries=list(same))
 

@@ -14,7 +14,7 @@ __all__ = ["rows_csv", "runs_csv"]
 
 
 def rows_csv(corpora: Mapping[str, Sequence[Row]], manifest: Manifest) -> str:
-    """A line a corpus, split, row and metric: mean, s.e., s.d., number of seeds, and K or N or that it is exact."""
+    """One line per corpus, split, row and metric: mean, s.e., s.d., number of seeds, and K, N or `exact`."""
     lines: list[list[object]] = [
         [
             "corpus",
@@ -41,7 +41,7 @@ def rows_csv(corpora: Mapping[str, Sequence[Row]], manifest: Manifest) -> str:
 
 
 def runs_csv(entries: Sequence[Entry], manifest: Manifest) -> str:
-    """A line a run and split with every number of its evaluation, lists aside."""
+    """One line per run and split with every number of its evaluation except lists."""
     found = [(entry, split, _numbers(entry, split)) for entry in entries for split in manifest.splits]
     lists = {key for *_, values in found for key, value in values.items() if isinstance(value, list)}
     keys = [key for key in dict.fromkeys(key for *_, values in found for key in values) if key not in lists]
@@ -54,7 +54,7 @@ def runs_csv(entries: Sequence[Entry], manifest: Manifest) -> str:
 
 
 def _numbers(entry: Entry, split: str) -> dict[str, Any]:
-    """An exact likelihood was not estimated by any number of samples; the estimators' seed is not the run's."""
+    """The evaluation's numbers, its seed renamed to differ from the run's; no K for an exact likelihood."""
     values = {("evaluation_seed" if key == "seed" else key): value for key, value in entry.measured(split).items()}
     return values if entry.has_z or not values else {**values, "iwae_samples": None}
 

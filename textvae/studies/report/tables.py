@@ -13,7 +13,7 @@ __all__ = ["matched_rates", "measured", "metric_cell", "metric_heading", "runs"]
 
 
 def measured(rows: Sequence[Row], split: str, metrics: Sequence[str], baseline: str | None) -> str:
-    """A row a remedy and strength: mean ± standard error over seeds, the standard deviation beneath."""
+    """One row per remedy and strength: mean ± standard error over seeds, the standard deviation beneath."""
     rows = [row for row in rows if row.evaluated(split)]
     columns = columns_of(metrics, rows, split)
     if not columns:
@@ -40,13 +40,13 @@ def metric_heading(column: Column, rows: Sequence[Row], split: str) -> str:
 
 
 def metric_cell(column: Column, row: Row, split: str, made: str) -> str:
-    """Mean ± standard error of a row, its spread beneath, and how it was `made`."""
+    """Mean ± standard error of a row, its spread and the estimator's setting `made` beneath."""
     found = column.summary(row, split)
     return cell(with_error(found, column.digits), spread(found, column.digits, row.evaluated(split)), made)
 
 
 def matched_rates(rows: Sequence[Row], split: str) -> str:
-    """What every remedy of several strengths makes of the same rates: mean ± standard error over seeds."""
+    """Remedies with several strengths compared at the same rates: mean ± standard error over seeds."""
     entries = [entry for row in rows for entry in row.entries]
     measures = [m for m in MATCHED if any(m.of(entry, split) is not None for entry in entries)]
     found = at_rate(rows, split, measures)
@@ -59,7 +59,7 @@ def matched_rates(rows: Sequence[Row], split: str) -> str:
 
 
 def runs(entries: Sequence[Entry], splits: Sequence[str]) -> str:
-    """Every run: where it stands, what training cost, and the verdict on each split in full."""
+    """Every run: its state, the cost of training, and the full verdict on each split."""
     body = []
     for entry in entries:
         last = entry.last
@@ -99,13 +99,13 @@ def _at(
 
 
 def _seeds(row: Row, split: str) -> str:
-    """How many were evaluated, of how many where not all have been."""
+    """Number of evaluated seeds, and of how many if not all were evaluated."""
     done, asked = row.evaluated(split), len(row.entries)
     return str(done) if done == asked else f"{done} of {asked}"
 
 
 def _difference(row: Row, base: Row, split: str) -> str:
-    """IW NLL less the baseline's of the same seed."""
+    """IW NLL minus the baseline's of the same seed."""
     if row is base:
         return "0"
     theirs = {entry.record.seed: entry.value(split, "iwae_nll") for entry in base.entries}

@@ -11,7 +11,7 @@ __all__ = ["BRIEF", "FULL", "PARTS", "Part", "Sizes"]
 
 
 def gradients(subject: Subject, sizes: Sizes) -> int:
-    """Passes forward and back that annealing spends on a sentence."""
+    """Forward-backward passes per sentence that annealing takes."""
     return annealing(subject, sizes).gradients if sizes.temperatures else 0
 
 
@@ -26,7 +26,7 @@ PARTS = (
     ),
     Part(
         "listening",
-        "does the decoder listen: another z, words right, gradients",
+        "does the decoder listen: other z, word accuracy, gradients",
         ("z",),
         (),
         lambda subject, sizes: (2 + 2 + BOTH_WAYS) * len(subject.sequences),
@@ -42,7 +42,7 @@ PARTS = (
     ),
     Part(
         "prior",
-        "likelihood by z from the prior",
+        "likelihood estimated with z from the prior",
         ("likelihood",),
         ("prior_sentences", "prior_samples"),
         lambda subject, sizes: sizes.prior_sentences * sizes.prior_samples,
@@ -58,7 +58,7 @@ PARTS = (
     ),
     Part(
         "posterior",
-        "posterior gap, its parts, where p(z|x) lies",
+        "posterior gap, its parts, means of p(z|x)",
         ("likelihood",),
         ("gap_sentences", "refining_steps", "mean_samples", "temperatures"),
         lambda subject, sizes: (
@@ -77,7 +77,7 @@ PARTS = (
     ),
     Part(
         "lag",
-        "other encoders against the frozen decoder",
+        "other encoders for the frozen decoder",
         ("likelihood",),
         ("lag_steps", "lag_sentences"),
         lambda subject, sizes: 2 * BOTH_WAYS * 64 * sizes.lag_steps,
@@ -85,7 +85,7 @@ PARTS = (
     ),
     Part(
         "knowledge",
-        "what z knows of a sentence",
+        "linear probes of z",
         ("z",),
         (),
         lambda subject, sizes: 4 * len(subject.train),
@@ -93,7 +93,7 @@ PARTS = (
     ),
     Part(
         "text",
-        "samples, reconstructions and interpolations, judged",
+        "quality of samples, reconstructions and interpolations",
         (),
         ("text_samples", "reconstructions", "interpolations", "lm_steps"),
         lambda subject, sizes: 2 * BOTH_WAYS * 64 * sizes.lm_steps + 10 * sizes.text_samples,

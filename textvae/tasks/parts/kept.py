@@ -1,6 +1,6 @@
-"""What was measured of a run part by part: `evaluation/<split>/<part>.json`, each with its settings.
+"""Stored results of a run, part by part: `evaluation/<split>/<part>.json`, each with its settings.
 
-A part is written when it is done, so that an evaluation which was stopped goes on behind the last one.
+A part is written when it is done, so that an interrupted evaluation resumes after the last one.
 """
 
 from collections.abc import Mapping
@@ -18,14 +18,14 @@ def keep(run: Run, split: str, part: str, settings: Mapping[str, Any], values: M
 
 
 def kept(run: Run, split: str, part: str, settings: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The numbers of a part, if they were made with these weights and settings."""
+    """The stored numbers of a part, if they were measured with these settings."""
     found = run.read_json(_file(split, part))
     same = found.get("settings") == dict(settings)
     return dict(found["values"]) if same else None
 
 
 def headlines(run: Run, split: str, seed: int) -> dict[str, Any]:
-    """Every single number of the parts that were made with the run's present weights and this seed."""
+    """Every scalar of the parts that were measured with the run's current weights and this seed."""
     values: dict[str, Any] = {}
     present = {"weights_sha256": run.weights_sha256, "seed": seed}
     for path in sorted((run.path / "evaluation" / split).glob("*.json")):

@@ -1,4 +1,4 @@
-"""Parts that hold the ELBO against log p(x): two curves, annealing, refinement, the two means."""
+"""Parts that compare the ELBO with log p(x): two curves, annealing, refinement, the two means."""
 
 import math
 from typing import Any
@@ -21,16 +21,16 @@ from textvae.tasks.subject import Subject
 __all__ = ["annealing", "bound", "posterior", "prior", "simulated"]
 
 GRID = 2
-"""The widest z that a grid can hold."""
+"""Largest latent_dim for quadrature."""
 
 
 def prior(subject: Subject, sizes: Sizes) -> dict[str, Any]:
-    """−log of the likelihood averaged over the prior, and how few of its samples counted."""
+    """−log of the likelihood averaged over the prior, and its effective sample size."""
     sequences = subject.some(sizes.prior_sentences)
     with counting("z from the prior", len(sequences)) as tick:
         curve = prior_curve(subject.vae.model, sequences, rising(sizes.prior_samples), subject.noise, tick=tick)
     drawn = _drawn_curve("prior", curve)
-    # The mean of a few samples that count says nothing of its own error.
+    # With a small effective sample size the standard error is meaningless.
     believed = zip(drawn["prior_curve_nll_se"], drawn["prior_curve_effective_samples"], strict=True)
     drawn["prior_curve_nll_se"] = [error if effective >= TRUSTED else math.nan for error, effective in believed]
     return {
@@ -45,7 +45,7 @@ def prior(subject: Subject, sizes: Sizes) -> dict[str, Any]:
 
 
 def bound(subject: Subject, sizes: Sizes) -> dict[str, Any]:
-    """The importance-weighted bound as K grows, on the sentences whose posterior gap is found."""
+    """The importance-weighted bound as K grows, on the sentences used for the posterior gap."""
     sequences = subject.some(sizes.gap_sentences)
     with counting("the bound as K grows", len(sequences)) as tick:
         curve = importance_curve(
@@ -63,7 +63,7 @@ def rising(most: int) -> list[int]:
 def posterior(subject: Subject, sizes: Sizes) -> dict[str, Any]:
     """The posterior gap and its two parts, and the plane of the two posterior means, on some sentences.
 
-    On a sphere q cannot be refined: the gap stays whole, and means and log p(x) are found from q itself.
+    On a sphere q cannot be refined: the gap is not split, and means and log p(x) are estimated from q itself.
     """
     sequences = subject.some(sizes.gap_sentences)
     found = (_unrefined if subject.vae.model.posterior.spherical else _refined)(subject, sequences, sizes)
@@ -110,7 +110,7 @@ def simulated(subject: Subject, sizes: Sizes) -> dict[str, Any]:
     model, count = subject.vae.model, sizes.simulated_sentences
     how = annealing(subject, sizes)
     sequences, z = simulate(model, count, subject.seed)
-    with counting("annealing there and back", count) as tick:
+    with counting("annealing forward and in reverse", count) as tick:
         found = sandwich(model, sequences, z, how, tick=tick)
     return {
         **mean_with_error("ais_lower", found.lower),
@@ -122,17 +122,17 @@ def simulated(subject: Subject, sizes: Sizes) -> dict[str, Any]:
 
 
 def annealing(subject: Subject, sizes: Sizes) -> Annealing:
-    """How every chain of these parts is annealed."""
+    """The annealing settings of these parts."""
     return Annealing(temperatures=sizes.temperatures, seed=subject.seed)
 
 
 def _evidence(
     subject: Subject, sequences: Sequences, refined: Refinement, sizes: Sizes
 ) -> tuple[Plane, Tensor, dict[str, Any]]:
-    """The two posterior means, log p(x) (N,), and how both were found.
+    """The two posterior means, log p(x) (N,), and how both were computed.
 
-    On a grid where z is narrow enough. Else from below, by importance weights with the refined q as proposal
-    and, if there are temperatures, by annealing: of two bounds the tighter counts, by its mean.
+    By quadrature if latent_dim ≤ GRID. Else by lower bounds: importance weights with the refined q as proposal
+    and, if there are temperatures, annealing; the bound that is tighter on average is used.
     """
     model = subject.vae.model
     if subject.vae.latent_dim <= GRID:
@@ -177,7 +177,7 @@ def _drawn_curve(name: str, curve: Curve) -> dict[str, Any]:
 
 
 def _drawn(plane: Plane) -> dict[str, Any]:
-    """The plane's summary, and the points of a picture of it."""
+    """The plane's summary, and the points to plot."""
     points = {"posterior_means": plane.model[plane.valid], "inference_means": plane.inference[plane.valid]}
     return {**plane.summary(), **{name: values.tolist() for name, values in points.items()}}
 

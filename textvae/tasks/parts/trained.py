@@ -1,4 +1,4 @@
-"""Parts that train something small to measure: encoders against the decoder, probes of z."""
+"""Parts that train something small in order to measure: encoders for the frozen decoder, probes of z."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ __all__ = ["knowledge", "lag"]
 
 
 def lag(subject: Subject, sizes: Sizes) -> dict[str, Any]:
-    """What another encoder makes of the frozen decoder."""
+    """Other encoders trained for the frozen decoder."""
     train, held_out = subject.encoded(subject.train), subject.some(sizes.lag_sentences)
     fresh = untrained(subject).posterior
     with counting("encoders against the frozen decoder", 2 * sizes.lag_steps) as tick:
@@ -31,7 +31,7 @@ def lag(subject: Subject, sizes: Sizes) -> dict[str, Any]:
 
 
 def knowledge(subject: Subject, sizes: Sizes) -> dict[str, Any]:
-    """What linear probes read off z ~ q(z|x): a row a label, on the grammar corpus its factors first."""
+    """Linear probes of z ~ q(z|x): one row per label; on the grammar corpus, factors first."""
     train, held_out = subject.encoded(subject.train), subject.sequences
     z = _codes(subject.vae.model, train, subject.seed), subject.found.z
     fresh = untrained(subject)
@@ -46,7 +46,7 @@ def knowledge(subject: Subject, sizes: Sizes) -> dict[str, Any]:
 
 
 def labels(subject: Subject) -> list[Label]:
-    """The factors where the grammar made the sentences; length, first word and words everywhere."""
+    """Factors for the grammar corpus; length, first word and words for every corpus."""
     texts = subject.train, subject.sentences
     own = [length(*texts), first_word(*texts), words(*texts)]
     if subject.corpus.grammar is None:
@@ -55,7 +55,7 @@ def labels(subject: Subject) -> list[Label]:
 
 
 def untrained(subject: Subject) -> TextVAE:
-    """The same model before any training."""
+    """A freshly initialised model of the same configuration."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(subject.seed)
         return build.model(subject.vae.config, subject.vae.tokenizer.size).to(subject.vae.device)

@@ -1,4 +1,4 @@
-"""Parts that ask whether z is used: the spectrum of its dimensions, and what the decoder does with it."""
+"""Parts that measure whether z is used: the spectrum of its dimensions, and the decoder's response to z."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ def dimensions(subject: Subject, sizes: Sizes) -> dict[str, Any]:
 
 
 def listening(subject: Subject, sizes: Sizes) -> dict[str, Any]:
-    """Distortion and words right under the sentence's own z, the prior's and another's; gradient norms."""
+    """Distortion under the sentence's own z, the prior's and another's; word accuracy; gradient norms."""
     model, sequences, found = subject.vae.model, subject.sequences, subject.found
     other = found.z[another(len(sequences), subject.seed)]
     prior = from_prior(model, found.z, subject.seed)
@@ -44,7 +44,7 @@ def listening(subject: Subject, sizes: Sizes) -> dict[str, Any]:
 
 
 def positions(subject: Subject, sizes: Sizes) -> dict[str, Any]:
-    """What every position gains over the language model, and what is left of it when the rate is paid."""
+    """Gain over the language model at every position, and in total before and after subtracting the rate."""
     assert subject.lm is not None
     nothing = torch.empty(len(subject.sequences), 0)
     own = token_log_probs(subject.vae.model, subject.sequences, subject.found.z)

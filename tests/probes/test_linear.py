@@ -15,6 +15,11 @@ def noisy(labels: torch.Tensor, classes: int, noise: float, generator: torch.Gen
     return features + noise * torch.randn(features.shape, generator=generator)
 
 
+def certain(entropy: float) -> torch.Tensor:
+    """The surprisal of labels whose entropy is known."""
+    return torch.tensor([entropy], dtype=torch.float64)
+
+
 @pytest.fixture
 def generator() -> torch.Generator:
     return torch.Generator().manual_seed(1)
@@ -23,7 +28,7 @@ def generator() -> torch.Generator:
 def test_all_of_a_label_that_lies_open(generator: torch.Generator) -> None:
     labels = torch.randint(3, (6000,), generator=generator)
     z = noisy(labels, 3, 0.05, generator)
-    found = read_off(math.log(3), (z[:4000], labels[:4000]), (z[4000:], labels[4000:]), 3)
+    found = read_off(certain(math.log(3)), (z[:4000], labels[:4000]), (z[4000:], labels[4000:]), 3)
     assert found.information == pytest.approx(math.log(3), abs=0.02)
     assert found.accuracy > 0.999
 
@@ -35,7 +40,7 @@ def test_never_more_than_the_exact_information_of_two_gaussians(generator: torch
     grid = torch.linspace(-9, 9, 20_001, dtype=torch.float64)
     density = torch.exp(-((grid - 1) ** 2) / 2) / math.sqrt(2 * math.pi)
     exact = float((density * (math.log(2) - torch.log1p(torch.exp(-2 * grid)))).sum() * (grid[1] - grid[0]))
-    found = read_off(math.log(2), (z[:20_000], labels[:20_000]), (z[20_000:], labels[20_000:]), 2)
+    found = read_off(certain(math.log(2)), (z[:20_000], labels[:20_000]), (z[20_000:], labels[20_000:]), 2)
     assert abs(found.information - exact) < 3 * found.information_se
 
 
@@ -43,7 +48,7 @@ def test_nothing_in_shuffled_labels(generator: torch.Generator) -> None:
     labels = torch.randint(3, (6000,), generator=generator)
     z = noisy(labels, 3, 0.05, generator)
     shuffled = labels[torch.randperm(6000, generator=generator)]
-    found = read_off(math.log(3), (z[:4000], shuffled[:4000]), (z[4000:], labels[4000:]), 3)
+    found = read_off(certain(math.log(3)), (z[:4000], shuffled[:4000]), (z[4000:], labels[4000:]), 3)
     assert found.information < 3 * found.information_se
 
 
@@ -51,8 +56,25 @@ def test_many_questions_at_once_have_a_bound_each(generator: torch.Generator) ->
     """Two questions, one open and one nowhere in z: half of the mean entropy is found."""
     answers = torch.randint(2, (6000, 2), generator=generator)
     z = answers[:, :1] + 0.05 * torch.randn((6000, 3), generator=generator)
-    found = read_off(math.log(2), (z[:4000], answers[:4000]), (z[4000:], answers[4000:]), 2)
+    found = read_off(certain(math.log(2)), (z[:4000], answers[:4000]), (z[4000:], answers[4000:]), 2)
     assert found.information == pytest.approx(math.log(2) / 2, abs=0.015)
+
+
+@pytest.mark.parametrize("noise", [0.05, 0.7, 50.0])
+def test_the_error_is_that_of_the_whole_estimate(generator: torch.Generator, noise: float) -> None:
+    """z tells all, something or nothing of a label whose entropy is counted on the rows that score the probe."""
+    train, replications, rows = 3000, 200, 300
+    shares = torch.tensor([0.6, 0.3, 0.1])
+    labels = torch.multinomial(shares, train + replications * rows, replacement=True, generator=generator)
+    z = noisy(labels, 3, noise, generator)
+    probed = (z[:train], labels[:train])
+    found = []
+    for held_out in torch.arange(train, len(labels)).split(rows):
+        counted = labels[held_out].bincount(minlength=3).double() / rows
+        found.append(read_off(-counted[labels[held_out]].log(), probed, (z[held_out], labels[held_out]), 3))
+    spread = torch.tensor([each.information for each in found], dtype=torch.float64).std()
+    stated = torch.tensor([each.information_se for each in found], dtype=torch.float64).mean()
+    assert 0.8 < float(stated / spread) < 1.25
 
 
 def test_hits_by_hand() -> None:

@@ -135,10 +135,10 @@ def plane(found: Numbers) -> Figure | None:
 
 
 def bounds(found: Numbers) -> Figure | None:
-    """−ELBO of the encoder's q and of the refined one, above the best estimate of −log p(x)."""
+    """−ELBO of the encoder's q and of the refined one, above the estimate of −log p(x) that the gaps rest on."""
     ways = {"quadrature": "by quadrature", "ais": "by annealing", "refined_iwae": "by importance weights"}
-    way = next((way for way in ways if found.get(f"{way}_nll") is not None), None)
-    if way is None or found.get("refined_elbo") is None:
+    way = found.get("evidence")
+    if way is None:
         return None
     rows = [
         ("−ELBO of the encoder's q", -found["amortised_elbo"], RED),

@@ -26,16 +26,24 @@ BINS, FIRST_WORDS, WORDS = 8, 30, 100
 
 @dataclass(frozen=True)
 class Label:
-    """A label of train (N,) and held-out sentences (M,), or W questions (N, W), with its entropy and ceiling."""
+    """A label of train (N,) and held-out sentences (M,), or W questions (N, W), with its ceiling.
+
+    The mean of `surprisal` (M,) is the label's entropy.
+    """
 
     name: str
     train: Tensor
     held_out: Tensor
     classes: int
-    entropy: float
+    surprisal: Tensor
     ceiling: float
     ceiling_se: float
     best_accuracy: float
+
+    @property
+    def entropy(self) -> float:
+        """H(f) in nats, averaged over questions if there are several."""
+        return float(self.surprisal.mean())
 
     def row(self, z: Codes, untrained: Codes, seed: int) -> dict[str, Any]:
         """Results of a linear probe of z, and its controls: untrained codes, shuffled labels, majority."""
@@ -58,7 +66,7 @@ class Label:
 
     def read(self, z: Codes, fitted_to: Tensor) -> Reading:
         """A probe fitted to labels of train, scored on the held-out ones."""
-        return read_off(self.entropy, (z[0], fitted_to), (z[1], self.held_out), self.classes)
+        return read_off(self.surprisal, (z[0], fitted_to), (z[1], self.held_out), self.classes)
 
     def majority(self) -> float:
         """Accuracy of always giving the most frequent answer of train."""
@@ -78,7 +86,7 @@ def factor_labels(grammar: Grammar, train: Sequence[Sentence], held_out: Sequenc
             torch.tensor([values.index(sentence.factors[name]) for sentence in train]),
             torch.tensor([values.index(sentence.factors[name]) for sentence in held_out]),
             len(values),
-            -float((prior * np.log(prior)).sum()),
+            torch.full((len(held_out),), -float((prior * np.log(prior)).sum()), dtype=torch.float64),
             *ceilings[name],
             best_accuracy=float(np.mean([posterior[name].max() for posterior in posteriors])),
         )
@@ -128,10 +136,11 @@ def _function_of_the_sentence(name: str, train: Tensor, held_out: Tensor, classe
     """A label whose ceiling is its entropy, averaged over questions if there are several."""
     if held_out.ndim == 1:
         share = held_out.bincount(minlength=classes).double() / len(held_out)
+        surprisal = -share[held_out].log()
     else:
-        share = torch.stack([held_out.double().mean(0), 1 - held_out.double().mean(0)])
-    entropy = float(-torch.xlogy(share, share).sum(0).mean())
-    return Label(name, train, held_out, classes, entropy, entropy, 0.0, best_accuracy=1.0)
+        share = held_out.double().mean(0)
+        surprisal = -share.where(held_out.bool(), 1 - share).log().mean(1)
+    return Label(name, train, held_out, classes, surprisal, float(surprisal.mean()), 0.0, best_accuracy=1.0)
 
 
 def _first(text: str) -> str:

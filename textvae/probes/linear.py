@@ -75,12 +75,17 @@ class Reading:
     accuracy: float
 
 
-def read_off(entropy: float, train: Labelled, held_out: Labelled, classes: int) -> Reading:
-    """Fit a probe on train and score it on held-out rows; `entropy` is H(f), averaged over questions."""
+def read_off(surprisal: Tensor, train: Labelled, held_out: Labelled, classes: int) -> Reading:
+    """Fit a probe on train and score it on held-out rows.
+
+    `surprisal` (N,) of the held-out labels, averaged over questions, has the mean H(f): −log p̂(f) where the
+    entropy is that of counts, H(f) itself where it is known. The error is that of the differences, because
+    counted entropy and cross-entropy come from the same rows.
+    """
     probe = LinearProbe(*train, classes)
     losses = probe.cross_entropy(*held_out) / (classes if held_out[1].ndim > 1 else 1)
-    right = hits(probe.logits(held_out[0]), held_out[1])
-    return Reading(entropy - float(losses.mean()), standard_error(losses), right)
+    gains = surprisal - losses
+    return Reading(float(gains.mean()), standard_error(gains), hits(probe.logits(held_out[0]), held_out[1]))
 
 
 def hits(scores: Tensor, labels: Tensor) -> float:

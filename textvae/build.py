@@ -9,6 +9,7 @@ import inspect
 import math
 import warnings
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, get_args, get_type_hints
 
 import numpy as np
@@ -33,8 +34,8 @@ from textvae.objectives.inference import INFERENCES, Inference
 from textvae.objectives.objective import Objective
 from textvae.objectives.penalties import PENALTIES, Penalty
 from textvae.objectives.weights import DISTORTION_WEIGHTS, SCHEDULES, WEIGHTS, Schedule, Weight
+from textvae.training import graphs, precision
 from textvae.training.optimisers import OPTIMISERS
-from textvae.training.precision import switch
 from textvae.training.updates import UPDATES, Update
 
 __all__ = ["SLOTS", "begin", "checked", "complete", "device", "in_steps", "model", "objective", "update"]
@@ -128,8 +129,31 @@ def device(name: str, whose: str = "--device", *, here: bool = True) -> torch.de
             torch.zeros(1, device=found)
     except (RuntimeError, AssertionError, NotImplementedError):
         raise ConfigError(f"{whose}: {name} is not available; use cpu, or a device that torch can see") from None
-    switch("float32")
+    precision.switch("float32")
     return found
+
+
+def refuse_device(config: Config, device: torch.device, blame: Callable[[tuple[str, ...]], str]) -> None:
+    """Refuse settings of any stage that the device does not support; `blame` names where a key was set.
+
+    Raises
+    ------
+    ConfigError
+        For a precision, or CUDA graphs, on another device.
+    """
+    for settings, place in ((config, ()), (config.first, ("first",))):
+        if settings is None:
+            continue
+        training = settings.training
+        checks = {
+            "precision": partial(precision.refuse, training.precision),
+            "graphs": partial(graphs.refuse, training.graphs),
+        }
+        for key, check in checks.items():
+            try:
+                check(device)
+            except ValueError as error:
+                raise ConfigError(f"{blame((*place, 'training', key))}: {error}") from None
 
 
 def in_steps(value: Any, steps_per_epoch: int) -> Any:

@@ -5,20 +5,19 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 from helpers import batch_of, tiny
+from recipes import NAMES, rows, settings_of, trained_by
 from torch import nn
 
 from textvae import build
 from textvae.config import Draft
-from textvae.config.recipes import recipe_files, resolve
+from textvae.data.batches import BatchStream
 from textvae.errors import ConfigError
 from textvae.models.terms import forward_pass
 from textvae.objectives.objective import Objective
 from textvae.tasks.train import train
 from textvae.training.precision import cast, exactly, prepare, refuse, switch
 
-SIZES = {"embedding_dim": 4, "hidden_dim": 4}
 HERE, CUDA = torch.device("cpu"), torch.device("cuda")
 
 
@@ -102,7 +101,7 @@ def test_bfloat16_rounds_the_objectives_products_and_neither_weights_nor_evaluat
 
 
 @pytest.mark.filterwarnings("ignore:TF32 acceleration")
-@pytest.mark.parametrize("name", [path.stem for path in recipe_files("remedies")])
+@pytest.mark.parametrize("name", NAMES)
 def test_every_remedy_trains_in_bfloat16(name: str) -> None:
     """One step: the loss is near that of float32, q and every gradient are float32."""
     objective, exact = (objective_of_recipe(name) for _ in range(2))
@@ -119,19 +118,14 @@ def test_every_remedy_trains_in_bfloat16(name: str) -> None:
 
 def objective_of_recipe(name: str) -> Objective:
     """Small, without dropout, in training mode."""
-    draft, recipe = Draft(), yaml.safe_load(resolve(name).read_text("utf-8"))
-    draft.merge({"model": {"latent_dim": 8, "encoder": SIZES, "decoder": SIZES}}, "sizes")
-    draft.merge({key: value for key, value in recipe.items() if key not in ("first", "inherit")}, name)
-    config = build.complete(draft)
-    torch.manual_seed(0)
-    made = build.objective(config, build.model(config, 7), 7, 1)
+    made, _ = trained_by(settings_of(name), BatchStream(rows(), 40, 0))
     for part in made.modules():
         if isinstance(part, nn.Dropout):
             part.p = 0.0
     return made.train()
 
 
-@pytest.mark.parametrize("name", [path.stem for path in recipe_files("remedies")])
+@pytest.mark.parametrize("name", NAMES)
 def test_all_of_an_objective_goes_to_its_device(name: str) -> None:
     """What stayed behind would be sent for in every step, or refuse to meet what is on the device."""
     made = objective_of_recipe(name).to("meta")

@@ -18,8 +18,8 @@ __all__ = ["Config", "Member", "changed_keys", "epochs", "signature"]
 
 EPOCHS = re.compile(r"(\d{1,9}(?:\.\d{1,9})?) epochs?", re.ASCII)
 RUNTIME = (
-    *("device", "threads", "training.budget", "training.checkpoint_every"),
-    *("first.device", "first.threads", "first.training.checkpoint_every"),
+    *("device", "threads", "training.budget", "training.checkpoint_every", "training.graphs"),
+    *("first.device", "first.threads", "first.training.checkpoint_every", "first.training.graphs"),
 )
 """Keys that may change between two calls on the same run, because they do not affect what its steps compute."""
 
@@ -109,10 +109,11 @@ class Decay(Section):
 
 
 class Training(Section):
-    """Budget, optimiser, precision and validation interval."""
+    """Budget, optimiser, precision, CUDA graphs and validation interval."""
 
     budget: Duration = "10 epochs"
     precision: Literal["float32", "tf32", "bf16"] = "float32"
+    graphs: bool = False
     optimiser: Member = Member(kind="adam")
     update: Member = Member(kind="joint")
     decay: Decay | None = None

@@ -21,9 +21,9 @@ from textvae.models.decoders import Decoder
 __all__ = ["drop_words", "own_words"]
 
 
-def drop_words(batch: Batch, rate: float, generator: Generator) -> Batch:
+def drop_words(batch: Batch, rate: float | Tensor, generator: Generator) -> Batch:
     """Replace each decoder input but BOS by the unknown word with probability `rate`; targets stay."""
-    if rate == 0:
+    if not isinstance(rate, Tensor) and rate == 0:
         return batch
     chance = torch.rand(batch.inputs.shape, generator=generator, device=batch.inputs.device)
     dropped = (chance < rate) & (batch.inputs != BOS) & (batch.inputs != PAD)
@@ -31,13 +31,13 @@ def drop_words(batch: Batch, rate: float, generator: Generator) -> Batch:
 
 
 @torch.no_grad()
-def own_words(decoder: Decoder, batch: Batch, z: Tensor, forcing: float, generator: Generator) -> Batch:
+def own_words(decoder: Decoder, batch: Batch, z: Tensor, forcing: float | Tensor, generator: Generator) -> Batch:
     """Replace each decoder input by the decoder's own sample under z (B, D) with probability 1 − `forcing`.
 
     Each word is sampled given the inputs actually read before it, sampled words included. It may be EOS, which
     the decoder reads nowhere else. Targets stay. Of several samples of z, the objective passes the first.
     """
-    if forcing == 1:
+    if not isinstance(forcing, Tensor) and forcing == 1:
         return batch
     inputs, state = batch.inputs.clone(), decoder.start(z)
     draws = torch.rand((2, *inputs.shape), generator=generator, device=inputs.device)

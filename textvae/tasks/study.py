@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from textvae import build
-from textvae.config import changed_keys
+from textvae.config import Config, changed_keys
 from textvae.config.recipes import resolve
 from textvae.console import StudyDisplay, remark
 from textvae.data.corpora import open_corpus
@@ -22,7 +22,6 @@ from textvae.studies.jobs import job_of, log_of
 from textvae.studies.launchers import LAUNCHERS, launcher_named
 from textvae.studies.manifest import Manifest, Record
 from textvae.studies.study import Study, read_study
-from textvae.training.precision import Precision, refuse
 
 __all__ = ["study"]
 
@@ -79,10 +78,12 @@ def _elsewhere(cells: Iterable[Cell], out: Path, launcher: LAUNCHERS) -> Iterabl
     """
     seen: set[Hashable] = set()
     for cell in cells:
-        data, name, exact = cell.config.data, cell.config.device, cell.config.training.precision
+        data, name, training = cell.config.data, cell.config.device, cell.config.training
         checks: dict[Hashable, Callable[[], object]] = {
             (data.corpus, data.column): partial(open_corpus, data.corpus, column=data.column),
-            (name, exact): partial(_refuse_device, name, exact, here=launcher == "local"),
+            (name, training.precision, training.graphs): partial(
+                _refuse_device, cell.config, here=launcher == "local"
+            ),
             cell.path: partial(_refuse_other_settings, Run(out / cell.path), cell),
         }
         for key, check in checks.items():
@@ -94,12 +95,8 @@ def _elsewhere(cells: Iterable[Cell], out: Path, launcher: LAUNCHERS) -> Iterabl
             seen.add(key)
 
 
-def _refuse_device(name: str, precision: Precision, *, here: bool) -> None:
-    device = build.device(name, "device", here=here)
-    try:
-        refuse(precision, device)
-    except ValueError as error:
-        raise ConfigError(f"training.precision: {error}") from None
+def _refuse_device(config: Config, *, here: bool) -> None:
+    build.refuse_device(config, build.device(config.device, "device", here=here), ".".join)
 
 
 def _refuse_other_settings(run: Run, cell: Cell) -> None:

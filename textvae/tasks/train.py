@@ -3,6 +3,7 @@
 import random
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from textvae.errors import ConfigError, DataError, RunError
 from textvae.runs import Run
 from textvae.tasks.environment import describe
 from textvae.tasks.showcase import as_list, showcase, write
-from textvae.training import precision
+from textvae.training import graphs, precision
 from textvae.training.metrics import MetricLog, record_settings
 from textvae.training.plan import Decay, Plan, Progress
 from textvae.training.processes import Processes
@@ -58,7 +59,7 @@ def train(
         draft.set(key, value)
     config = build.complete(draft)
     processes = Processes.join(build.device(config.device, draft.blame(("device",))))
-    refuse_precision(config, processes.device, draft)
+    build.refuse_device(config, processes.device, draft.blame)
     if config.threads:
         torch.set_num_threads(config.threads)
     if init is not None and config.first is None:
@@ -128,19 +129,10 @@ def _train(run: Run, config: Config, corpus: Corpus, processes: Processes, first
         if not start:
             record_settings(run, config.flat())
         with TrainingDisplay(start, budget) as display:
-            remark(closing(run, trainer.fit(display)))
+            with graphs.on_a_stream(processes.device) if config.training.graphs else nullcontext():
+                progress = trainer.fit(display)
+            remark(closing(run, progress))
     write(run, showcase(load(run.path), corpus["valid"], SHOWN))
-
-
-def refuse_precision(config: Config, device: torch.device, draft: Draft) -> None:
-    """Raise if any stage asks for a precision that the device lacks."""
-    for settings, place in ((config, ()), (config.first, ("first",))):
-        if settings is None:
-            continue
-        try:
-            precision.refuse(settings.training.precision, device)
-        except ValueError as error:
-            raise ConfigError(f"{draft.blame((*place, 'training', 'precision'))}: {error}") from None
 
 
 def refuse_other_settings(run: Run, config: Config) -> None:
@@ -229,6 +221,9 @@ def assemble(
         build.begin(model, first.model, config)
     objective = build.objective(config, model, tokenizer.size, epoch).to(device)
     precision.prepare(objective, config.training.precision, device)
+    update = build.update(config, objective, epoch)
+    if config.training.graphs:
+        graphs.record(update)
     vae = Vae(model, tokenizer, config)
 
     def show(log: MetricLog, step: int) -> None:
@@ -241,7 +236,7 @@ def assemble(
     return Trainer(
         run,
         objective,
-        build.update(config, objective, epoch),
+        update,
         stream,
         sequences["valid"],
         plan(config, epoch),

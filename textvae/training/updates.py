@@ -28,7 +28,7 @@ from textvae.models.parts import part_of
 from textvae.objectives.objective import Loss, Objective
 from textvae.training.processes import Processes
 
-__all__ = ["UPDATES", "Aggressive", "Joint", "Step", "Update"]
+__all__ = ["UPDATES", "Aggressive", "Joint", "Move", "Step", "Update"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,10 @@ class Step:
     finite: Tensor
     encoder_updates: int = 1
     decoder_updates: int = 1
+
+
+Move = Callable[[Batch, int, Generator, Iterable[nn.Parameter]], Step]
+"""One gradient step from a batch, on all parameters but the last argument's."""
 
 
 class Update(ABC):
@@ -99,13 +103,14 @@ class Joint(Update):
         self.clip_norm = clip_norm
         self.frozen = [p for name in frozen for p in part_of(objective.model, name).parameters()]
         self.frozen_until = frozen_until
+        self.move: Move = self._move
 
     def __call__(self, stream: Iterator[Batch], step: int, generator: Generator) -> Step:
         for parameter in self.frozen:
             parameter.requires_grad_(self.frozen_until is not None and step >= self.frozen_until)
-        return self._move(next(stream), step, generator)
+        return self.move(next(stream), step, generator, ())
 
-    def _move(self, batch: Batch, step: int, generator: Generator, still: Iterable[nn.Parameter] = ()) -> Step:
+    def _move(self, batch: Batch, step: int, generator: Generator, still: Iterable[nn.Parameter]) -> Step:
         """One gradient step on one batch, for all parameters except those in `still`."""
         loss = self.objective(batch, step, generator)
         self.optimiser.zero_grad(set_to_none=True)
@@ -155,7 +160,7 @@ class Aggressive(Joint):
         if not self.aggressive:
             return super().__call__(stream, step, generator)
         finite = self._train_encoder(stream, step, generator)
-        done = self._move(next(stream), step, generator, still=self.encoder)
+        done = self.move(next(stream), step, generator, self.encoder)
         return replace(done, finite=done.finite & finite.all(), encoder_updates=len(finite))
 
     def _train_encoder(self, stream: Iterator[Batch], step: int, generator: Generator) -> Tensor:
@@ -164,9 +169,9 @@ class Aggressive(Joint):
         finite: list[Tensor] = []
         window: list[tuple[Tensor, Batch]] = []
         while len(finite) < self.batches:
-            done = self._move(next(stream), step, generator, still=self.others)
-            finite.append(done.finite)
-            window.append((done.loss.value.detach(), done.batch))
+            done = self.move(next(stream), step, generator, self.others)
+            finite.append(done.finite.clone())
+            window.append((done.loss.value.detach().clone(), done.batch))
             if len(window) == self.window:
                 cost = self.processes.agreed(_loss_per_word(window))
                 if cost >= before:

@@ -29,4 +29,4 @@ class Capacity(Penalty):
         self.settles_at = steps
 
     def __call__(self, done: Pass, step: int) -> Tensor:
-        return (done.terms.rate.mean() - self.capacity.forward(step)).abs()
+        return (done.terms.rate.mean() - self.capacity.at(step)).abs()

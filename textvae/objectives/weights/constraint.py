@@ -55,12 +55,12 @@ class Constraint(Weight):
         self.register_buffer("average", torch.tensor(math.nan))
 
     def forward(self, step: int) -> Tensor:
-        return self.value
+        return self.value.clone()
 
     @torch.no_grad()
     def observe(self, terms: Terms) -> None:
         excess = terms.distortion.mean().to(self.value) - self.target_distortion
         smoothed = self.smoothing * self.average + (1 - self.smoothing) * excess
         # The average starts at the first excess, not at 0.
-        self.average = excess.where(self.average.isnan(), smoothed)
-        self.value = (self.value * (self.lr * self.average).exp()).clamp(self.low, self.high)
+        self.average.copy_(excess.where(self.average.isnan(), smoothed))
+        self.value.copy_((self.value * (self.lr * self.average).exp()).clamp(self.low, self.high))

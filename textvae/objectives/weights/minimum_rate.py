@@ -51,6 +51,6 @@ class MinimumRate(Weight):
     @torch.no_grad()
     def observe(self, terms: Terms) -> None:
         missing = self.target_rate - terms.rate.mean().to(self.multiplier)
-        self.square = self.decay * self.square + (1 - self.decay) * missing.square()
+        self.square.copy_(self.decay * self.square + (1 - self.decay) * missing.square())
         climbed = self.multiplier + self.lr * missing / (self.square.sqrt() + EPSILON)
-        self.multiplier = climbed.clamp_min(0)
+        self.multiplier.copy_(climbed.clamp_min(0))

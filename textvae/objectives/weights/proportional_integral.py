@@ -60,7 +60,7 @@ class ProportionalIntegral(Weight):
         self.register_buffer("error", torch.tensor(math.nan))
 
     def forward(self, step: int) -> Tensor:
-        return self.value
+        return self.value.clone()
 
     @torch.no_grad()
     def observe(self, terms: Terms) -> None:
@@ -70,6 +70,6 @@ class ProportionalIntegral(Weight):
         rest = self.kp * torch.sigmoid(-error) - self.kd * change + self.low
         least = torch.minimum(self.low - rest, self.integral)
         most = torch.maximum(self.high - rest, self.integral)
-        self.integral = (self.integral - self.ki * error).clamp(least, most)
-        self.value = (rest + self.integral).clamp(self.low, self.high)
-        self.error = error
+        self.integral.copy_((self.integral - self.ki * error).clamp(least, most))
+        self.value.copy_((rest + self.integral).clamp(self.low, self.high))
+        self.error.copy_(error)

@@ -16,6 +16,7 @@ from abc import abstractmethod
 from typing import Annotated
 
 from annotated_types import Ge, Gt
+from torch import Tensor
 
 from textvae.fields import Count, NonNegative, Positive, Probability, Steps
 from textvae.objectives.weights.weight import Weight
@@ -24,11 +25,19 @@ __all__ = ["SCHEDULES", "Constant", "Cosine", "Cyclical", "Linear", "Schedule", 
 
 
 class Schedule(Weight):
-    """A value for every optimiser step, independent of the training terms."""
+    """A value for every optimiser step, independent of the training terms.
+
+    While `held` is a tensor, it is the value: a recorded step reads it from there (`training.graphs`).
+    """
+
+    held: Tensor | None = None
 
     @abstractmethod
-    def forward(self, step: int) -> float:
+    def at(self, step: int) -> float:
         """The value at this step."""
+
+    def forward(self, step: int) -> float | Tensor:
+        return self.at(step) if self.held is None else self.held
 
 
 class Constant(Schedule):
@@ -39,7 +48,7 @@ class Constant(Schedule):
         self.value = value
         self.settles_at = 0
 
-    def forward(self, step: int) -> float:
+    def at(self, step: int) -> float:
         return self.value
 
 
@@ -51,7 +60,7 @@ class Linear(Schedule):
         self.start, self.end = start, end
         self.settles_at = steps
 
-    def forward(self, step: int) -> float:
+    def at(self, step: int) -> float:
         if step >= self.settles_at:
             return self.end
         return self.start + (self.end - self.start) * step / self.settles_at
@@ -65,7 +74,7 @@ class Sigmoid(Schedule):
         self.midpoint, self.steepness, self.end = midpoint, steepness, end
         self.settles_at = midpoint + math.ceil(math.log(999) / steepness)
 
-    def forward(self, step: int) -> float:
+    def at(self, step: int) -> float:
         if step >= self.settles_at:
             return self.end
         return self.end / (1 + math.exp(min(-self.steepness * (step - self.midpoint), 700)))
@@ -92,7 +101,7 @@ class Cyclical(Schedule):
         self.start, self.end = start, end
         self.settles_at = (cycles - 1) * length + math.ceil(round(ratio * length, 9))
 
-    def forward(self, step: int) -> float:
+    def at(self, step: int) -> float:
         if step >= self.settles_at:
             return self.end
         phase = (step % self.length) / self.length
@@ -107,7 +116,7 @@ class Tanh(Schedule):
         self.midpoint, self.width, self.end = midpoint, width, end
         self.settles_at = midpoint + math.ceil(width * math.atanh(0.998))
 
-    def forward(self, step: int) -> float:
+    def at(self, step: int) -> float:
         if step >= self.settles_at:
             return self.end
         return self.end * (1 + math.tanh((step - self.midpoint) / self.width)) / 2
@@ -121,7 +130,7 @@ class Cosine(Schedule):
         self.start, self.end = start, end
         self.settles_at = steps
 
-    def forward(self, step: int) -> float:
+    def at(self, step: int) -> float:
         if step >= self.settles_at:
             return self.end
         return self.start + (self.end - self.start) * (1 - math.cos(math.pi * step / self.settles_at)) / 2

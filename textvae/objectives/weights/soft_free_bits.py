@@ -53,11 +53,11 @@ class SoftFreeBits(Weight):
         self.register_buffer("value", torch.tensor(start))
 
     def forward(self, step: int) -> Tensor:
-        return self.value
+        return self.value.clone()
 
     @torch.no_grad()
     def observe(self, terms: Terms) -> None:
         rate = terms.rate.mean()
         down, up = rate < self.target_rate, rate > (1 + self.slack) * self.target_rate
         power = up.to(self.value) - down.to(self.value)
-        self.value = (self.value * (1 + self.change) ** power).clamp(self.low, 1.0)
+        self.value.copy_((self.value * (1 + self.change) ** power).clamp(self.low, 1.0))

@@ -14,14 +14,14 @@ class Weight(nn.Module, ABC):
 
     `settles_at` is the step from which validation counts: before it, no weights are selected, and no decay or
     early stopping takes place. A controller keeps its state in buffers, so that it is saved in checkpoints and
-    moves with the module between devices.
+    moves with the module between devices, and updates them in place.
     """
 
     settles_at: int
 
     @abstractmethod
     def forward(self, step: int) -> float | Tensor:
-        """The value at this step, a number or a scalar tensor; must not change the state."""
+        """The value at this step, a number or a scalar tensor that no update changes."""
 
     def observe(self, terms: Terms) -> None:
         """Update the state from the unweighted terms of the last optimiser step; called only in training."""

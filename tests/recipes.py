@@ -1,0 +1,42 @@
+"""Remedies at the size of a test: their settings without a first stage, and what trains them on random words."""
+
+from typing import Any
+
+import torch
+import yaml
+from helpers import random_rows, sequences_of
+
+from textvae import build
+from textvae.config import Config, Draft
+from textvae.config.recipes import recipe_files, resolve
+from textvae.data.batches import BatchStream, Sequences
+from textvae.objectives.objective import Objective
+from textvae.training.updates import Update
+
+__all__ = ["NAMES", "WORDS", "rows", "settings_of", "trained_by"]
+
+NAMES = [path.stem for path in recipe_files("remedies")]
+SIZES = {"embedding_dim": 4, "hidden_dim": 4}
+WORDS = 7
+
+
+def settings_of(name: str, others: dict[str, dict[str, Any]] | None = None) -> Config:
+    """The settings of a remedy, or of one of `others`, with a small model and without a first stage."""
+    draft = Draft()
+    draft.merge({"model": {"latent_dim": 8, "encoder": SIZES, "decoder": SIZES}}, "sizes")
+    recipe = (others or {}).get(name) or yaml.safe_load(resolve(name).read_text("utf-8"))
+    draft.merge({key: value for key, value in recipe.items() if key not in ("first", "inherit")}, name)
+    return build.complete(draft)
+
+
+def rows() -> Sequences:
+    """Forty random sentences."""
+    return sequences_of(random_rows(40, WORDS - 1))
+
+
+def trained_by(config: Config, stream: BatchStream, device: str = "cpu") -> tuple[Objective, Update]:
+    """An objective and its update rule on a device, from seed 0."""
+    torch.manual_seed(0)
+    model = build.model(config, WORDS).to(device)
+    objective = build.objective(config, model, WORDS, stream.batches_per_epoch).to(device)
+    return objective, build.update(config, objective, stream.batches_per_epoch)

@@ -1,0 +1,133 @@
+"""Recorded steps compute what the steps themselves compute, to the bit; a stand-in takes the card's place."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from recipes import NAMES, rows, settings_of, trained_by
+from torch import Generator, Tensor
+
+from textvae.data.batches import BatchStream
+from textvae.errors import ConfigError
+from textvae.tasks.train import train
+from textvae.training.graphs import Recorded, record, refuse
+from textvae.training.metrics import Totals
+from textvae.training.updates import Joint, Step, Update
+
+STEPS, DECAY = 26, 14
+LINEAR = {"kind": "linear", "steps": 18}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "everything moves": {
+        "objective": {
+            "weight": LINEAR,
+            "word_dropout": {**LINEAR, "end": 0.5},
+            "teacher_forcing": {**LINEAR, "start": 1.0, "end": 0.4},
+        },
+        "training": {"optimiser": {"kind": "sgd", "momentum": 0.5}},
+    },
+    "aggressive": {"training": {"update": {"kind": "aggressive", "batches": 4, "window": 2}}},
+    "capacity": {"objective": {"penalty": {"kind": "capacity", "target_rate": 2.0, "steps": 8}}},
+    "thaws": {"training": {"update": {"kind": "joint", "frozen": ["decoder"], "frozen_until": 9}}},
+}
+
+
+class StandIn:
+    """A card's recording: the same work once more, its results written where the first ones lie.
+
+    As in a capture, the work is not done while it is recorded: what it changed is put back.
+    """
+
+    def __init__(self, update: Joint) -> None:
+        self.update = update
+        self.replays = 0
+
+    def __call__(self, work: Callable[[], Step], generator: Generator) -> tuple[Callable[[], None], Step]:
+        held = [(part, part.held) for part in self.update.objective.modules() if hasattr(part, "held")]
+        kept = [(tensor, tensor.clone()) for tensor in self._changed()]
+        random = generator.get_state(), torch.get_rng_state()
+        done = work()
+        generator.set_state(random[0])
+        torch.set_rng_state(random[1])
+        with torch.no_grad():
+            for tensor, before in kept:
+                tensor.copy_(before)
+
+        def replay() -> None:
+            self.replays += 1
+            for part, place in held:
+                part.held = place
+            again = work()
+            for part, _ in held:
+                part.held = None
+            with torch.no_grad():
+                for place, value in zip(results(done), results(again), strict=True):
+                    if place.numel() > 1 and 0 in place.stride():  # one constant for every sentence
+                        assert torch.equal(place, value)
+                    else:
+                        place.copy_(value)
+
+        return replay, done
+
+    def _changed(self) -> list[Tensor]:
+        objective, state = self.update.objective, self.update.optimiser.state
+        of_optimiser = [value for each in state.values() for value in each.values() if isinstance(value, Tensor)]
+        return [*objective.parameters(), *objective.buffers(), *of_optimiser]
+
+
+def results(done: Step) -> list[Tensor]:
+    loss, terms = done.loss, done.loss.terms
+    found = [
+        *(loss.value, loss.penalty, loss.auxiliary, loss.weight, loss.distortion_weight),
+        *(terms.distortion, terms.rate, terms.rate_per_dimension),
+        *(done.encoder_gradient, done.decoder_gradient, done.finite),
+    ]
+    return [value.detach() for value in found if isinstance(value, Tensor)]
+
+
+def trained(name: str, recorded: bool) -> tuple[list[Tensor], Tensor, int]:
+    """Totals of every step, the parameters after the last, and how many steps were replayed."""
+    config = settings_of(name, SETTINGS)
+    stream = BatchStream(rows(), 8, 0)
+    objective, update = trained_by(config, stream)
+    assert isinstance(update, Joint)
+    card = StandIn(update)
+    if recorded:
+        update.move = Recorded(update, card)
+    generator = torch.Generator().manual_seed(0)
+    torch.manual_seed(1)
+    totals = []
+    for step in range(STEPS):
+        done = update(stream, step, generator)
+        objective.observe(done.loss.terms)
+        weight = torch.as_tensor(done.loss.weight, dtype=torch.float32)
+        totals.append(torch.cat([Totals.of(done).sums, weight[None]]))
+        if step == DECAY:
+            update.scale_learning_rate(0.5)
+    return totals, torch.cat([p.detach().flatten() for p in objective.parameters()]), card.replays
+
+
+@pytest.mark.parametrize("name", sorted({*SETTINGS, *NAMES}))
+def test_a_recorded_step_is_the_step_itself(name: str) -> None:
+    (plain, weights, _), (replayed, others, replays) = trained(name, False), trained(name, True)
+    for one, other in zip(plain, replayed, strict=True):
+        torch.testing.assert_close(other, one, rtol=0, atol=0, equal_nan=True)
+    assert torch.equal(weights, others)
+    assert replays > STEPS // 4
+
+
+def test_graphs_are_for_cuda_alone(tmp_path: Any) -> None:
+    refuse(True, torch.device("cuda"))
+    refuse(False, torch.device("cpu"))
+    with pytest.raises(ConfigError, match=r"--training.graphs: graphs need a CUDA device, not cpu; choose false"):
+        train([], {"training.graphs": True}, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_rule_of_another_make_is_not_recorded() -> None:
+    class Other(Update):
+        def __call__(self, stream: Any, step: int, generator: Generator) -> Step:
+            raise NotImplementedError
+
+    with pytest.raises(ConfigError, match=r"training\.graphs: Other does not extend Joint; choose false"):
+        record(Other())

@@ -173,6 +173,27 @@ def stopped(corpus: Corpus, tokenizer, cache: Path, monkeypatch: pytest.MonkeyPa
     return sorted(cache.glob("tokens/*.partial/shard-*"))
 
 
+@pytest.mark.parametrize("deleted", [False, True])
+def test_a_text_that_changes_while_it_is_read_is_refused(
+    file: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, deleted: bool
+) -> None:
+    """Its tokens would be kept for ever under the digest of the text before."""
+    corpus = open_corpus(str(file))
+    tokenizer = prepared_tokenizer(corpus, "word")
+    spread = prepared.in_processes
+
+    def rewritten(work, jobs):  # type: ignore[no-untyped-def]
+        yield from spread(work, jobs)
+        text = file.read_bytes()
+        file.unlink() if deleted else file.write_bytes(text[::-1].strip() + b"\n")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(prepared, "in_processes", rewritten)
+        with pytest.raises(DataError, match="changed while being read"):
+            prepared_sequences(corpus, "train", tokenizer, None)
+    assert not [path for path in cache.glob("tokens/**/*") if path.suffix == ".npy"]
+
+
 def test_shards_that_are_not_whole_are_made_again(file: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     corpus = open_corpus(str(file))
     tokenizer = prepared_tokenizer(corpus, "word")

@@ -52,6 +52,21 @@ def test_a_cuda_device_is_refused_nothing() -> None:
         refuse(precision, CUDA)  # type: ignore[arg-type]
 
 
+@pytest.mark.filterwarnings("ignore:TF32 acceleration")
+def test_lstms_stay_out_of_autocast() -> None:
+    """Under autocast, cuDNN's would run in float16."""
+    objective = objective_of_recipe("linear")
+    cast(objective, "cpu")
+    seen: list[tuple[bool, torch.dtype]] = []
+    for part in objective.modules():
+        if isinstance(part, nn.LSTM):
+            part.register_forward_hook(
+                lambda lstm, given, found: seen.append((found[0].requires_grad, found[0].dtype))
+            )
+    objective(batch_of([4, 5, 6], [5, 5]), 0, torch.Generator().manual_seed(0))
+    assert seen == [(True, torch.float32)] * 2
+
+
 def test_float32_is_float32_for_lstms_too() -> None:
     switch("tf32")
     assert (torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32) == ("high", True)

@@ -69,6 +69,10 @@ class Corpus:
         for split in SPLITS:
             total.update(f"{split}\0".encode())
             _update(total, self[split])
+        for split in SPLITS:
+            sentences = self[split]
+            if isinstance(sentences, LazySentences):
+                sentences.refuse_changed()
         return total.hexdigest()
 
 

@@ -24,6 +24,9 @@ class LazySentences(Sequence[str]):
     @abstractmethod
     def size(self) -> int: ...
 
+    def refuse_changed(self) -> None:
+        """Raise DataError if the sentences are no longer those of the stamp; called before results are cached."""
+
     @overload
     def __getitem__(self, index: int) -> str: ...
     @overload

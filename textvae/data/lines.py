@@ -66,6 +66,16 @@ class Lines(LazySentences):
     def size(self) -> int:
         return len(self._text) * len(self) // max(1, len(self._starts))
 
+    def refuse_changed(self) -> None:
+        if is_zipped(self._path):  # the text is a copy
+            return
+        try:
+            changed = _stamp(self._path) != self._stamp
+        except OSError:
+            changed = True
+        if changed:
+            raise DataError(f"{self._path} changed while being read: start again once the file is complete.")
+
     def at(self, index: int) -> str:
         return self._read(int(self._starts[index if self._positions is None else self._positions[index]]))
 
@@ -85,18 +95,22 @@ class Lines(LazySentences):
 def open_text(path: Path) -> Text:
     """The sentences of `path`: in memory, or as `Lines` if the file is large; raises as `read_text` does."""
     try:
-        status = path.stat()
+        if path.stat().st_size < store.LARGE:
+            return read_text(path)
+        stamp = _stamp(path)
     except OSError:
         return read_text(path)
-    if status.st_size < store.LARGE:
-        return read_text(path)
-    # No program can set the change time, so it reveals an edit that kept size and modification time.
-    times = f"{status.st_mtime_ns} {status.st_ctime_ns}"
-    stamp = f"{path.resolve()} {status.st_dev} {status.st_ino} {status.st_size} {times}"
     if not is_zipped(path):
         return _open(path, path, store.kept_arrays("lines", stamp, lambda: _index(path, None)), stamp)
     found = store.kept("lines", stamp, partial(_unzip, path), partial(_open_copy, path, stamp))
     return read_text(path) if found is None else found
+
+
+def _stamp(path: Path) -> str:
+    status = path.stat()
+    # No program can set the change time, so it reveals an edit that kept size and modification time.
+    times = f"{status.st_mtime_ns} {status.st_ctime_ns}"
+    return f"{path.resolve()} {status.st_dev} {status.st_ino} {status.st_size} {times}"
 
 
 def _unzip(path: Path, folder: Path) -> None:

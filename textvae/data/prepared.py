@@ -20,6 +20,7 @@ from textvae.data.store import is_whole, kept, read_arrays, seal, write_arrays, 
 from textvae.data.tokenizers import Tokenizer, WordTokenizer, load_tokenizer, train_tokenizer
 from textvae.data.tokenizers.word import count_words
 from textvae.data.workers import in_processes
+from textvae.errors import DataError
 
 __all__ = ["prepared_sequences", "prepared_tokenizer"]
 
@@ -44,7 +45,9 @@ def prepared_tokenizer(
 
     def make() -> Tokenizer:
         if kind == "word" and is_large(sentences):
-            return WordTokenizer.of_counts(_counts(sentences, tick), min_count, vocabulary_size)
+            counts = _counts(sentences, tick)
+            sentences.refuse_changed()
+            return WordTokenizer.of_counts(counts, min_count, vocabulary_size)
         return train_tokenizer(kind, sentences, min_count=min_count, vocabulary_size=vocabulary_size)
 
     if not is_large(sentences):
@@ -112,6 +115,11 @@ def _tokenise(folder: Path, sentences: LazySentences, tokenizer: Tokenizer, limi
     except OSError:  # such as a full disk: delete partial shards to free space
         for partial in folder.glob(f"*{PARTIAL}"):
             shutil.rmtree(partial, ignore_errors=True)
+        raise
+    try:
+        sentences.refuse_changed()
+    except DataError:
+        _clear(folder, ())
         raise
     _join(folder, shards)
 

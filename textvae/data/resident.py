@@ -15,6 +15,9 @@ from textvae.data.tokenizers import BOS, EOS, PAD
 
 __all__ = ["Resident", "gathering_on"]
 
+PIECE = 1 << 24
+"""Ids copied to a device at a time."""
+
 SHARE = 0.1
 """The largest share of a device's free memory that a corpus may take."""
 
@@ -45,7 +48,11 @@ class Resident:
 
     def __init__(self, sequences: Sequences, device: torch.device) -> None:
         self.offsets = sequences.offsets
-        self.ids = torch.from_numpy(np.array(sequences.ids)).to(device)
+        # In pieces: the ids may be mapped from a file that is larger than the host's memory.
+        self.ids = torch.empty(len(sequences.ids), dtype=torch.int32, device=device)
+        for start in range(0, len(sequences.ids), PIECE):
+            piece = np.array(sequences.ids[start : start + PIECE])
+            self.ids[start : start + PIECE] = torch.from_numpy(piece)
 
     def __call__(self, indices: np.ndarray) -> Batch:
         """The batch of the sentences at `indices`."""

@@ -104,6 +104,7 @@ def refitted(
     """A copy of the model with a copy of `posterior`, trained against the frozen decoder and prior."""
     found = copy.deepcopy(model).eval()
     found.posterior = copy.deepcopy(posterior).train()
+    found.to(next(model.parameters()).device)  # on CUDA this lays the copied LSTMs' weights out in one piece again
     with fixed(found.decoder), fixed(found.prior), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         maximise_elbo(found, found.posterior.parameters(), train, steps, seed=seed, rate=rate, tick=tick)

@@ -335,6 +335,7 @@ def probe(run: RunPath, /, *, split: Split = "valid", seed: Seed = 0) -> None:
 def bench(
     *,
     full: Flag = False,
+    device: str = "cpu",
     json_: Annotated[Flag, Parameter(name="--json")] = False,
     profile: Path | None = None,
     out: Path | None = None,
@@ -347,8 +348,10 @@ def bench(
     Parameters
     ----------
     full
-        Benchmark every combination of two model sizes, three vocabularies and two batch sizes on every device,
-        not only 256/256/32 at batch 32 with 10,000 types. Takes hours on a CPU.
+        Benchmark every combination of two model sizes, three vocabularies and two batch sizes (and three
+        precisions on CUDA), not only 256/256/32 at batch 32 with 10,000 types. Takes hours on a CPU.
+    device
+        The device to benchmark, such as cpu or cuda.
     json_
         Print JSON.
     profile
@@ -365,7 +368,7 @@ def bench(
     from textvae.console import table
     from textvae.tasks.bench import run_bench, table_rows
 
-    found = run_bench(rounds, seconds, threads, full, profile, out)
+    found = run_bench(rounds, seconds, threads, full, device, profile, out)
     if json_:
         print(json.dumps(found, indent=1))
         return

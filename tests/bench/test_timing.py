@@ -13,7 +13,7 @@ HERE = torch.device("cpu")
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """A clock that only work moves."""
     now = [0.0]
-    monkeypatch.setattr(timing, "_now", lambda device: now[0])
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: now[0])
     return now
 
 

@@ -18,7 +18,7 @@ from textvae import build
 from textvae.config import Draft, recipe_files
 from textvae.data.batches import Batch
 from textvae.data.tokenizers import UNK
-from textvae.errors import LostProcessError
+from textvae.errors import ConfigError, LostProcessError
 from textvae.evaluation.estimators import importance_weighted_nll, survey
 from textvae.evaluation.noise import SentenceNoise
 from textvae.training.processes import Processes
@@ -237,3 +237,20 @@ def test_a_lost_process_is_one_sentence(tmp_path: Path) -> None:
 
     said, _ = together(2, tmp_path, work)
     assert "another process of this job has died; the same command resumes" in said
+
+
+def test_more_processes_than_devices_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"):
+        monkeypatch.setenv(name, "2")
+    with pytest.raises(ConfigError, match="torchrun: 2 processes on 1 CUDA devices; start one per device"):
+        Processes.join(torch.device("cuda"))
+
+
+def test_a_device_out_of_memory_is_no_lost_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: Any, **options: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(torch.distributed, "all_reduce", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        Processes(0, 2).any(False)

@@ -9,7 +9,7 @@ that is only decoded costs twice the decoder's P.
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -39,21 +39,22 @@ def bench(
     seconds: float = 0.5,
     machine: Mapping[str, Any] = MappingProxyType({}),
     full: bool = False,
+    device: str = "cpu",
     keep: Callable[[dict[str, Any]], None] = lambda found: None,
     known: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Any]:
-    """Measure the reference cell, 256/256/32 at batch 32 over 10,000 types, and if `full`, all others.
+    """Measure the reference cell, 256/256/32 at batch 32 over 10,000 types, on a device, and if `full`, all others.
 
     The others are stored under `cells`. `keep` receives the results so far after every cell; cells of `known`,
     by name, are not measured again.
     """
-    found = {"machine": dict(machine), **(known.get(REFERENCE.name) or compare(REFERENCE, rounds, seconds))}
+    reference = replace(REFERENCE, device=device)
+    found = {"machine": dict(machine), **(known.get(reference.name) or compare(reference, rounds, seconds))}
     keep(found)
     if not full:
         return found
-    devices = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
     found["cells"] = []
-    for cell in (cell for device in devices for cell in grid(device) if cell != REFERENCE):
+    for cell in (cell for cell in grid(device) if cell != reference):
         found["cells"].append(known.get(cell.name) or _attempt(cell, rounds, seconds))
         keep(found)
     return found

@@ -5,7 +5,7 @@ product                        the same by `models.products`: the faster of two 
 training                       tokens of an optimiser step
 packed, padded                 tokens of a step of the plain reference
 decoder                        tokens of one pass of the decoder, without padding
-evaluation                     tokens × samples of an importance-weighted estimate
+evaluation                     tokens × samples of an importance-weighted estimate, in float32 as always
 encoder, recurrence, output    tokens of that part, forward and backward
 clipping, optimiser            steps, without computing gradients
 data                           tokens of batches that are only drawn
@@ -26,6 +26,7 @@ from textvae.evaluation.noise import SentenceNoise
 from textvae.models.decoders import LSTMDecoder
 from textvae.models.output import word_log_probs
 from textvae.models.products import product
+from textvae.training.precision import exactly
 from textvae.training.updates import gradient_norms
 
 __all__ = ["PLAIN", "SAMPLES", "STEP", "WHOLE"]
@@ -83,7 +84,7 @@ def decoder(load: Workload) -> Work:
     z = torch.randn(1, ROWS, load.cell.latent_dim, device=load.device)
 
     def work() -> int:
-        with inert(load.model):
+        with inert(load.model), exactly():
             load.model.decoder(batch, z)
         return batch.tokens
 
@@ -95,7 +96,8 @@ def evaluation(load: Workload) -> Work:
     noise = SentenceNoise(0, load.cell.latent_dim)
 
     def work() -> int:
-        importance_weighted_nll(load.model, sentences, SAMPLES, noise)
+        with exactly():
+            importance_weighted_nll(load.model, sentences, SAMPLES, noise)
         return SAMPLES * len(sentences.ids)
 
     return work

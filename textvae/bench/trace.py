@@ -4,13 +4,12 @@ Perfetto (ui.perfetto.dev) and chrome://tracing open the file directly; TensorBo
 if it is in a log directory and its name ends in `.pt.trace.json`.
 """
 
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from textvae.bench.cell import REFERENCE, Cell, Workload
+from textvae.bench.cell import Cell, Workload
 from textvae.bench.contenders import evaluation, training
 from textvae.errors import TextvaeError
 
@@ -33,9 +32,8 @@ def require_room(path: Path) -> None:
         raise TextvaeError(f"{path}: is a folder; name a file in it")
 
 
-def write_trace(path: Path, cell: Cell | None = None) -> None:
-    """Write the trace of one cell, by default on the GPU if there is one, as JSON, gzipped if named `.gz`."""
-    cell = cell or replace(REFERENCE, device="cuda" if torch.cuda.is_available() else "cpu")
+def write_trace(path: Path, cell: Cell) -> None:
+    """Write the trace of one cell as JSON, gzipped if named `.gz`."""
     load = Workload(cell)
     step, estimate = training(load), evaluation(load)
     step(), estimate()

@@ -2,12 +2,15 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from textvae import build
 from textvae.bench.bench import bench
+from textvae.bench.cell import REFERENCE
 from textvae.bench.machine import describe
 from textvae.bench.trace import require_room, write_trace
 from textvae.console import remark
@@ -18,7 +21,13 @@ __all__ = ["run_bench", "table_rows"]
 
 
 def run_bench(
-    rounds: int, seconds: float, threads: int | None, full: bool, trace: Path | None = None, out: Path | None = None
+    rounds: int,
+    seconds: float,
+    threads: int | None,
+    full: bool,
+    device: str = "cpu",
+    trace: Path | None = None,
+    out: Path | None = None,
 ) -> dict[str, Any]:
     """Run the benchmark and return its figures; if `trace` is given, also write a trace there.
 
@@ -35,9 +44,9 @@ def run_bench(
     if threads:
         torch.set_num_threads(threads)
     machine = describe()
-    found = bench(rounds, seconds, machine, full, keep, _known(out, machine))
+    found = bench(rounds, seconds, machine, full, build.device(device).type, keep, _known(out, machine))
     if trace is not None:
-        write_trace(trace)
+        write_trace(trace, replace(REFERENCE, device=device))
         remark(f"{trace}: written; open it with ui.perfetto.dev or TensorBoard's profiler")
     return found
 

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, distributed, nn
 
 from textvae.data.batches import Batch
-from textvae.errors import LostProcessError, RunError
+from textvae.errors import ConfigError, LostProcessError, RunError
 from textvae.models.decoders import Decoder
 from textvae.models.encoders import Encoder
 from textvae.runs import Run
@@ -57,11 +57,20 @@ class Processes:
 
     @classmethod
     def join(cls, device: torch.device) -> "Processes":
-        """Join the group that torchrun started, one device per process; without torchrun, a group of one."""
+        """Join the group that torchrun started, one device per process; without torchrun, a group of one.
+
+        Raises
+        ------
+        ConfigError
+            If there are more processes than devices.
+        """
         if int(os.environ.get("WORLD_SIZE", 1)) == 1:
             return cls(device=device)
         from accelerate import PartialState
 
+        local, devices = int(os.environ.get("LOCAL_WORLD_SIZE", 1)), torch.cuda.device_count()
+        if device.type == "cuda" and local > devices:
+            raise ConfigError(f"torchrun: {local} processes on {devices} CUDA devices; start one per device")
         state = PartialState(cpu=device.type == "cpu", timeout=PATIENCE)
         own = device if device.type == "cpu" else state.device
         # Decisions are exchanged on the host, by gloo, so that no process waits for its device.
@@ -186,6 +195,8 @@ def _telling() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
+        if not isinstance(error, distributed.DistError) and type(error) is not RuntimeError:
+            raise  # the device's own, such as out of memory
         raise LostProcessError(
             "another process of this job has died; the same command resumes from the last checkpoint, with"
             " any number of processes"

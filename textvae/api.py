@@ -19,10 +19,11 @@ from textvae.config import Config
 from textvae.data.batches import Sequences, encode, in_order
 from textvae.data.tokenizers import UNK, Tokenizer, load_tokenizer
 from textvae.errors import ConfigError, RunError
-from textvae.evaluation.estimators import importance_weighted_nll, inert
+from textvae.evaluation.estimators import importance_weighted_nll
 from textvae.evaluation.noise import SentenceNoise
 from textvae.generation import beam_search, generate, greedy, interpolate, sampling
 from textvae.models.distributions import Dirac
+from textvae.models.modes import inert
 from textvae.models.text_vae import TextVAE
 from textvae.runs import Run
 from textvae.training.checkpoints import load_best

@@ -16,8 +16,8 @@ from torch import Generator, Tensor
 
 from textvae.data.batches import Sequences
 from textvae.data.tokenizers import BOS, EOS
-from textvae.evaluation.estimators import inert
 from textvae.models.decoders import Decoder
+from textvae.models.modes import inert
 from textvae.models.text_vae import TextVAE
 
 __all__ = ["Choice", "beam_search", "generate", "greedy", "interpolate", "sampling", "simulate"]

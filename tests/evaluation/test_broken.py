@@ -22,9 +22,9 @@ from textvae.evaluation.diagnostics import mutual_information
 from textvae.evaluation.estimators import standard_error, survey
 from textvae.evaluation.noise import SentenceNoise
 from textvae.evaluation.prior_monte_carlo import prior_curve
+from textvae.evaluation.refinement import refine
 from textvae.models.distributions import DiagonalGaussian
 from textvae.models.linear_gaussian import LinearPosterior, observations
-from textvae.models.refine import refine
 from textvae.models.terms import forward_pass, importance_weighted, log_weight, pass_under
 
 REPLICATIONS, K = 400, 16

@@ -10,8 +10,9 @@ import torch
 from helpers import SIZES, alive, batch_of, draw_pass, members, random_rows, sequences_of, tiny
 
 from textvae.evaluation.diagnostics import listening, mutual_information
-from textvae.evaluation.estimators import importance_weighted_nll, inert, perplexity, standard_error, survey
+from textvae.evaluation.estimators import importance_weighted_nll, perplexity, standard_error, survey
 from textvae.evaluation.noise import SentenceNoise
+from textvae.models.modes import inert
 
 ROWS = random_rows(37, 6, seed=4)
 SEQUENCES = sequences_of(ROWS)

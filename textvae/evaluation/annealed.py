@@ -24,11 +24,11 @@ import torch
 from torch import Tensor
 
 from textvae.data.batches import Batch, Sequences, in_order
-from textvae.evaluation.estimators import Tick, inert
+from textvae.evaluation.estimators import Tick
 from textvae.evaluation.hamiltonian import Bridge, Point
 from textvae.evaluation.noise import SentenceNoise
 from textvae.evaluation.requirements import require_counts, require_density
-from textvae.models.refine import fixed
+from textvae.models.modes import fixed, inert
 from textvae.models.terms import importance_weighted
 from textvae.models.text_vae import TextVAE
 

@@ -21,9 +21,10 @@ import torch
 from torch import Tensor
 
 from textvae.data.batches import Batch, Sequences, in_order
-from textvae.evaluation.estimators import Tick, inert
+from textvae.evaluation.estimators import Tick
 from textvae.evaluation.noise import SentenceNoise
 from textvae.evaluation.requirements import require_counts, require_likelihood
+from textvae.models.modes import inert
 from textvae.models.terms import log_weight, pass_under
 from textvae.models.text_vae import TextVAE
 

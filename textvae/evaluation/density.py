@@ -21,9 +21,10 @@ from torch import Tensor
 
 from textvae.errors import ConfigError
 from textvae.evaluation.diagnostics import log_densities
-from textvae.evaluation.estimators import Survey, inert, standard_error
+from textvae.evaluation.estimators import Survey, standard_error
 from textvae.evaluation.requirements import require_latent
 from textvae.models.mmd import discrepancies
+from textvae.models.modes import inert
 from textvae.models.text_vae import TextVAE
 
 __all__ = ["SATURATED", "from_prior", "information", "mismatch", "saturated"]

@@ -12,7 +12,6 @@ Burda et al. 2016, *Importance Weighted Autoencoders*.
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -22,13 +21,13 @@ from textvae.data.batches import Batch, Sequences, in_order
 from textvae.evaluation.noise import SentenceNoise
 from textvae.evaluation.requirements import require_counts, require_rate, require_sentences
 from textvae.models.distributions import Reparameterised
+from textvae.models.modes import inert
 from textvae.models.terms import forward_pass, importance_weighted, log_weight, pass_under
 from textvae.models.text_vae import TextVAE
 
 __all__ = [
     "Survey",
     "importance_weighted_nll",
-    "inert",
     "mean_with_error",
     "perplexity",
     "standard_error",
@@ -54,19 +53,6 @@ class Survey:
     @property
     def elbo(self) -> Tensor:
         return -(self.distortion + self.rate)
-
-
-@contextmanager
-def inert(model: torch.nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients; restores every module's own mode on exit."""
-    training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module in training:
-            module.training = True
 
 
 def survey(

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from textvae.data.batches import Batch
-from textvae.evaluation.estimators import inert
+from textvae.models.modes import inert
 from textvae.models.text_vae import TextVAE
 
 __all__ = ["Quadrature", "densities", "in_float64", "on_grid"]

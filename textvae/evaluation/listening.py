@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from textvae.data.batches import Batch, Sequences, in_order
-from textvae.evaluation.estimators import inert, standard_error
-from textvae.models.refine import fixed
+from textvae.evaluation.estimators import standard_error
+from textvae.models.modes import fixed, inert
 from textvae.models.text_vae import TextVAE
 
 __all__ = ["another", "distortion_under", "gradient_norms", "position_gain", "token_log_probs", "words_right"]

@@ -22,11 +22,12 @@ from torch import Tensor
 
 from textvae.data.batches import Sequences, in_order
 from textvae.evaluation.curves import TRUSTED
-from textvae.evaluation.estimators import Tick, inert
+from textvae.evaluation.estimators import Tick
 from textvae.evaluation.noise import SentenceNoise
 from textvae.evaluation.quadrature import Integrals
+from textvae.evaluation.refinement import Gaussian
 from textvae.evaluation.requirements import require_counts, require_likelihood
-from textvae.models.refine import Gaussian
+from textvae.models.modes import inert
 from textvae.models.terms import importance_weighted, log_weight, pass_under
 from textvae.models.text_vae import TextVAE
 

@@ -21,9 +21,10 @@ from torch import Tensor
 from textvae.data.batches import Batch, Sequences, collate
 from textvae.errors import ConfigError
 from textvae.evaluation.cells import Cells, tiling
-from textvae.evaluation.estimators import Tick, inert
+from textvae.evaluation.estimators import Tick
 from textvae.evaluation.grid import BORDER, INTEGRALS, Quadrature, densities, in_float64, on_grid
 from textvae.evaluation.requirements import require_density
+from textvae.models.modes import inert
 from textvae.models.text_vae import TextVAE
 
 __all__ = ["Integrals", "Quadrature", "integrate", "on_grid", "quadrature"]

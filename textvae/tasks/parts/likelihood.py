@@ -13,8 +13,7 @@ from textvae.evaluation.estimators import mean_with_error, standard_error, surve
 from textvae.evaluation.plane import Plane, exact_means, posterior_means
 from textvae.evaluation.prior_monte_carlo import prior_curve
 from textvae.evaluation.quadrature import integrate
-from textvae.evaluation.refinement import Refinement, gaps, refinement
-from textvae.models.refine import Gaussian
+from textvae.evaluation.refinement import Gaussian, Refinement, gaps, refinement
 from textvae.tasks.parts.part import Sizes
 from textvae.tasks.subject import Subject
 

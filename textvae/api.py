@@ -16,10 +16,10 @@ from torch import Tensor
 
 from textvae import build
 from textvae.config import Config
-from textvae.data.batches import Sequences, encode, in_order
+from textvae.data.batches import Batch, Sequences, encode, in_order
 from textvae.data.tokenizers import UNK, Tokenizer, load_tokenizer
 from textvae.errors import ConfigError, RunError
-from textvae.evaluation.estimators import importance_weighted_nll
+from textvae.evaluation.estimators import by_sentence, importance_weighted_nll
 from textvae.evaluation.noise import SentenceNoise
 from textvae.generation import beam_search, generate, greedy, interpolate, sampling
 from textvae.models.distributions import Dirac
@@ -46,7 +46,7 @@ class Vae:
         self.tokenizer = tokenizer
         self.config = config
         self.collapsed = collapsed
-        self.device = next(model.parameters()).device
+        self.device = model.device
 
     @property
     def latent_dim(self) -> int:
@@ -61,12 +61,12 @@ class Vae:
             For a language model, which has no z.
         """
         self._require_latent("encode")
-        sequences = self._read(sentences)
-        means = torch.empty(len(sequences), self.latent_dim)
-        with inert(self.model):
-            for indices, batch in in_order(sequences, 64):
-                means[torch.from_numpy(indices)] = self.model.posterior(batch.to(self.device)).centre.cpu()
-        return means
+
+        def centre(batch: Batch, rows: Tensor) -> Sequence[Tensor]:
+            return (self.model.posterior(batch.to(self.device)).centre,)
+
+        (centres,) = by_sentence(self.model, self._read(sentences), centre)
+        return centres
 
     def decode(
         self,

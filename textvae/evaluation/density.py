@@ -87,8 +87,7 @@ def mismatch(model: TextVAE, found: Survey, seed: int) -> dict[str, Any]:
 
 def _log_prior(model: TextVAE, z: Tensor) -> Tensor:
     with inert(model):
-        device = next(model.parameters()).device
-        found: Tensor = model.prior().log_prob(z.to(device)).double().cpu()
+        found: Tensor = model.prior().log_prob(z.to(model.device)).double().cpu()
     return found
 
 
@@ -96,5 +95,5 @@ def from_prior(model: TextVAE, like: Tensor, seed: int) -> Tensor:
     """Draws from the prior with the shape of `like` (N, D), from a separate generator."""
     noise = torch.randn(like.shape, generator=torch.Generator().manual_seed(seed), dtype=like.dtype)
     with inert(model):
-        drawn: Tensor = model.prior().transport(noise.to(next(model.parameters()).device)).cpu()
+        drawn: Tensor = model.prior().transport(noise.to(model.device)).cpu()
     return drawn

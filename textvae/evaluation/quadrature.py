@@ -142,7 +142,7 @@ def _refined(model: TextVAE, sentence: Batch, tolerance: float) -> tuple[Quadrat
 def _first_cells(model: TextVAE, sentence: Batch) -> Cells:
     """Cells over the region covered by prior and q, and a border around it that should hold no mass."""
     prior = model.prior()
-    q = model.posterior(sentence.to(next(model.parameters()).device))
+    q = model.posterior(sentence.to(model.device))
     spans = [(p.mean.reshape(-1), REACH * p.variance.sqrt().reshape(-1)) for p in (prior, q)]
     low = torch.stack([mean - span for mean, span in spans]).amin(0)
     high = torch.stack([mean + span for mean, span in spans]).amax(0)

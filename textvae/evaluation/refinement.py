@@ -18,19 +18,19 @@ Cremer et al. 2018, *Inference Suboptimality in Variational Autoencoders*.
 Kim et al. 2018, *Semi-Amortized Variational Autoencoders*.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from textvae.data.batches import Batch, Sequences, in_order
-from textvae.evaluation.estimators import Tick
+from textvae.data.batches import Batch, Sequences
+from textvae.evaluation.estimators import Tick, by_sentence
 from textvae.evaluation.noise import SentenceNoise
 from textvae.evaluation.requirements import require_counts, require_density
 from textvae.models.distributions import DiagonalGaussian, FullGaussian, Reparameterised
-from textvae.models.modes import fixed, inert
+from textvae.models.modes import fixed
 from textvae.models.terms import Terms, pass_under
 from textvae.models.text_vae import TextVAE
 
@@ -92,24 +92,26 @@ def refinement(
     for name, count in {"steps": steps, "samples": samples, "scoring": scoring}.items():
         require_counts(name, [count])
     require_density(model, sequences, "refinement")
-    device = next(model.parameters()).device
-    order, parts = [], []
-    with inert(model):
-        for indices, batch in in_order(sequences, batch_size):
-            batch = batch.to(device)
-            q = model.posterior(batch)
-            draw = partial(_draw, noise, batch, scoring, samples)
-            start = gaussian_of(q)
-            refined = refine(model, batch, start, draw, steps, learning_rate)
-            scores = [_score(model, batch, each, noise, scoring) for each in (q, refined)]
-            parts.append((*scores[0], *scores[1], *refined.unconstrained))
-            order.append(torch.from_numpy(indices))
-            tick(batch.sentences)
-    places = torch.cat(order).argsort()
-    columns = [torch.cat(column).cpu()[places] for column in zip(*parts, strict=True)]
-    amortised, better = Terms(columns[0], columns[1], None), Terms(columns[2], columns[3], None)
-    refining = 2 * steps * samples
-    return Refinement(amortised, better, start.of(*columns[4:]), refining, refining + 2 * scoring)
+    found: list[Gaussian] = []
+
+    def scores(batch: Batch, rows: Tensor) -> Sequence[Tensor]:
+        batch = batch.to(model.device)
+        q = model.posterior(batch)
+        draw = partial(_draw, noise, batch, scoring, samples)
+        found.append(refine(model, batch, gaussian_of(q), draw, steps, learning_rate))
+        amortised, refined = (_score(model, batch, each, noise, scoring) for each in (q, found[-1]))
+        return *amortised, *refined, *found[-1].unconstrained
+
+    own, own_rate, better, better_rate, *parameters = by_sentence(
+        model, sequences, scores, batch_size=batch_size, tick=tick
+    )
+    return Refinement(
+        amortised=Terms(own, own_rate, None),
+        refined=Terms(better, better_rate, None),
+        q=found[0].of(*parameters),
+        refining=2 * steps * samples,
+        passes=2 * steps * samples + 2 * scoring,
+    )
 
 
 def gaussian_of(q: Reparameterised) -> Gaussian:

@@ -139,7 +139,7 @@ def importance_weighted_nll(
     require_counts("samples", [samples])
     require_sentences(sequences)
     require_rate(model, "importance weights")
-    samples = samples if model.latent_dim else 1
+    samples = samples if model.has_z else 1
 
     def nll(batch: Batch, rows: Tensor) -> Sequence[Tensor]:
         weights = torch.cat(list(_log_weights(model, batch, samples, noise, chunk)))

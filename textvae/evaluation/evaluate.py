@@ -5,7 +5,6 @@ References
 The definitions are in the README under "What the numbers mean".
 """
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -71,9 +70,9 @@ def evaluate(
         "perplexity_per_word_elbo": perplexity(nats, words),
     }
     values |= latent_use(model, sequences, found, seed)
-    if math.isfinite(values["rate"]):
+    if model.has_likelihood:
         nll = importance_weighted_nll(model, sequences, samples, noise, tick=tick)
-        values |= likelihood(nll, samples if model.latent_dim else 1, len(sequences.ids), words)
+        values |= likelihood(nll, samples if model.has_z else 1, len(sequences.ids), words)
         if grammar is not None:
             values |= against_the_truth(nll, sentences, sequences, tokenizer, grammar)
     return {**dict.fromkeys(KEYS), **values}
@@ -105,7 +104,7 @@ def terms(found: Survey) -> dict[str, Any]:
 
 def latent_use(model: TextVAE, sequences: Sequences, found: Survey, seed: int) -> dict[str, Any]:
     """Active units, the split of the rate, G and the verdict; only a verdict for a model without z."""
-    if model.latent_dim == 0:
+    if not model.has_z:
         return {"verdict": "language model: there is no z to listen to"}
     spectrum = {"active_units": active_units(found.mean), "mean_variances": mean_variances(found.mean)}
     values = {**spectrum, **information(model, found)}

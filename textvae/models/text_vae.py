@@ -39,6 +39,16 @@ class TextVAE(nn.Module):
         return self.posterior.latent_dim
 
     @property
+    def has_z(self) -> bool:
+        """Whether there is a z; a language model has none."""
+        return self.latent_dim > 0
+
+    @property
+    def has_likelihood(self) -> bool:
+        """Whether there is a rate, and so a bound on log p(x); a deterministic autoencoder has none."""
+        return self.posterior.has_density
+
+    @property
     def device(self) -> torch.device:
         return next(self.parameters()).device
 

@@ -25,7 +25,7 @@ def probe(run: Run, split: str = "valid", seed: int = 0) -> list[dict[str, Any]]
         If the run has no z.
     """
     subject = subject_of(run, split, seed)
-    if not subject.has_z:
+    if not subject.vae.model.has_z:
         raise RunError(f"{run.path}: is a language model, which has no z to probe")
     rows = knowledge(subject, FULL)["probes"]
     grammar = subject.corpus.grammar

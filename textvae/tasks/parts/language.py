@@ -39,7 +39,7 @@ def generated(subject: Subject, sizes: Sizes) -> dict[str, Any]:
             "samples_novelty": novelty(samples, subject.corpus["train"]),
             **_perplexities(subject, samples, sizes),
         }
-        return values | (_reconstructed(subject, samples, sizes) if subject.has_z else {})
+        return values | (_reconstructed(subject, samples, sizes) if subject.vae.model.has_z else {})
 
 
 def _samples(subject: Subject, count: int) -> list[str]:

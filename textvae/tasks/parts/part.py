@@ -64,11 +64,11 @@ class Part:
 
     def refusal(self, subject: Subject) -> str | None:
         """Why this part does not apply to the run, or None if it does."""
-        if "z" in self.needs and not subject.has_z:
+        if "z" in self.needs and not subject.vae.model.has_z:
             return "a language model has no z"
-        if "likelihood" in self.needs and not subject.has_z:
+        if "likelihood" in self.needs and not subject.vae.model.has_z:
             return "a language model's likelihood is exact, and it has no z"
-        if "likelihood" in self.needs and not subject.has_likelihood:
+        if "likelihood" in self.needs and not subject.vae.model.has_likelihood:
             return "a deterministic autoencoder has no rate and so no likelihood"
         if "space" in self.needs and subject.vae.model.posterior.spherical:
             return "z lies on a sphere, but annealing needs a z that ranges over all of ℝᴰ"

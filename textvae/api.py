@@ -21,6 +21,7 @@ from textvae.data.tokenizers import UNK, Tokenizer, load_tokenizer
 from textvae.errors import ConfigError, RunError
 from textvae.evaluation.estimators import by_sentence, importance_weighted_nll
 from textvae.evaluation.noise import SentenceNoise
+from textvae.evaluation.verdict import Verdict
 from textvae.generation import beam_search, generate, greedy, interpolate, sampling
 from textvae.models.modes import inert
 from textvae.models.text_vae import TextVAE
@@ -233,5 +234,5 @@ def load(run: str | Path, device: str | torch.device = "cpu") -> Vae:
     except ConfigError as error:
         raise RunError(f"{error}; this run was made by an incompatible version of textvae") from None
     load_best(directory, model)
-    verdict = str(directory.evaluation.get("valid", {}).get("verdict", ""))
-    return Vae(model.eval(), tokenizer, config, collapsed=verdict.startswith("collapsed"))
+    verdict = Verdict.read(directory.evaluation.get("valid", {}).get("verdict"))
+    return Vae(model.eval(), tokenizer, config, collapsed=verdict.state == "collapsed")

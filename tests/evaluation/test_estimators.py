@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 from helpers import SIZES, alive, batch_of, draw_pass, members, random_rows, sequences_of, tiny
+from surveys import told
 
 from textvae.errors import ConfigError
-from textvae.evaluation.diagnostics import listening, mutual_information
 from textvae.evaluation.estimators import importance_weighted_nll, perplexity, standard_error, survey
+from textvae.evaluation.listening import listening
 from textvae.evaluation.noise import SentenceNoise
 from textvae.models.distributions import Dirac
 from textvae.models.modes import inert
@@ -146,7 +147,7 @@ def evaluate_all(model) -> list[torch.Tensor]:
         *(getattr(found, name) for name in COLUMNS),
         importance_weighted_nll(model, SEQUENCES, 10, noise()),
         listening(model, SEQUENCES, found, seed=0),
-        torch.tensor(mutual_information(found)[0]),
+        torch.tensor(told(found)[0]),
     ]
 
 

@@ -1,5 +1,6 @@
 """Does the decoder listen to z? Its likelihood and accuracy under other z, and its gradient with respect to z.
 
+    listening             G = distortion under another sentence's z − distortion under its own
     distortion under z    −log p(x|z), with z the sentence's own, the prior's or another sentence's
     words right           #{t : argmax_w p(w | w₍<ₜ₎, z) = wₜ}, given all words before
     gradient norm         ‖∂ log p(x|z) / ∂z‖ at the sentence's own z
@@ -19,15 +20,29 @@ import torch
 from torch import Tensor
 
 from textvae.data.batches import Batch, Sequences, in_order
-from textvae.evaluation.estimators import by_sentence, standard_error
+from textvae.evaluation.estimators import Survey, by_sentence, standard_error
 from textvae.models.modes import fixed, inert
 from textvae.models.text_vae import TextVAE
 
-__all__ = ["another", "distortion_under", "gradient_norms", "position_gain", "token_log_probs", "words_right"]
+__all__ = [
+    "another",
+    "distortion_under",
+    "gradient_norms",
+    "listening",
+    "position_gain",
+    "token_log_probs",
+    "words_right",
+]
 
 BATCH = 64
 SEEN = 30
 """Minimum number of sentences that reach a position for its mean to be reported."""
+
+
+def listening(model: TextVAE, sequences: Sequences, found: Survey, seed: int, batch_size: int = BATCH) -> Tensor:
+    """G of every sentence (N,): its distortion under a random other sentence's z minus that under its own."""
+    other = another(len(sequences), seed)
+    return distortion_under(model, sequences, found.z[other], batch_size) - found.distortion
 
 
 def another(count: int, seed: int) -> Tensor:

@@ -16,7 +16,8 @@ import torch
 
 from textvae.data.batches import BatchStream, Sequences
 from textvae.errors import RunError
-from textvae.evaluation.diagnostics import active_units, mutual_information
+from textvae.evaluation.collapse import active_units
+from textvae.evaluation.density import log_densities, mutual_information
 from textvae.evaluation.estimators import perplexity, survey
 from textvae.evaluation.evaluate import terms
 from textvae.evaluation.noise import SentenceNoise
@@ -181,15 +182,15 @@ class Trainer:
         with self.processes.splitting(self.objective), exactly():
             found = survey(self.objective.model, self.valid, self.noise)
         model = self.objective.model
-        information, reference = mutual_information(found, REFERENCE) if model.has_z else (math.nan, None)
+        told = mutual_information(*log_densities(found, REFERENCE)) if model.has_z else {}
         nats, tokens = -float(found.elbo.double().sum()), int(found.tokens.sum())
         per_dimension = found.rate_per_dimension
         values: dict[str, Any] = {
             **terms(found),
             "perplexity_elbo": perplexity(nats, tokens),
             "active_units": active_units(found.mean),
-            "mutual_information": information,
-            "mutual_information_reference": reference,
+            "mutual_information": told.get("mutual_information"),
+            "mutual_information_reference": told.get("mutual_information_reference"),
             "validation_seconds": time.monotonic() - began,
         }
         step = self.progress.step

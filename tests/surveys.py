@@ -2,6 +2,7 @@
 
 import torch
 
+from textvae.evaluation.density import log_densities, mutual_information
 from textvae.evaluation.estimators import Survey
 from textvae.models.distributions import DiagonalGaussian, kl_per_dimension
 
@@ -31,3 +32,9 @@ def linear_gaussian(signal: list[float], noise: list[float], count: int, seed: i
     means = s * torch.randn((count, len(s)), generator=generator, dtype=torch.float64)
     found = gaussian_survey(means, (2 * sigma.log()).expand_as(means).clone(), seed)
     return found, 0.5 * float((1 + (s / sigma) ** 2).log().sum())
+
+
+def told(found: Survey, reference: int | None = None) -> tuple[float, int]:
+    """The estimate of I_q(x; z) in nats, and the number of sentences behind it."""
+    values = mutual_information(*log_densities(found, reference))
+    return values["mutual_information"], values["mutual_information_reference"]

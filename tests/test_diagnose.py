@@ -11,9 +11,18 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from textvae.plots.figure import pixels
 from textvae.tasks import diagnose
+from textvae.tasks.parts.likelihood import Bound, Posterior, Prior
+from textvae.tasks.parts.trained import Lag
+from textvae.tasks.parts.use import Dimensions, Listening, Positions
 
-SMALL = diagnose.BRIEF.__class__(
-    gap_sentences=6, refining_steps=30, mean_samples=200, temperatures=0, lag_steps=3, lag_sentences=10
+SMALL = (
+    Dimensions(),
+    Listening(),
+    Positions(),
+    Prior(prior_sentences=64, prior_samples=300),
+    Bound(gap_sentences=6),
+    Posterior(gap_sentences=6, refining_steps=30, mean_samples=200, temperatures=0),
+    Lag(lag_steps=3, lag_sentences=10),
 )
 
 

@@ -16,13 +16,14 @@ from torch import Tensor
 
 from textvae import build
 from textvae.config import Config
-from textvae.data.batches import Sequences, encode, in_order
+from textvae.data.batches import Batch, Sequences, encode
 from textvae.data.tokenizers import UNK, Tokenizer, load_tokenizer
 from textvae.errors import ConfigError, RunError
-from textvae.evaluation.estimators import importance_weighted_nll, inert
+from textvae.evaluation.estimators import by_sentence, importance_weighted_nll
 from textvae.evaluation.noise import SentenceNoise
+from textvae.evaluation.verdict import Verdict
 from textvae.generation import beam_search, generate, greedy, interpolate, sampling
-from textvae.models.distributions import Dirac
+from textvae.models.modes import inert
 from textvae.models.text_vae import TextVAE
 from textvae.runs import Run
 from textvae.training.checkpoints import load_best
@@ -45,7 +46,7 @@ class Vae:
         self.tokenizer = tokenizer
         self.config = config
         self.collapsed = collapsed
-        self.device = next(model.parameters()).device
+        self.device = model.device
 
     @property
     def latent_dim(self) -> int:
@@ -60,12 +61,12 @@ class Vae:
             For a language model, which has no z.
         """
         self._require_latent("encode")
-        sequences = self._read(sentences)
-        means = torch.empty(len(sequences), self.latent_dim)
-        with inert(self.model):
-            for indices, batch in in_order(sequences, 64):
-                means[torch.from_numpy(indices)] = self.model.posterior(batch.to(self.device)).centre.cpu()
-        return means
+
+        def centre(batch: Batch, rows: Tensor) -> Sequence[Tensor]:
+            return (self.model.posterior(batch.to(self.device)).centre,)
+
+        (centres,) = by_sentence(self.model, self._read(sentences), centre)
+        return centres
 
     def decode(
         self,
@@ -134,9 +135,8 @@ class Vae:
         if samples < 1:
             raise ConfigError(f"score: needs at least 1 sample, not {samples}")
         sequences = self._read(sentences)
-        with inert(self.model):
-            if isinstance(self.model.posterior(next(in_order(sequences, 1))[1].to(self.device)), Dirac):
-                raise RunError("score: this run is a deterministic autoencoder, which has no likelihood")
+        if not self.model.has_likelihood:
+            raise RunError("score: this run is a deterministic autoencoder, which has no likelihood")
         noise = SentenceNoise(seed, self.latent_dim)
         return -importance_weighted_nll(self.model, sequences, samples, noise)
 
@@ -172,7 +172,7 @@ class Vae:
         return [self.tokenizer.decode(row) for row in rows]
 
     def _require_latent(self, what: str) -> None:
-        if self.latent_dim == 0:
+        if not self.model.has_z:
             raise RunError(f"{what}: this run is a language model (latent_dim 0), which has no z")
 
     def _read(self, sentences: Sequence[str]) -> Sequences:
@@ -207,7 +207,7 @@ class Vae:
 
     def _warn_if_collapsed(self, z: Tensor, rows: list[list[int]]) -> None:
         same = bool((z != z[:1]).any()) and len({tuple(row) for row in rows}) == 1
-        if self.latent_dim and (same or self.collapsed):
+        if self.model.has_z and (same or self.collapsed):
             warnings.warn(
                 "the model looks collapsed: its decoder does not listen to z, so greedy decoding gives the same "
                 "sentence for every z; sample at a temperature, or train with a remedy (textvae remedies)",
@@ -234,5 +234,5 @@ def load(run: str | Path, device: str | torch.device = "cpu") -> Vae:
     except ConfigError as error:
         raise RunError(f"{error}; this run was made by an incompatible version of textvae") from None
     load_best(directory, model)
-    verdict = str(directory.evaluation.get("valid", {}).get("verdict", ""))
-    return Vae(model.eval(), tokenizer, config, collapsed=verdict.startswith("collapsed"))
+    verdict = Verdict.read(directory.evaluation.get("valid", {}).get("verdict"))
+    return Vae(model.eval(), tokenizer, config, collapsed=verdict.state == "collapsed")

@@ -138,7 +138,7 @@ def evaluate(
     from textvae.tasks.evaluate import evaluate_run
 
     if all_:
-        from textvae.tasks.everything import evaluate_all
+        from textvae.tasks.evaluate_all import evaluate_all
 
         if corpus is not None:
             raise ConfigError(

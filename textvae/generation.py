@@ -16,8 +16,8 @@ from torch import Generator, Tensor
 
 from textvae.data.batches import Sequences
 from textvae.data.tokenizers import BOS, EOS
-from textvae.evaluation.estimators import inert
 from textvae.models.decoders import Decoder
+from textvae.models.modes import inert
 from textvae.models.text_vae import TextVAE
 
 __all__ = ["Choice", "beam_search", "generate", "greedy", "interpolate", "sampling", "simulate"]
@@ -72,11 +72,10 @@ def simulate(model: TextVAE, count: int, seed: int, max_length: int = 200) -> tu
     Words are sampled at temperature 1 and none is forbidden. A sentence cut at `max_length` words has no EOS,
     so its p(x) is the probability of a prefix.
     """
-    device = next(model.parameters()).device
-    generator = torch.Generator(device).manual_seed(seed)
+    generator = torch.Generator(model.device).manual_seed(seed)
+    noise = torch.randn((count, model.latent_dim), generator=generator, device=model.device)
     with inert(model):
-        z = model.prior().transport(torch.randn((count, model.latent_dim), generator=generator, device=device))
-        z = z.to(next(model.parameters()).dtype)
+        z = model.prior().transport(noise).to(next(model.parameters()).dtype)
     words = generate(model.decoder, z, sampling(generator), max_length)
     rows = [row if len(row) == max_length else [*row, EOS] for row in words]
     offsets = np.cumsum([0, *map(len, rows)], dtype=np.int64)

@@ -9,8 +9,8 @@ from torch.distributions import MultivariateNormal, kl_divergence
 
 from notes import Notes, Page, Row, main
 from textvae.data.batches import Sequences, collate
-from textvae.evaluation.estimators import inert
 from textvae.models.linear_gaussian import LinearGaussian, LinearPosterior
+from textvae.models.modes import inert
 from textvae.models.text_vae import TextVAE
 from textvae.plots.figure import BLUE, GREY, ORANGE, Figure, canvas
 from worlds import doubt, linear, pair, place, rows, some, truth

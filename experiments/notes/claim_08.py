@@ -4,8 +4,7 @@ import math
 from itertools import pairwise
 
 from notes import Notes, Page, Row, Wanted, main
-from textvae.evaluation.density import saturated
-from textvae.evaluation.diagnostics import mutual_information
+from textvae.evaluation.density import log_densities, mutual_information, saturated
 from textvae.evaluation.estimators import standard_error, survey
 from textvae.evaluation.evaluate import exact_nll
 from textvae.evaluation.noise import SentenceNoise
@@ -23,7 +22,7 @@ def claim(notes: Notes) -> Page:
         losses.append(-seen.elbo.double())
         truth = exact_nll(lines(notes, SENTENCES), vae.tokenizer, TINY)
         above = losses[-1] - truth
-        information = mutual_information(seen)[0]
+        information = mutual_information(*log_densities(seen))["mutual_information"]
         found.append({
             "β": beta, "rate": float(seen.rate.mean()), "rate se": standard_error(seen.rate), "distortion": float(seen.distortion.mean()),
             "distortion se": standard_error(seen.distortion), "−ELBO": -float(seen.elbo.mean()), "−ELBO se": standard_error(seen.elbo),

@@ -9,10 +9,10 @@ from torch import Tensor
 from notes import Notes, Page, Row, main
 from textvae.data.batches import collate
 from textvae.data.tokenizers import BOS, EOS
-from textvae.evaluation.estimators import inert
 from textvae.generation import beam_search, generate, greedy, sampling
 from textvae.models.decoders import Decoder
 from textvae.models.decoders.decoder import State
+from textvae.models.modes import inert
 from textvae.plots.figure import BLUE, GREEN, ORANGE, RED, Figure, canvas, legend
 from worlds import TINY, pair
 

@@ -23,13 +23,13 @@ from textvae.data.batches import BatchStream, collate, in_order
 from textvae.errors import ConfigError
 from textvae.evaluation.annealed import Annealing, annealed, sandwich
 from textvae.evaluation.curves import importance_curve
-from textvae.evaluation.estimators import importance_weighted_nll, inert, standard_error, survey
+from textvae.evaluation.estimators import importance_weighted_nll, standard_error, survey
 from textvae.evaluation.hamiltonian import Bridge
 from textvae.evaluation.noise import SentenceNoise
 from textvae.evaluation.quadrature import quadrature
 from textvae.generation import simulate
 from textvae.models.linear_gaussian import LinearPosterior, observations
-from textvae.models.refine import fixed
+from textvae.models.modes import fixed, inert
 from textvae.models.text_vae import TextVAE
 from textvae.training.optimisers import adam
 from textvae.training.updates import Joint

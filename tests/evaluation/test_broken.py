@@ -1,6 +1,6 @@
 """Deliberately broken estimators on models where the truth is known: the checks that ours pass must reject them.
 
-Others of their kind stand beside what they break, in `test_truth.py` and `test_diagnostics.py`.
+Others of their kind stand beside what they break, in `test_truth.py` and `test_density.py`.
 """
 
 import math
@@ -15,16 +15,16 @@ from helpers import (
     set_posterior,
     solvable,
 )
+from surveys import told
 
 from textvae.data.batches import collate
 from textvae.evaluation.annealed import Annealing, sandwich
-from textvae.evaluation.diagnostics import mutual_information
 from textvae.evaluation.estimators import standard_error, survey
 from textvae.evaluation.noise import SentenceNoise
 from textvae.evaluation.prior_monte_carlo import prior_curve
+from textvae.evaluation.refinement import refine
 from textvae.models.distributions import DiagonalGaussian
 from textvae.models.linear_gaussian import LinearPosterior, observations
-from textvae.models.refine import refine
 from textvae.models.terms import forward_pass, importance_weighted, log_weight, pass_under
 
 REPLICATIONS, K = 400, 16
@@ -112,7 +112,7 @@ def test_mutual_information_in_a_minibatch():
     indices, q = found.posteriors[0]
     assert torch.equal(indices, torch.arange(1500))
     assert 2.5 < exact <= math.log(1500) - 4
-    assert mutual_information(found)[0] == pytest.approx(exact, abs=0.15)
+    assert told(found)[0] == pytest.approx(exact, abs=0.15)
     assert in_minibatches(found, q, 32) < exact - 0.3
 
 

@@ -1,10 +1,11 @@
-"""(ε, δ)-collapse by its definition, and the spectrum."""
+"""(ε, δ)-collapse by its definition, active units, and the spectrum."""
 
 import pytest
 import torch
 from surveys import gaussian_survey
 
-from textvae.evaluation.collapse import DELTA, EPSILONS, collapsed_dimensions, spectrum
+from textvae.evaluation.collapse import ACTIVE, DELTA, EPSILONS, active_units, collapsed_dimensions, spectrum
+from textvae.plots import diagnosis
 
 
 def test_collapse_counts_dimensions_that_nearly_all_sentences_leave_alone():
@@ -35,3 +36,18 @@ def test_no_curve_without_rates_by_dimension():
     assert values["collapsed_dimensions"] is None
     assert values["rates"] is None
     assert values["active_units"] == 0
+
+
+def test_active_units_are_those_whose_mean_varies_by_a_hundredth():
+    """Variance over sentences with n − 1: (0, 0.2) varies by 0.02, (0, 0.14) by 0.0098."""
+    means = torch.tensor([[0.0, 0.0, 5.0, 0.0], [0.2, 0.14, 5.0, 0.1415]])
+    assert active_units(means) == 2
+    assert active_units(means[:, :1]) == 1
+    assert active_units(means[:, 1:3]) == 0
+    assert active_units(means[:1]) is None
+    # Three sentences, (−a, 0, a): n − 1 gives a², n would give two thirds of it.
+    assert active_units(torch.tensor([[-0.11], [0.0], [0.11]])) == 1
+
+
+def test_plots_draw_the_threshold_that_is_counted_by():
+    assert diagnosis.ACTIVE == ACTIVE

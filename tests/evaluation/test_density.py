@@ -3,18 +3,22 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from helpers import alive, random_rows, sequences_of, set_posterior, solvable, tiny
-from surveys import gaussian_survey, linear_gaussian
+from surveys import gaussian_survey, linear_gaussian, told
 
 from textvae.errors import ConfigError
 from textvae.evaluation.density import information, mismatch, saturated
-from textvae.evaluation.estimators import survey
+from textvae.evaluation.estimators import Survey, survey
 from textvae.evaluation.noise import SentenceNoise
+from textvae.models.distributions import DiagonalGaussian, kl_per_dimension
 from textvae.models.linear_gaussian import observations
 
 SEQUENCES = sequences_of(random_rows(60, 6, seed=8))
+LINES = sorted({tuple(row) for row in random_rows(90, 6, seed=8)})
+MANY = sequences_of(LINES)
 
 
 def normal_kl(mean: float, variance: float) -> float:
@@ -90,7 +94,7 @@ def test_the_reference_is_recorded_and_may_not_be_empty():
     values = information(tiny(1), found, reference=40)
     assert values["mutual_information_reference"] == values["marginal_kl_reference"] == 40
     assert values["mutual_information_cap"] == pytest.approx(math.log(40))
-    with pytest.raises(ConfigError, match="at least 1 sentence"):
+    with pytest.raises(ConfigError, match="reference sentences: an estimate needs at least 1"):
         information(tiny(1), found, reference=0)
 
 
@@ -131,3 +135,110 @@ def test_it_looks_and_does_not_touch():
     assert mismatch(model, found, 0) == mismatch(model, found, 0)
     assert torch.equal(before, torch.get_rng_state())
     assert model.training
+
+
+def check_information(estimator, signal: list[float], noise: list[float], count: int = 1200) -> None:
+    """The mean over replications meets the closed form, where that is at most ln N − 4."""
+    runs = [linear_gaussian(signal, noise, count, seed) for seed in range(8)]
+    exact = runs[0][1]
+    assert 0 < exact <= math.log(count) - 4
+    estimates = np.array([estimator(found) for found, _ in runs])
+    error = estimates.std(ddof=1) / math.sqrt(len(estimates))
+    assert abs(estimates.mean() - exact) < 3.5 * error + 0.02, f"{estimates.mean():.3f}, exactly {exact:.3f}"
+
+
+CASES = [([1.0], [1.0]), ([3.0], [0.5]), ([2.0, 0.5], [0.5, 0.5]), ([1.0, 0.1, 1.0], [0.6, 1.0, 0.6])]
+
+
+@pytest.mark.parametrize(("signal", "noise"), CASES)
+def test_mutual_information_meets_the_linear_gaussian_closed_form(signal, noise):
+    check_information(lambda found: told(found)[0], signal, noise)
+
+
+def in_minibatches(found: Survey, size: int = 32) -> float:
+    """The broken estimator of the field: the aggregate posterior of a minibatch, capped at ln 32."""
+    whole = DiagonalGaussian(found.mean, torch.cat([q.log_variance for _, q in found.posteriors]))
+    parts = []
+    for rows in torch.arange(len(found.z)).split(size):
+        q = DiagonalGaussian(whole.mean[rows], whole.log_variance[rows])
+        joint = q.log_prob(found.z[rows, None])
+        parts.append((joint.diagonal() - joint.logsumexp(1) + math.log(len(rows))).mean())
+    return float(torch.stack(parts).mean())
+
+
+@pytest.mark.parametrize(("signal", "noise"), CASES[1:3])
+def test_broken_mutual_information_in_a_minibatch(signal, noise):
+    with pytest.raises(AssertionError, match="exactly"):
+        check_information(in_minibatches, signal, noise)
+
+
+def test_broken_mutual_information_is_the_rate():
+    """The rate also counts what all sentences have in common."""
+    with pytest.raises(AssertionError, match="exactly"):
+        check_information(lambda found: float(found.rate.mean()), [2.0], [0.5])
+
+
+def test_rate_is_information_plus_marginal_kl():
+    """Three closed forms of the linear-Gaussian case, each computed on its own, and our estimate of the first."""
+    found, information = linear_gaussian([2.0], [0.5], 40_000, seed=0)
+    aggregate = DiagonalGaussian(torch.zeros(1), torch.tensor([math.log(4.25)]))
+    marginal = float(kl_per_dimension(aggregate, DiagonalGaussian(torch.zeros(1), torch.zeros(1))))
+    rate = 0.5 * (0.25 + 4.0 - 1 - math.log(0.25))
+    assert rate == pytest.approx(information + marginal, abs=1e-6)
+    assert float(found.rate.mean()) == pytest.approx(rate, abs=0.06)
+
+
+def test_identical_posteriors_tell_nothing():
+    found = gaussian_survey(torch.full((300, 2), 0.7), torch.zeros(300, 2))
+    information, reference = told(found)
+    assert information == pytest.approx(0, abs=1e-5)
+    assert reference == 300
+
+
+def test_well_separated_posteriors_tell_the_logarithm_of_their_number():
+    means = 100.0 * torch.arange(300.0)[:, None]
+    information, _ = told(gaussian_survey(means, torch.zeros(300, 1)))
+    assert information == pytest.approx(math.log(300), abs=1e-5)
+
+
+@pytest.mark.parametrize("signal", [0.1, 3.0, 50.0, 1e4])
+@pytest.mark.parametrize("count", [2, 10, 257])
+def test_mutual_information_never_exceeds_the_logarithm_of_the_reference(signal, count):
+    found, _ = linear_gaussian([signal], [0.1], count, seed=0)
+    assert told(found)[0] <= math.log(count) + 1e-6
+
+
+def test_groups_of_posteriors_tell_which_group():
+    """Four places with a hundred sentences each: ln 4, whatever the batches."""
+    means = 1000.0 * torch.arange(4.0).repeat(100)[:, None]
+    for batch in (7, 400):
+        information, _ = told(gaussian_survey(means, torch.zeros(400, 1), batch=batch))
+        assert information == pytest.approx(math.log(4), abs=1e-4)
+
+
+@pytest.mark.parametrize("reference", [1, 40, 300, 1000])
+def test_the_reference_is_the_first_sentences(reference):
+    found, _ = linear_gaussian([2.0], [0.5], 300, seed=0)
+    information, size = told(found, reference)
+    assert size == min(reference, 300)
+    head = DiagonalGaussian(found.mean[:size], torch.full((size, 1), 2 * math.log(0.5), dtype=torch.float64))
+    joint = head.log_prob(found.z[:size, None])
+    expected = (joint.diagonal() - joint.logsumexp(1) + math.log(size)).mean()
+    assert information == pytest.approx(float(expected), abs=1e-4)
+
+
+def test_mutual_information_of_a_model_is_that_of_its_posteriors():
+    model = alive(2)
+    found = survey(model, MANY, SentenceNoise(0, 2), batch_size=16)
+    means, variances = torch.empty(len(LINES), 2).double(), torch.empty(len(LINES), 2).double()
+    for indices, q in found.posteriors:
+        means[indices], variances[indices] = q.mean, q.variance
+    joint = torch.distributions.Independent(torch.distributions.Normal(means, variances.sqrt()), 1)
+    table = joint.log_prob(found.z[:, None])
+    expected = (table.diagonal() - table.logsumexp(1) + math.log(len(LINES))).mean()
+    assert told(found)[0] == pytest.approx(float(expected), abs=1e-4)
+
+
+def test_an_autoencoders_mutual_information_is_undefined():
+    found = survey(tiny(2, posterior="dirac"), MANY, SentenceNoise(0, 2))
+    assert math.isnan(told(found)[0])

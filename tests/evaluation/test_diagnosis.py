@@ -4,14 +4,14 @@ import pytest
 
 from textvae.config import recipe_files
 from textvae.evaluation.diagnosis import REMEDIES, diagnose
-from textvae.evaluation.diagnostics import verdict
+from textvae.evaluation.verdict import judge
 
 LAGGING = {"inference_lags": True, "amortisation_gap": 2.0, "amortisation_gap_se": 0.1}
 STUCK = {"inference_lags": False, "amortisation_gap": 0.01, "amortisation_gap_se": 0.05}
 
 
 def numbers(gain: float, **more):
-    return {"verdict": verdict(gain, 0.01), "latent_dim": 16, "active_units": 0, "rate": 0.01} | more
+    return {"verdict": judge(gain, 0.01).sentence, "latent_dim": 16, "active_units": 0, "rate": 0.01} | more
 
 
 def said(found) -> str:
@@ -52,7 +52,7 @@ def test_no_test_is_named_that_was_not_made(tried, ways):
 
 
 def test_an_undecided_state_blames_nobody():
-    found = diagnose({"verdict": verdict(3.0, 2.0), "latent_dim": 4, "active_units": 1, "rate": 2.0} | STUCK)
+    found = diagnose({"verdict": judge(3.0, 2.0).sentence, "latent_dim": 4, "active_units": 1, "rate": 2.0} | STUCK)
     assert (found.state, found.cause, found.advice) == ("undecided", None, ())
     assert found.headline.startswith("Undecided: ")
 

@@ -8,10 +8,15 @@ import numpy as np
 import pytest
 import torch
 from helpers import SIZES, alive, batch_of, draw_pass, members, random_rows, sequences_of, tiny
+from surveys import told
 
-from textvae.evaluation.diagnostics import listening, mutual_information
-from textvae.evaluation.estimators import importance_weighted_nll, inert, perplexity, standard_error, survey
+from textvae.errors import ConfigError
+from textvae.evaluation.estimators import importance_weighted_nll, perplexity, standard_error, survey
+from textvae.evaluation.listening import listening
 from textvae.evaluation.noise import SentenceNoise
+from textvae.models.distributions import Dirac
+from textvae.models.modes import inert
+from textvae.models.posteriors import Posterior
 
 ROWS = random_rows(37, 6, seed=4)
 SEQUENCES = sequences_of(ROWS)
@@ -94,6 +99,24 @@ def test_an_autoencoders_survey_has_no_rate():
     assert torch.equal(found.z, found.mean)
 
 
+class Corner(Posterior):
+    """A class from outside that has no density: all mass at 1."""
+
+    has_density = False
+
+    def distribution(self, features: torch.Tensor) -> Dirac:
+        return Dirac(torch.ones(len(features), self.latent_dim, dtype=features.dtype))
+
+
+def test_a_posterior_from_outside_says_whether_there_is_a_likelihood():
+    model = tiny(2)
+    assert model.has_likelihood
+    model.posterior = Corner(model.posterior.encoder, 2)
+    assert not model.has_likelihood
+    with pytest.raises(ConfigError, match="has no density"):
+        importance_weighted_nll(model, SEQUENCES, 3, noise())
+
+
 @pytest.mark.parametrize("precision", [torch.float32, torch.float64], ids=["float32", "float64"])
 def test_a_language_model_is_scored_exactly_with_one_sample(precision):
     model = tiny(0, encoder=("none", {})).to(precision)
@@ -124,7 +147,7 @@ def evaluate_all(model) -> list[torch.Tensor]:
         *(getattr(found, name) for name in COLUMNS),
         importance_weighted_nll(model, SEQUENCES, 10, noise()),
         listening(model, SEQUENCES, found, seed=0),
-        torch.tensor(mutual_information(found)[0]),
+        torch.tensor(told(found)[0]),
     ]
 
 

@@ -10,9 +10,8 @@ from helpers import MEMBERS, SIZES, make, random_rows, randomise, sequences_of
 from textvae.errors import ConfigError
 from textvae.evaluation.collapse import spectrum
 from textvae.evaluation.density import information, mismatch
-from textvae.evaluation.diagnostics import listening
 from textvae.evaluation.estimators import survey
-from textvae.evaluation.listening import gradient_norms, words_right
+from textvae.evaluation.listening import gradient_norms, listening, words_right
 from textvae.evaluation.noise import SentenceNoise
 from textvae.evaluation.plane import posterior_means
 from textvae.models.text_vae import TextVAE

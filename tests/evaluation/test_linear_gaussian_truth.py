@@ -6,11 +6,14 @@ from types import SimpleNamespace
 import pytest
 import torch
 from helpers import check_lower_bound, check_standard_errors, check_tight, check_unbiased, set_posterior, solvable
+from surveys import told
 
 from textvae.data.batches import collate
+from textvae.evaluation.collapse import active_units
 from textvae.evaluation.curves import importance_curve
-from textvae.evaluation.diagnostics import active_units, listening, log_densities, mutual_information
+from textvae.evaluation.density import log_densities
 from textvae.evaluation.estimators import importance_weighted_nll, standard_error, survey
+from textvae.evaluation.listening import listening
 from textvae.evaluation.noise import SentenceNoise
 from textvae.evaluation.prior_monte_carlo import prior_curve
 from textvae.models.linear_gaussian import LinearPosterior, observations
@@ -106,8 +109,8 @@ def split_of(dim: int, scale: float, count: int):
 @pytest.mark.parametrize(("dim", "scale"), [(1, 0.5), (4, 0.25), (16, 0.1)])
 def test_mutual_information_meets_the_closed_form_where_the_cap_is_far(dim, scale):
     exact, found = split_of(dim, scale, count=2000)
-    estimate, size = mutual_information(found)
     own, aggregate = log_densities(found)
+    estimate, size = told(found)
     assert size == 2000
     assert 0.5 < exact <= math.log(size) - 4
     assert abs(estimate - exact) < 3.5 * standard_error(own - aggregate) + 0.05
@@ -116,7 +119,7 @@ def test_mutual_information_meets_the_closed_form_where_the_cap_is_far(dim, scal
 @pytest.mark.parametrize("dim", [4, 16])
 def test_mutual_information_is_saturated_where_it_exceeds_the_cap(dim):
     exact, found = split_of(dim, 6.0, count=500)
-    estimate, size = mutual_information(found)
+    estimate, size = told(found)
     assert exact > math.log(size) + 4
     assert math.log(size) - 0.1 < estimate <= math.log(size) + 1e-9
 

@@ -1,23 +1,31 @@
 """What a decoder says under other z, against direct computation; a deaf one, against none at all."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
 from helpers import SIZES, alive, batch_of, deafen, random_rows, sequences_of, tiny
+from surveys import told
 
+from textvae.data.batches import collate
 from textvae.evaluation.estimators import survey
 from textvae.evaluation.listening import (
     another,
     distortion_under,
     gradient_norms,
+    listening,
     position_gain,
     token_log_probs,
     words_right,
 )
 from textvae.evaluation.noise import SentenceNoise
+from textvae.models.terms import forward_pass
 
 ROWS = [[4, 5, 6], [], [6, 6, 5, 4, 2], [5], [4, 4]]
 SEQUENCES = sequences_of(ROWS)
+LINES = sorted({tuple(row) for row in random_rows(90, 6, seed=8)})
+MANY = sequences_of(LINES)
 
 
 def z_of(count: int = len(ROWS), dim: int = 2) -> torch.Tensor:
@@ -109,3 +117,69 @@ def test_a_model_gains_nothing_over_itself():
     values = position_gain(own, own, sequences, found.rate)
     assert values["lm_gain"] == values["lm_gain_net_of_rate"] == 0
     assert float(own.sum()) == pytest.approx(-float(found.distortion.sum()))
+
+
+def record_decoded(model) -> list[torch.Tensor]:
+    decoded: list[torch.Tensor] = []
+    model.decoder.register_forward_hook(lambda module, inputs, output: decoded.append(inputs[1][0]))
+    return decoded
+
+
+@pytest.mark.parametrize("count", [2, 3, len(LINES)])
+@pytest.mark.parametrize("seed", range(5))
+def test_no_sentence_keeps_its_z(count, seed):
+    model, sequences = alive(2), sequences_of(LINES[:count])
+    found = survey(model, sequences, SentenceNoise(0, 2))
+    decoded = record_decoded(model)
+    listening(model, sequences, found, seed, batch_size=len(LINES))
+    order = np.argsort(sequences.lengths, kind="stable")
+    used = torch.empty_like(found.z)
+    used[torch.from_numpy(order)] = torch.cat(decoded)
+    assert (used != found.z).any(1).all()
+    assert sorted(used.tolist()) == sorted(found.z.tolist())
+
+
+def test_listening_is_the_paired_difference_of_distortions():
+    model = alive(2)
+    found = survey(model, MANY, SentenceNoise(0, 2))
+    one, two = (listening(model, MANY, found, seed=4, batch_size=size) for size in (7, 64))
+    torch.testing.assert_close(one, two, atol=1e-6, rtol=0)
+    pair = sequences_of(LINES[3:5])
+    found = survey(model, pair, SentenceNoise(0, 2))
+    with torch.no_grad():
+        swapped = [model.decoder(collate([pair[i]]), found.z[None, 1 - i : 2 - i]).sum() for i in range(2)]
+    expected = -torch.stack(swapped) - found.distortion
+    torch.testing.assert_close(listening(model, pair, found, seed=0), expected, atol=1e-10, rtol=0)
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.float64], ids=["float32", "float64"])
+def test_a_deaf_decoder_gains_exactly_nothing(precision):
+    model = deafen(alive(2)).to(precision)
+    found = survey(model, MANY, SentenceNoise(0, 2))
+    assert found.z.std() > 0.5
+    gain = listening(model, MANY, found, seed=0)
+    assert gain.shape == (len(LINES),)
+    assert (gain == 0).all()
+
+
+def test_a_decoder_that_listens_loses_by_another_z():
+    """A model fitted until z says which of three sentences it is."""
+    torch.manual_seed(0)
+    rows = [[4] * 4, [5] * 4, [6] * 4] * 10
+    model = tiny(2, scale=0.5, seed=1)
+    batch = batch_of(*rows)
+    optimiser = torch.optim.Adam(model.parameters(), lr=0.05)
+    for step in range(60):
+        noise = torch.randn((1, len(rows), 2), generator=torch.Generator().manual_seed(step), dtype=torch.float64)
+        terms = forward_pass(model, batch, noise).terms
+        loss = (terms.distortion + 0.1 * terms.rate).mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    sequences = sequences_of(rows)
+    found = survey(model, sequences, SentenceNoise(0, 2))
+    gain = listening(model, sequences, found, seed=0)
+    assert gain.mean() > 1
+    # A third of the sentences draws the z of an equal sentence, and gains next to nothing.
+    assert 0.2 < (gain.abs() < 0.5).double().mean() < 0.6
+    assert 0.8 < told(found)[0] <= math.log(len(rows))

@@ -56,6 +56,15 @@ def test_a_sentences_q_depends_on_nobody_beside_it(kind, options, latent_dim):
 
 
 @pytest.mark.parametrize(("kind", "options"), members("model.posterior"))
+def test_it_has_a_density_where_it_says_so(kind, options):
+    posterior = posterior_module(kind, options, max(smallest(kind), 3)).eval()
+    q = posterior(BATCH)
+    log_density = q.log_prob(q.transport(noise(4, 3, posterior.latent_dim)))
+    assert bool(log_density.isfinite().all()) == posterior.has_density
+    assert bool(log_density.isnan().all()) != posterior.has_density
+
+
+@pytest.mark.parametrize(("kind", "options"), members("model.posterior"))
 def test_evaluation_changes_no_state(kind, options):
     posterior = posterior_module(kind, options)
     before = {name: value.clone() for name, value in posterior.state_dict().items()}

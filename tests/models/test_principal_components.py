@@ -11,7 +11,7 @@ from helpers import objective_of, set_posterior, solvable
 from torch.distributions import MultivariateNormal
 
 from textvae.data.batches import BatchStream
-from textvae.evaluation.diagnostics import active_units
+from textvae.evaluation.collapse import active_units
 from textvae.evaluation.estimators import survey
 from textvae.evaluation.noise import SentenceNoise
 from textvae.models.linear_gaussian import observations

@@ -18,6 +18,7 @@ from invented import METRICS, TRUTH, probes, write_run, write_study
 from textvae import build
 from textvae.config import Config, Draft
 from textvae.errors import RunError
+from textvae.plots.diagnosis import ACTIVE
 from textvae.runs import Run
 from textvae.studies.manifest import Manifest, Record
 from textvae.studies.report.columns import number, with_error
@@ -27,7 +28,7 @@ from textvae.studies.report.marks import MARKERS, OKABE_ITO, Point
 from textvae.studies.report.matched import MATCHED, at_rate
 from textvae.studies.report.names import name_points
 from textvae.studies.report.page import write_report
-from textvae.studies.report.panels import ACTIVE, SMALLEST, courses, spectra
+from textvae.studies.report.panels import SMALLEST, courses, spectra
 from textvae.studies.report.pictures import pictures_of
 from textvae.studies.report.plane import beyond, crowd, likelihood_by_rate, plane
 from textvae.studies.report.provenance import code_of

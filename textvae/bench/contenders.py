@@ -21,9 +21,10 @@ from textvae.bench.cell import Workload, penn_lengths, sentences_of
 from textvae.bench.reference import PlainStep, PlainVAE
 from textvae.bench.timing import Work
 from textvae.data.batches import Batch, Sequences, collate
-from textvae.evaluation.estimators import importance_weighted_nll, inert
+from textvae.evaluation.estimators import importance_weighted_nll
 from textvae.evaluation.noise import SentenceNoise
 from textvae.models.decoders import LSTMDecoder
+from textvae.models.modes import inert
 from textvae.models.output import word_log_probs
 from textvae.models.products import product
 from textvae.training.precision import exactly

@@ -15,7 +15,7 @@ Wu et al. 2017, *On the Quantitative Analysis of Decoder-Based Generative Models
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -23,12 +23,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from textvae.data.batches import Batch, Sequences, in_order
-from textvae.evaluation.estimators import Tick, inert
+from textvae.data.batches import Batch, Sequences
+from textvae.evaluation.estimators import Tick, by_sentence
 from textvae.evaluation.hamiltonian import Bridge, Point
 from textvae.evaluation.noise import SentenceNoise
 from textvae.evaluation.requirements import require_counts, require_density
-from textvae.models.refine import fixed
+from textvae.models.modes import fixed
 from textvae.models.terms import importance_weighted
 from textvae.models.text_vae import TextVAE
 
@@ -100,10 +100,8 @@ def annealed(
         If a number is not positive, or the model has no likelihood.
     """
 
-    def estimate(path: "_Paths", indices: Tensor) -> Tensor:
-        return path.lower()
-
-    return _of_every_batch(model, sequences, how, batch_size, tick, estimate)
+    (lower,) = _bounds(model, sequences, how, batch_size, tick, lambda path, rows: (path.lower(),))
+    return lower
 
 
 def sandwich(
@@ -124,32 +122,30 @@ def sandwich(
         If a number is not positive, or the model has no likelihood.
     """
 
-    def estimate(path: "_Paths", indices: Tensor) -> Tensor:
-        return torch.stack([path.lower(), path.upper(z[indices])], -1)
+    def both(path: "_Paths", rows: Tensor) -> Sequence[Tensor]:
+        return path.lower(), path.upper(z[rows])
 
-    return Sandwich(*_of_every_batch(model, sequences, how, batch_size, tick, estimate).unbind(-1))
+    return Sandwich(*_bounds(model, sequences, how, batch_size, tick, both))
 
 
-def _of_every_batch(
+def _bounds(
     model: TextVAE,
     sequences: Sequences,
     how: Annealing,
     batch_size: int,
     tick: Tick,
-    estimate: "Callable[[_Paths, Tensor], Tensor]",
-) -> Tensor:
-    """Apply `estimate` to every batch; results in the order of the split."""
+    of: "Callable[[_Paths, Tensor], Sequence[Tensor]]",
+) -> list[Tensor]:
+    """`of` the paths of every batch; results (N,) in the order of the split."""
     for name in ("temperatures", "leapfrogs", "chains", "pilots"):
         require_counts(name, [getattr(how, name)])
     require_density(model, sequences, "annealed importance sampling")
-    device = next(model.parameters()).device
-    order, parts = [], []
-    with inert(model), fixed(model):
-        for indices, batch in in_order(sequences, batch_size):
-            order.append(torch.from_numpy(indices))
-            parts.append(estimate(_Paths(model, batch.to(device), how), order[-1]).cpu())
-            tick(batch.sentences)
-    return torch.cat(parts)[torch.cat(order).argsort()]
+
+    def along(batch: Batch, rows: Tensor) -> Sequence[Tensor]:
+        with fixed(model):
+            return of(_Paths(model, batch.to(model.device), how), rows)
+
+    return by_sentence(model, sequences, along, batch_size=batch_size, tick=tick)
 
 
 class _Paths:

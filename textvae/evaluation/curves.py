@@ -20,8 +20,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from textvae.data.batches import Batch, Sequences, in_order
-from textvae.evaluation.estimators import Tick, inert
+from textvae.data.batches import Batch, Sequences
+from textvae.evaluation.estimators import Tick, by_sentence
 from textvae.evaluation.noise import SentenceNoise
 from textvae.evaluation.requirements import require_counts, require_likelihood
 from textvae.models.terms import log_weight, pass_under
@@ -86,7 +86,6 @@ def importance_curve(
     return sampled_curve(model, sequences, samples, draws, batch_size, chunk, tick)
 
 
-@torch.no_grad()
 def sampled_curve(
     model: TextVAE,
     sequences: Sequences,
@@ -99,17 +98,14 @@ def sampled_curve(
     """The curve of any unbiased estimator of p(x), given by its log-weights."""
     require_counts("samples", samples)
     require_likelihood(model, sequences, "importance weights")
-    device = next(model.parameters()).device
-    nll = torch.empty(len(samples), len(sequences), dtype=torch.float64)
-    effective = torch.empty_like(nll)
-    with inert(model):
-        for indices, batch in in_order(sequences, batch_size):
-            columns = torch.from_numpy(indices)
-            first, second = _sums(draws(batch.to(device)), batch.sentences, samples, chunk)
-            nll[:, columns] = torch.tensor(samples, dtype=torch.float64).log()[:, None] - first
-            effective[:, columns] = (2 * first - second).exp()
-            tick(batch.sentences)
-    return Curve(tuple(samples), nll, effective)
+    log_counts = torch.tensor(samples, dtype=torch.float64).log()[:, None]
+
+    def estimates(batch: Batch, rows: Tensor) -> Sequence[Tensor]:
+        first, second = _sums(draws(batch.to(model.device)), batch.sentences, samples, chunk)
+        return (log_counts - first).T, (2 * first - second).exp().T
+
+    found = by_sentence(model, sequences, estimates, batch_size=batch_size, tick=tick)
+    return Curve(tuple(samples), *(column.T.contiguous() for column in found))
 
 
 def _sums(draw: Draw, sentences: int, samples: Sequence[int], chunk: int) -> tuple[Tensor, Tensor]:

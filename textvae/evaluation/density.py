@@ -1,6 +1,7 @@
 """The aggregate posterior q(z): mutual information and marginal KL within the rate, and match with the prior.
 
     R = I_q(x; z) + KL(q(z) ‖ p(z)),      q(z) = (1/N) Σₙ q(z|xₙ)
+    I_q(x; z) = E log q(z|x) − E log q(z)
 
 The first term is the information of z about the sentence, the second the cost of q(z) differing from the
 prior; that mismatch also harms a decoder fed with z from the prior. q(z) is the mixture over a reference set
@@ -20,13 +21,21 @@ import torch
 from torch import Tensor
 
 from textvae.errors import ConfigError
-from textvae.evaluation.diagnostics import log_densities
-from textvae.evaluation.estimators import Survey, inert, standard_error
-from textvae.evaluation.requirements import require_latent
+from textvae.evaluation.estimators import Survey, mean_with_error, standard_error
+from textvae.evaluation.requirements import require_counts
 from textvae.models.mmd import discrepancies
+from textvae.models.modes import inert
 from textvae.models.text_vae import TextVAE
 
-__all__ = ["SATURATED", "from_prior", "information", "mismatch", "saturated"]
+__all__ = [
+    "SATURATED",
+    "from_prior",
+    "information",
+    "log_densities",
+    "mismatch",
+    "mutual_information",
+    "saturated",
+]
 
 SATURATED = 4.0
 """Within this many nats of ln N, an estimate of the mutual information mainly reflects its cap."""
@@ -49,23 +58,51 @@ def information(model: TextVAE, found: Survey, reference: int | None = None) -> 
     ConfigError
         If the reference set is empty, or the model has no z.
     """
-    require_latent(model, "mutual information")
-    if min(len(found.z), reference if reference is not None else 1) < 1:
-        raise ConfigError("the mixture q(z) needs a reference set of at least 1 sentence")
     own, aggregate = log_densities(found, reference)
-    size = len(own)
-    told, elsewhere = own - aggregate, aggregate - _log_prior(model, found.z[:size])
+    elsewhere = aggregate - _log_prior(model, found.z[: len(own)])
+    return {
+        **mutual_information(own, aggregate),
+        **mean_with_error("marginal_kl", elsewhere),
+        "marginal_kl_reference": len(own),
+    }
+
+
+def mutual_information(own: Tensor, aggregate: Tensor) -> dict[str, Any]:
+    """I_q(x; z) in nats from what `log_densities` gives, with its reference set and its cap."""
+    told = own - aggregate
     estimate = float(told.mean())
     return {
         "mutual_information": estimate,
         "mutual_information_se": standard_error(told),
-        "mutual_information_reference": size,
-        "mutual_information_cap": math.log(size),
-        "mutual_information_saturated": None if math.isnan(estimate) else saturated(estimate, size),
-        "marginal_kl": float(elsewhere.mean()),
-        "marginal_kl_se": standard_error(elsewhere),
-        "marginal_kl_reference": size,
+        "mutual_information_reference": len(told),
+        "mutual_information_cap": math.log(len(told)),
+        "mutual_information_saturated": None if math.isnan(estimate) else saturated(estimate, len(told)),
     }
+
+
+@torch.no_grad()
+def log_densities(found: Survey, reference: int | None = None) -> tuple[Tensor, Tensor]:
+    """log q(zₙ|xₙ) and log q(zₙ) of the first `reference` sentences (default all), each (N,) in float64.
+
+    Raises
+    ------
+    ConfigError
+        If the reference set is empty, or there is no z.
+    """
+    size = len(found.z) if reference is None else min(reference, len(found.z))
+    require_counts("reference sentences", [size])
+    if found.z.shape[1] == 0:
+        raise ConfigError("mutual information: a language model has no z; use a model with latent_dim above 0")
+    own = torch.empty(size, dtype=found.z.dtype)
+    aggregate = torch.full_like(own, -math.inf)
+    for indices, posterior in found.posteriors:
+        inside = indices < size
+        z = found.z.to(posterior.mean.device)
+        own[indices[inside]] = posterior.log_prob(z[indices]).cpu()[inside]
+        for rows in torch.arange(size).split(128) if inside.any() else ():
+            scores = posterior.log_prob(z[rows, None]).cpu()[:, inside]
+            aggregate[rows] = torch.logaddexp(aggregate[rows], scores.logsumexp(1))
+    return own.double(), aggregate.double() - math.log(size)
 
 
 def mismatch(model: TextVAE, found: Survey, seed: int) -> dict[str, Any]:
@@ -86,8 +123,7 @@ def mismatch(model: TextVAE, found: Survey, seed: int) -> dict[str, Any]:
 
 def _log_prior(model: TextVAE, z: Tensor) -> Tensor:
     with inert(model):
-        device = next(model.parameters()).device
-        found: Tensor = model.prior().log_prob(z.to(device)).double().cpu()
+        found: Tensor = model.prior().log_prob(z.to(model.device)).double().cpu()
     return found
 
 
@@ -95,5 +131,5 @@ def from_prior(model: TextVAE, like: Tensor, seed: int) -> Tensor:
     """Draws from the prior with the shape of `like` (N, D), from a separate generator."""
     noise = torch.randn(like.shape, generator=torch.Generator().manual_seed(seed), dtype=like.dtype)
     with inert(model):
-        drawn: Tensor = model.prior().transport(noise.to(next(model.parameters()).device)).cpu()
+        drawn: Tensor = model.prior().transport(noise.to(model.device)).cpu()
     return drawn

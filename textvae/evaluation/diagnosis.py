@@ -16,6 +16,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from textvae.evaluation.verdict import State, Verdict
+
 __all__ = ["LAG", "Cause", "Diagnosis", "diagnose"]
 
 Numbers = Mapping[str, Any]
@@ -61,7 +63,7 @@ REMEDIES: Mapping[str, tuple[tuple[str, str], ...]] = {
 class Diagnosis:
     """A verdict in sentences. `advice` holds pairs of a recipe's name and its effect."""
 
-    state: str
+    state: State
     headline: str
     cause: Cause | None
     findings: tuple[str, ...]
@@ -73,22 +75,30 @@ def diagnose(found: Numbers, known: Callable[[str], bool] = lambda name: True) -
 
     Only recipes for which `known` is true are advised.
     """
-    state, _, detail = str(found.get("verdict") or "undefined: nothing was measured").partition(": ")
-    if state == "language model":
-        return Diagnosis(state, f"It is a language model: {detail}.", None, (), ())
-    cause = _cause(found) if state in ("collapsed", "partly") else None
-    findings = [say(found) for say in SAYINGS]
-    wanted = [name for topic in _topics(found, state, cause) for name in REMEDIES[topic] if known(name[0])]
+    verdict = Verdict.read(found.get("verdict"))
+    if verdict.state == "language model":
+        return Diagnosis(verdict.state, f"It is a language model: {verdict.reason}.", None, (), ())
+    cause = _cause(found) if verdict.state in UNUSED else None
+    findings = [_rate(found, verdict.state), *(say(found) for say in SAYINGS)]
+    topics = _topics(found, verdict.state, cause)
+    wanted = [name for topic in topics for name in REMEDIES[topic] if known(name[0])]
     return Diagnosis(
-        state,
-        f"{HEADLINES.get(state, 'Undefined')}: {detail}.",
+        verdict.state,
+        f"{HEADLINES[verdict.state]}: {verdict.reason}.",
         cause,
         (*([_blame(found, cause)] if cause else []), *(sentence for sentence in findings if sentence)),
         tuple(dict.fromkeys(wanted)),
     )
 
 
-HEADLINES = {"collapsed": "Collapsed", "partly": "Partly collapsed", "alive": "Alive", "undecided": "Undecided"}
+UNUSED: tuple[State, ...] = ("collapsed", "partly")
+HEADLINES: Mapping[State, str] = {
+    "collapsed": "Collapsed",
+    "partly": "Partly collapsed",
+    "alive": "Alive",
+    "undecided": "Undecided",
+    "undefined": "Undefined",
+}
 
 
 def _blame(found: Numbers, cause: Cause) -> str:
@@ -131,9 +141,8 @@ def _refined_says_more(found: Numbers) -> bool:
     return more is not None and more > LAG
 
 
-def _topics(found: Numbers, state: str, cause: Cause | None) -> list[str]:
-    paid = state in ("collapsed", "partly") and (found.get("rate") or 0) >= 1
-    topics = ["unused_rate"] if paid else []
+def _topics(found: Numbers, state: State, cause: Cause | None) -> list[str]:
+    topics = ["unused_rate"] if _paid_in_vain(found, state) else []
     if cause in ("model", "inference"):
         topics.append(cause)
     if state == "alive" and (surely(found, "posterior_gap") or 0) >= GAP and not _held(found):
@@ -142,6 +151,11 @@ def _topics(found: Numbers, state: str, cause: Cause | None) -> list[str]:
     if state == "alive" and known and (surely(found, "marginal_kl") or 0) >= ELSEWHERE:
         topics.append("elsewhere")
     return topics
+
+
+def _paid_in_vain(found: Numbers, state: State) -> bool:
+    """Whether there is a rate of a nat or more, and z is not used for it."""
+    return state in UNUSED and (found.get("rate") or 0) >= 1
 
 
 def _held(found: Numbers) -> bool:
@@ -155,12 +169,12 @@ def _with_error(found: Numbers, name: str) -> str:
     return f"{found[name]:.2f}" + ("" if error is None else f" ± {error:.2f}")
 
 
-def _rate(found: Numbers) -> str | None:
+def _rate(found: Numbers, state: State) -> str:
     rate, units, width = found.get("rate"), found.get("active_units"), found.get("latent_dim")
     if rate is None:
         return "It has no rate: its posterior is a point, so the following describes its decoder alone."
     said = f"The rate is {rate:.2f} nats per sentence; {units} of {width} dimensions of z are active."
-    if str(found.get("verdict")).startswith(("collapsed", "partly")) and rate >= 1:
+    if _paid_in_vain(found, state):
         said += (
             " This rate does not help the decoder: either a floor (such as free bits) keeps it up, or q varies in "
             "directions the decoder ignores."
@@ -244,4 +258,4 @@ def _worth(found: Numbers) -> str | None:
     return f"Compared with the language model, z gains {gain:.2f} nats on the words, {net_of_rate}: {worth}."
 
 
-SAYINGS = (_rate, _information, _words, _gap, _means, _encoders, _worth)
+SAYINGS = (_information, _words, _gap, _means, _encoders, _worth)

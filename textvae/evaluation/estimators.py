@@ -11,8 +11,7 @@ Burda et al. 2016, *Importance Weighted Autoencoders*.
 """
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -22,13 +21,15 @@ from textvae.data.batches import Batch, Sequences, in_order
 from textvae.evaluation.noise import SentenceNoise
 from textvae.evaluation.requirements import require_counts, require_rate, require_sentences
 from textvae.models.distributions import Reparameterised
+from textvae.models.modes import inert
 from textvae.models.terms import forward_pass, importance_weighted, log_weight, pass_under
 from textvae.models.text_vae import TextVAE
 
 __all__ = [
     "Survey",
+    "Tick",
+    "by_sentence",
     "importance_weighted_nll",
-    "inert",
     "mean_with_error",
     "perplexity",
     "standard_error",
@@ -56,17 +57,27 @@ class Survey:
         return -(self.distortion + self.rate)
 
 
-@contextmanager
-def inert(model: torch.nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients; restores every module's own mode on exit."""
-    training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module in training:
-            module.training = True
+def by_sentence(
+    model: TextVAE,
+    sequences: Sequences,
+    of: Callable[[Batch, Tensor], Sequence[Tensor]],
+    *,
+    batch_size: int = 64,
+    tick: Tick = lambda n: None,
+) -> list[Tensor]:
+    """`of(batch, rows)` for every batch, with the model inert: its tensors (B, …) joined over the split, (N, …).
+
+    `rows` (B,) are the places of the batch's sentences in the split. The batch is still on the host, where
+    noise is best drawn; the results are on the host, in the order of the split.
+    """
+    order, parts = [], []
+    with inert(model):
+        for indices, batch in in_order(sequences, batch_size):
+            order.append(torch.from_numpy(indices))
+            parts.append(of(batch, order[-1]))
+            tick(batch.sentences)
+    places = torch.cat(order).argsort()
+    return [torch.cat(column).cpu()[places] for column in zip(*parts, strict=True)]
 
 
 def survey(
@@ -84,31 +95,26 @@ def survey(
         If there are no sentences.
     """
     require_sentences(sequences)
-    device = next(model.parameters()).device
-    parts = []
-    with inert(model):
-        for indices, batch in in_order(sequences, batch_size):
-            drawn = noise(batch).to(device)  # drawn on the host, from its own copy
-            batch = batch.to(device)
-            done = forward_pass(model, batch, drawn)
-            parts.append((torch.from_numpy(indices), batch, done))
-            tick(batch.sentences)
-    order = torch.cat([indices for indices, _, _ in parts]).argsort()
+    posteriors = []
 
-    def column(values: list[Tensor]) -> Tensor:
-        return torch.cat(values).cpu()[order]
+    def seen(batch: Batch, rows: Tensor) -> Sequence[Tensor]:
+        done = forward_pass(model, batch.to(model.device), noise(batch).to(model.device))
+        posteriors.append((rows, done.posterior))
+        terms, per_dimension = done.terms, done.terms.rate_per_dimension
+        columns = (batch.lengths, terms.distortion, terms.rate, done.posterior.mean, done.z[0])
+        return columns if per_dimension is None else (*columns, per_dimension)
 
-    per_dimension = [done.terms.rate_per_dimension for _, _, done in parts]
+    tokens, distortion, rate, mean, z, *per_dimension = by_sentence(
+        model, sequences, seen, batch_size=batch_size, tick=tick
+    )
     return Survey(
-        tokens=column([batch.lengths for _, batch, _ in parts]),
-        distortion=column([done.terms.distortion for _, _, done in parts]),
-        rate=column([done.terms.rate for _, _, done in parts]),
-        rate_per_dimension=column([r for r in per_dimension if r is not None])
-        if per_dimension[0] is not None
-        else None,
-        mean=column([done.posterior.mean for _, _, done in parts]),
-        z=column([done.z[0] for _, _, done in parts]),
-        posteriors=tuple((indices, done.posterior) for indices, _, done in parts),
+        tokens=tokens,
+        distortion=distortion,
+        rate=rate,
+        rate_per_dimension=per_dimension[0] if per_dimension else None,
+        mean=mean,
+        z=z,
+        posteriors=tuple(posteriors),
     )
 
 
@@ -133,26 +139,23 @@ def importance_weighted_nll(
     require_counts("samples", [samples])
     require_sentences(sequences)
     require_rate(model, "importance weights")
-    samples = samples if model.latent_dim else 1
-    device, dtype = next((p.device, p.dtype) for p in model.parameters())
-    result = torch.empty(len(sequences), dtype=dtype)
-    with inert(model):
-        for indices, batch in in_order(sequences, batch_size):
-            weights = torch.cat(list(_log_weights(model, batch, device, samples, noise, chunk)))
-            result[torch.from_numpy(indices)] = -importance_weighted(weights).cpu()
-            tick(batch.sentences)
-    return result
+    samples = samples if model.has_z else 1
+
+    def nll(batch: Batch, rows: Tensor) -> Sequence[Tensor]:
+        weights = torch.cat(list(_log_weights(model, batch, samples, noise, chunk)))
+        return (-importance_weighted(weights),)
+
+    (found,) = by_sentence(model, sequences, nll, batch_size=batch_size, tick=tick)
+    return found
 
 
-def _log_weights(
-    model: TextVAE, batch: Batch, device: torch.device, samples: int, noise: SentenceNoise, chunk: int
-) -> Iterator[Tensor]:
+def _log_weights(model: TextVAE, batch: Batch, samples: int, noise: SentenceNoise, chunk: int) -> Iterator[Tensor]:
     """The log-weights (K, B) of a batch, `chunk` samples at a time; the passes are not kept."""
-    on_device = batch.to(device)
+    on_device = batch.to(model.device)
     posterior = model.posterior(on_device)
     for start in range(0, samples, chunk):
         # Drawn on the host from its own copy, so no chunk waits for the device to finish the one before.
-        drawn = noise(batch, start, min(start + chunk, samples)).to(device, non_blocking=True)
+        drawn = noise(batch, start, min(start + chunk, samples)).to(model.device, non_blocking=True)
         yield log_weight(pass_under(model, on_device, posterior, posterior.transport(drawn)))
 
 

@@ -5,7 +5,6 @@ References
 The definitions are in the README under "What the numbers mean".
 """
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,18 +15,19 @@ from textvae.data.batches import Sequences, encode
 from textvae.data.grammar import Grammar
 from textvae.data.tokenizers import UNK, Tokenizer, WordTokenizer
 from textvae.errors import ConfigError
+from textvae.evaluation.collapse import active_units, mean_variances
 from textvae.evaluation.density import information
-from textvae.evaluation.diagnostics import active_units, listening, mean_variances, verdict
 from textvae.evaluation.estimators import (
     Survey,
     Tick,
     importance_weighted_nll,
     mean_with_error,
     perplexity,
-    standard_error,
     survey,
 )
+from textvae.evaluation.listening import listening
 from textvae.evaluation.noise import SentenceNoise
+from textvae.evaluation.verdict import LANGUAGE_MODEL, judge
 from textvae.models.text_vae import TextVAE
 
 __all__ = ["evaluate", "exact_nll", "known_words", "latent_use", "terms"]
@@ -71,9 +71,9 @@ def evaluate(
         "perplexity_per_word_elbo": perplexity(nats, words),
     }
     values |= latent_use(model, sequences, found, seed)
-    if math.isfinite(values["rate"]):
+    if model.has_likelihood:
         nll = importance_weighted_nll(model, sequences, samples, noise, tick=tick)
-        values |= likelihood(nll, samples if model.latent_dim else 1, len(sequences.ids), words)
+        values |= likelihood(nll, samples if model.has_z else 1, len(sequences.ids), words)
         if grammar is not None:
             values |= against_the_truth(nll, sentences, sequences, tokenizer, grammar)
     return {**dict.fromkeys(KEYS), **values}
@@ -105,15 +105,14 @@ def terms(found: Survey) -> dict[str, Any]:
 
 def latent_use(model: TextVAE, sequences: Sequences, found: Survey, seed: int) -> dict[str, Any]:
     """Active units, the split of the rate, G and the verdict; only a verdict for a model without z."""
-    if model.latent_dim == 0:
-        return {"verdict": "language model: there is no z to listen to"}
+    if not model.has_z:
+        return {"verdict": LANGUAGE_MODEL.sentence}
     spectrum = {"active_units": active_units(found.mean), "mean_variances": mean_variances(found.mean)}
     values = {**spectrum, **information(model, found)}
     if len(sequences) < 2:
         return values
-    gain = listening(model, sequences, found, seed)
-    mean, error = float(gain.double().mean()), standard_error(gain)
-    return {**values, "listening": mean, "listening_se": error, "verdict": verdict(mean, error)}
+    gain = mean_with_error("listening", listening(model, sequences, found, seed))
+    return {**values, **gain, "verdict": judge(gain["listening"], gain["listening_se"]).sentence}
 
 
 def likelihood(nll: Tensor, samples: int, tokens: int, words: int) -> dict[str, Any]:

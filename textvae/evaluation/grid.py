@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from textvae.data.batches import Batch
-from textvae.evaluation.estimators import inert
+from textvae.models.modes import inert
 from textvae.models.text_vae import TextVAE
 
 __all__ = ["Quadrature", "densities", "in_float64", "on_grid"]
@@ -159,7 +159,7 @@ def on_grid(model: TextVAE, batch: Batch, spacing: float, reach: float = 9.0) ->
     """Densities at every point of the grid from −reach to reach, in float64 whatever the model's precision."""
     model = in_float64(model)
     half = math.ceil(reach / spacing)
-    axis = spacing * torch.arange(-half, half + 1, dtype=torch.float64, device=next(model.parameters()).device)
+    axis = spacing * torch.arange(-half, half + 1, dtype=torch.float64, device=model.device)
     z = torch.cartesian_prod(*[axis] * model.latent_dim).reshape(-1, model.latent_dim)
     with inert(model):
         return Quadrature(z, model.latent_dim * math.log(spacing), *densities(model, batch, z))

@@ -1,5 +1,6 @@
 """Does the decoder listen to z? Its likelihood and accuracy under other z, and its gradient with respect to z.
 
+    listening             G = distortion under another sentence's z − distortion under its own
     distortion under z    −log p(x|z), with z the sentence's own, the prior's or another sentence's
     words right           #{t : argmax_w p(w | w₍<ₜ₎, z) = wₜ}, given all words before
     gradient norm         ‖∂ log p(x|z) / ∂z‖ at the sentence's own z
@@ -12,22 +13,36 @@ References
 Bowman et al. 2016, *Generating Sentences from a Continuous Space*: the decoder that ignores z.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from textvae.data.batches import Batch, Sequences, in_order
-from textvae.evaluation.estimators import inert, standard_error
-from textvae.models.refine import fixed
+from textvae.evaluation.estimators import Survey, by_sentence, standard_error
+from textvae.models.modes import fixed, inert
 from textvae.models.text_vae import TextVAE
 
-__all__ = ["another", "distortion_under", "gradient_norms", "position_gain", "token_log_probs", "words_right"]
+__all__ = [
+    "another",
+    "distortion_under",
+    "gradient_norms",
+    "listening",
+    "position_gain",
+    "token_log_probs",
+    "words_right",
+]
 
 BATCH = 64
 SEEN = 30
 """Minimum number of sentences that reach a position for its mean to be reported."""
+
+
+def listening(model: TextVAE, sequences: Sequences, found: Survey, seed: int, batch_size: int = BATCH) -> Tensor:
+    """G of every sentence (N,): its distortion under a random other sentence's z minus that under its own."""
+    other = another(len(sequences), seed)
+    return distortion_under(model, sequences, found.z[other], batch_size) - found.distortion
 
 
 def another(count: int, seed: int) -> Tensor:
@@ -40,20 +55,22 @@ def another(count: int, seed: int) -> Tensor:
 
 def distortion_under(model: TextVAE, sequences: Sequences, z: Tensor, batch_size: int = BATCH) -> Tensor:
     """−log p(x|z) of every sentence (N,), in nats, under the z (N, D) given for it."""
-    result = torch.empty(len(sequences), dtype=z.dtype)
-    with inert(model):
-        for rows, batch, code in _batches(model, sequences, z, batch_size):
-            result[rows] = -model.decoder(batch, code[None]).sum(-1)[0].cpu()
-    return result
+
+    def distortion(batch: Batch, code: Tensor) -> Tensor:
+        log_probs: Tensor = model.decoder(batch, code[None])
+        return -log_probs.sum(-1)[0]
+
+    return _under(model, sequences, z, distortion, batch_size)
 
 
 def token_log_probs(model: TextVAE, sequences: Sequences, z: Tensor, batch_size: int = BATCH) -> Tensor:
     """log p(wₜ | w₍<ₜ₎, z) of every token, in the order of `sequences.ids`."""
     result = torch.empty(len(sequences.ids), dtype=z.dtype)
     with inert(model):
-        for rows, batch, code in _batches(model, sequences, z, batch_size):
-            scores = model.decoder(batch, code[None])[0].cpu()
-            for row, score in zip(rows.tolist(), scores, strict=True):
+        for indices, batch in in_order(sequences, batch_size):
+            code = z[torch.from_numpy(indices)].to(model.device)
+            scores = model.decoder(batch.to(model.device), code[None])[0].cpu()
+            for row, score in zip(indices.tolist(), scores, strict=True):
                 first, end = sequences.offsets[row : row + 2]
                 result[first:end] = score[: end - first]
     return result
@@ -61,27 +78,29 @@ def token_log_probs(model: TextVAE, sequences: Sequences, z: Tensor, batch_size:
 
 def words_right(model: TextVAE, sequences: Sequences, z: Tensor, batch_size: int = BATCH) -> Tensor:
     """Number of tokens of each sentence (N,) that are the decoder's first choice, given all before them."""
-    result = torch.empty(len(sequences), dtype=torch.int64)
-    with inert(model):
-        for rows, batch, code in _batches(model, sequences, z, batch_size):
-            state = model.decoder.start(code)
-            right = torch.zeros_like(batch.lengths)
-            for words, targets in zip(batch.inputs.T, batch.targets.T, strict=True):
-                log_probs, state = model.decoder.step(words, state)
-                right += log_probs.argmax(-1) == targets  # never on padding, whose probability is 0
-            result[rows] = right.cpu()
-    return result
+
+    def count(batch: Batch, code: Tensor) -> Tensor:
+        state = model.decoder.start(code)
+        right = torch.zeros_like(batch.lengths)
+        for words, targets in zip(batch.inputs.T, batch.targets.T, strict=True):
+            log_probs, state = model.decoder.step(words, state)
+            right += log_probs.argmax(-1) == targets  # never on padding, whose probability is 0
+        return right
+
+    return _under(model, sequences, z, count, batch_size)
 
 
 def gradient_norms(model: TextVAE, sequences: Sequences, z: Tensor, batch_size: int = BATCH) -> Tensor:
     """‖∂ log p(x|z) / ∂z‖ of every sentence (N,), in nats per unit of z, at the z (N, D) given for it."""
-    result = torch.empty(len(sequences), dtype=z.dtype)
-    with inert(model), fixed(model):
-        for rows, batch, code in _batches(model, sequences, z, batch_size):
+
+    def norm(batch: Batch, code: Tensor) -> Tensor:
+        with fixed(model):
             code = code.detach().requires_grad_()
             (gradient,) = torch.autograd.grad(model.decoder(batch, code[None]).sum(), code)
-            result[rows] = gradient.norm(dim=1).cpu()
-    return result
+        norms: Tensor = gradient.norm(dim=1)
+        return norms
+
+    return _under(model, sequences, z, norm, batch_size)
 
 
 def position_gain(own: Tensor, reference: Tensor, sequences: Sequences, rate: Tensor) -> dict[str, object]:
@@ -108,11 +127,14 @@ def position_gain(own: Tensor, reference: Tensor, sequences: Sequences, rate: Te
     }
 
 
-def _batches(
-    model: TextVAE, sequences: Sequences, z: Tensor, batch_size: int
-) -> Iterator[tuple[Tensor, Batch, Tensor]]:
-    """(indices, batch, its z), sorted by length; batch and z on the model's device."""
-    device = next(model.parameters()).device
-    for indices, batch in in_order(sequences, batch_size):
-        rows = torch.from_numpy(indices)
-        yield rows, batch.to(device), z[rows].to(device)
+def _under(
+    model: TextVAE, sequences: Sequences, z: Tensor, of: Callable[[Batch, Tensor], Tensor], batch_size: int
+) -> Tensor:
+    """`of(batch, z)` of every sentence (N,), where it gets a batch and its rows of z (N, D) on the device."""
+    (found,) = by_sentence(
+        model,
+        sequences,
+        lambda batch, rows: (of(batch.to(model.device), z[rows].to(model.device)),),
+        batch_size=batch_size,
+    )
+    return found

@@ -13,20 +13,20 @@ He et al. 2019, *Lagging Inference Networks and Posterior Collapse*: the plane o
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from textvae.data.batches import Sequences, in_order
+from textvae.data.batches import Batch, Sequences
 from textvae.evaluation.curves import TRUSTED
-from textvae.evaluation.estimators import Tick, inert
+from textvae.evaluation.estimators import Tick, by_sentence
 from textvae.evaluation.noise import SentenceNoise
 from textvae.evaluation.quadrature import Integrals
+from textvae.evaluation.refinement import Gaussian
 from textvae.evaluation.requirements import require_counts, require_likelihood
-from textvae.models.refine import Gaussian
 from textvae.models.terms import importance_weighted, log_weight, pass_under
 from textvae.models.text_vae import TextVAE
 
@@ -96,40 +96,34 @@ def posterior_means(
     """
     require_counts("samples", [samples])
     require_likelihood(model, sequences, "the mean of p(z|x)")
-    device = next(model.parameters()).device
-    order, parts = [], []
-    with inert(model):
-        for indices, batch in in_order(sequences, batch_size):
-            batch = batch.to(device)
-            q = model.posterior(batch)
-            drawn = q if proposal is None else _rows(proposal, indices, device)
-            passes = [
-                pass_under(model, batch, drawn, drawn.transport(noise(batch, first, min(first + CHUNK, samples))))
-                for first in range(0, samples, CHUNK)
-            ]
-            z = torch.cat([done.z for done in passes])
-            log_weights = torch.cat([log_weight(done) for done in passes])
-            share = log_weights.softmax(0)
-            weighted = drawn.mean + ((share - 1 / samples)[..., None] * z).sum(0)
-            effective = 1 / share.square().sum(0)
-            parts.append((weighted, q.mean, effective, importance_weighted(log_weights)))
-            order.append(torch.from_numpy(indices))
-            tick(batch.sentences)
-    places = torch.cat(order).argsort()
-    return Plane(*(torch.cat(column).cpu()[places] for column in zip(*parts, strict=True)))
+
+    def means(batch: Batch, rows: Tensor) -> Sequence[Tensor]:
+        batch = batch.to(model.device)
+        q = model.posterior(batch)
+        drawn = q if proposal is None else _rows(proposal, rows, model.device)
+        passes = [
+            pass_under(model, batch, drawn, drawn.transport(noise(batch, first, min(first + CHUNK, samples))))
+            for first in range(0, samples, CHUNK)
+        ]
+        z = torch.cat([done.z for done in passes])
+        log_weights = torch.cat([log_weight(done) for done in passes])
+        share = log_weights.softmax(0)
+        weighted = drawn.mean + ((share - 1 / samples)[..., None] * z).sum(0)
+        return weighted, q.mean, 1 / share.square().sum(0), importance_weighted(log_weights)
+
+    return Plane(*by_sentence(model, sequences, means, batch_size=batch_size, tick=tick))
 
 
 def exact_means(model: TextVAE, sequences: Sequences, exact: Integrals) -> Plane:
     """Both means, the model's by quadrature; every sentence is valid."""
-    inference = torch.empty_like(exact.posterior_mean)
-    device = next(model.parameters()).device
-    with inert(model):
-        for indices, batch in in_order(sequences, 64):
-            inference[torch.from_numpy(indices)] = model.posterior(batch.to(device)).mean.to(inference)
+
+    def mean(batch: Batch, rows: Tensor) -> Sequence[Tensor]:
+        return (model.posterior(batch.to(model.device)).mean,)
+
+    (inference,) = by_sentence(model, sequences, mean)
     everything = torch.full((len(sequences),), math.inf)
-    return Plane(exact.posterior_mean, inference, everything, exact.log_evidence)
+    return Plane(exact.posterior_mean, inference.to(exact.posterior_mean), everything, exact.log_evidence)
 
 
-def _rows(proposal: Gaussian, indices: np.ndarray, device: torch.device) -> Gaussian:
-    rows = torch.from_numpy(indices)
+def _rows(proposal: Gaussian, rows: Tensor, device: torch.device) -> Gaussian:
     return proposal.of(*(parameter[rows].to(device) for parameter in proposal.unconstrained))

@@ -21,9 +21,10 @@ from torch import Tensor
 from textvae.data.batches import Batch, Sequences, collate
 from textvae.errors import ConfigError
 from textvae.evaluation.cells import Cells, tiling
-from textvae.evaluation.estimators import Tick, inert
+from textvae.evaluation.estimators import Tick
 from textvae.evaluation.grid import BORDER, INTEGRALS, Quadrature, densities, in_float64, on_grid
 from textvae.evaluation.requirements import require_density
+from textvae.models.modes import inert
 from textvae.models.text_vae import TextVAE
 
 __all__ = ["Integrals", "Quadrature", "integrate", "on_grid", "quadrature"]
@@ -141,7 +142,7 @@ def _refined(model: TextVAE, sentence: Batch, tolerance: float) -> tuple[Quadrat
 def _first_cells(model: TextVAE, sentence: Batch) -> Cells:
     """Cells over the region covered by prior and q, and a border around it that should hold no mass."""
     prior = model.prior()
-    q = model.posterior(sentence.to(next(model.parameters()).device))
+    q = model.posterior(sentence.to(model.device))
     spans = [(p.mean.reshape(-1), REACH * p.variance.sqrt().reshape(-1)) for p in (prior, q)]
     low = torch.stack([mean - span for mean, span in spans]).amin(0)
     high = torch.stack([mean + span for mean, span in spans]).amax(0)

@@ -1,35 +1,42 @@
-"""The posterior gap split in two: the error of the encoder, and that of its family of distributions.
+"""Refinement of q, and the posterior gap split in two: the error of the encoder, and that of its family.
 
+    q*                    max over μ, Σ of  E_{N(μ, Σ)} log p(x|z) − KL(N(μ, Σ) ‖ p(z)),  sentence by sentence
     log p(x) − elbo(q)  =  (elbo(q*) − elbo(q))  +  (log p(x) − elbo(q*))
       posterior_gap          amortisation_gap          family_gap
 
-q* is the Gaussian refined for each sentence, with a full covariance if q has one, else diagonal. If q is not
-Gaussian (a flow), the amortisation gap compares two families and may be negative. Both ELBOs are scored on the
-same noise, independent of the noise used for refining, so each is a valid bound. Nothing is selected: neither
-the best iterate nor the better of the two.
+Σ is full if q's own is, else diagonal. If q is not Gaussian (a flow), the amortisation gap compares two
+families and may be negative. Both ELBOs are scored on the same noise, independent of the noise used for
+refining, so each is a valid bound. Nothing is selected: neither the best iterate nor the better of the two.
+
+Adam updates the parameters of all sentences at once; it works per coordinate, so that no sentence depends on
+the rest of its batch. The learning rate decays linearly to 0, which averages out the noise.
 
 References
 ----------
+Hoffman et al. 2013, *Stochastic Variational Inference*.
 Cremer et al. 2018, *Inference Suboptimality in Variational Autoencoders*.
+Kim et al. 2018, *Semi-Amortized Variational Autoencoders*.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from textvae.data.batches import Batch, Sequences, in_order
-from textvae.evaluation.estimators import Tick, inert
+from textvae.data.batches import Batch, Sequences
+from textvae.evaluation.estimators import Tick, by_sentence
 from textvae.evaluation.noise import SentenceNoise
 from textvae.evaluation.requirements import require_counts, require_density
-from textvae.models.distributions import Reparameterised
-from textvae.models.refine import Gaussian, gaussian_of, refine
+from textvae.models.distributions import DiagonalGaussian, FullGaussian, Reparameterised
+from textvae.models.modes import fixed
 from textvae.models.terms import Terms, pass_under
 from textvae.models.text_vae import TextVAE
 
-__all__ = ["Gaps", "Refinement", "gaps", "refinement"]
+__all__ = ["Gaps", "Gaussian", "Refinement", "gaps", "gaussian_of", "refine", "refinement"]
 
+Gaussian = DiagonalGaussian | FullGaussian
 CHUNK = 16
 
 
@@ -85,24 +92,62 @@ def refinement(
     for name, count in {"steps": steps, "samples": samples, "scoring": scoring}.items():
         require_counts(name, [count])
     require_density(model, sequences, "refinement")
-    device = next(model.parameters()).device
-    order, parts = [], []
-    with inert(model):
-        for indices, batch in in_order(sequences, batch_size):
-            batch = batch.to(device)
-            q = model.posterior(batch)
-            draw = partial(_draw, noise, batch, scoring, samples)
-            start = gaussian_of(q)
-            refined = refine(model, batch, start, draw, steps, learning_rate)
-            scores = [_score(model, batch, each, noise, scoring) for each in (q, refined)]
-            parts.append((*scores[0], *scores[1], *refined.unconstrained))
-            order.append(torch.from_numpy(indices))
-            tick(batch.sentences)
-    places = torch.cat(order).argsort()
-    columns = [torch.cat(column).cpu()[places] for column in zip(*parts, strict=True)]
-    amortised, better = Terms(columns[0], columns[1], None), Terms(columns[2], columns[3], None)
-    refining = 2 * steps * samples
-    return Refinement(amortised, better, start.of(*columns[4:]), refining, refining + 2 * scoring)
+    found: list[Gaussian] = []
+
+    def scores(batch: Batch, rows: Tensor) -> Sequence[Tensor]:
+        batch = batch.to(model.device)
+        q = model.posterior(batch)
+        draw = partial(_draw, noise, batch, scoring, samples)
+        found.append(refine(model, batch, gaussian_of(q), draw, steps, learning_rate))
+        amortised, refined = (_score(model, batch, each, noise, scoring) for each in (q, found[-1]))
+        return *amortised, *refined, *found[-1].unconstrained
+
+    own, own_rate, better, better_rate, *parameters = by_sentence(
+        model, sequences, scores, batch_size=batch_size, tick=tick
+    )
+    return Refinement(
+        amortised=Terms(own, own_rate, None),
+        refined=Terms(better, better_rate, None),
+        q=found[0].of(*parameters),
+        refining=2 * steps * samples,
+        passes=2 * steps * samples + 2 * scoring,
+    )
+
+
+def gaussian_of(q: Reparameterised) -> Gaussian:
+    """q if it is Gaussian, else the diagonal Gaussian with its mean and variance."""
+    if isinstance(q, (DiagonalGaussian, FullGaussian)):
+        return q
+    return DiagonalGaussian(q.mean, q.variance.log())
+
+
+def refine(
+    model: TextVAE,
+    batch: Batch,
+    start: Gaussian,
+    noise: Callable[[int], Tensor],
+    steps: int,
+    learning_rate: float,
+) -> Gaussian:
+    """The Gaussian q(z|x) of each sentence after `steps` steps from `start`, of the family of `start`.
+
+    `noise(step)` is the noise (K, B, D) of a step; it is used together with its negative, which removes
+    the noise from the gradient with respect to μ where log p(x, z) is quadratic. The result is fitted to that
+    noise: its ELBO is a bound only under fresh noise.
+    """
+    free = [parameter.detach().clone().requires_grad_() for parameter in start.unconstrained]
+    optimiser = torch.optim.Adam(free, lr=learning_rate, betas=(0.9, 0.95))
+    with fixed(model):
+        for step in range(steps):
+            optimiser.param_groups[0]["lr"] = learning_rate * (1 - step / steps)
+            drawn = noise(step)
+            q = start.of(*free)
+            z = q.transport(torch.cat([drawn, -drawn]))
+            cost = -pass_under(model, batch, q, z).terms.elbo.sum()
+            for parameter, gradient in zip(free, torch.autograd.grad(cost, free), strict=True):
+                parameter.grad = gradient
+            optimiser.step()
+    return start.of(*free).detached()
 
 
 def _draw(noise: SentenceNoise, batch: Batch, scoring: int, samples: int, step: int) -> Tensor:

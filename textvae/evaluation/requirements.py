@@ -5,7 +5,6 @@ from itertools import pairwise
 
 from textvae.data.batches import Sequences
 from textvae.errors import ConfigError
-from textvae.models.posteriors import DiracPosterior
 from textvae.models.text_vae import TextVAE
 
 __all__ = [
@@ -51,7 +50,7 @@ def require_latent(model: TextVAE, what: str) -> None:
     ConfigError
         For a language model, which has none.
     """
-    if model.latent_dim == 0:
+    if not model.has_z:
         raise ConfigError(
             f"{what}: a language model has no z and its log p(x) is exact; use a model with latent_dim > 0"
         )
@@ -65,7 +64,7 @@ def require_rate(model: TextVAE, what: str) -> None:
     ConfigError
         For an autoencoder, whose training defines no p(x).
     """
-    if isinstance(model.posterior, DiracPosterior):
+    if not model.has_likelihood:
         raise ConfigError(
             f"{what}: an autoencoder's posterior has no density and its training no rate, "
             "so it defines no likelihood; use a model with another posterior"

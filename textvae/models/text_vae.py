@@ -8,6 +8,7 @@ References
 Bowman et al. 2016, *Generating Sentences from a Continuous Space*.
 """
 
+import torch
 from torch import nn
 
 from textvae.models.decoders import Decoder
@@ -36,6 +37,20 @@ class TextVAE(nn.Module):
     @property
     def latent_dim(self) -> int:
         return self.posterior.latent_dim
+
+    @property
+    def has_z(self) -> bool:
+        """Whether there is a z; a language model has none."""
+        return self.latent_dim > 0
+
+    @property
+    def has_likelihood(self) -> bool:
+        """Whether there is a rate, and so a bound on log p(x); a deterministic autoencoder has none."""
+        return self.posterior.has_density
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
 
 
 def initialise(model: nn.Module, width: float | None, embedding_width: float | None) -> None:

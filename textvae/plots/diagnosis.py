@@ -6,10 +6,11 @@ from typing import Any
 
 from textvae.plots.figure import BLACK, BLUE, GREEN, GREY, ORANGE, RED, Axes, Figure, canvas, legend
 
-__all__ = ["bounds", "curves", "density", "dimensions", "listening", "plane", "positions", "training"]
+__all__ = ["ACTIVE", "bounds", "curves", "density", "dimensions", "listening", "plane", "positions", "training"]
 
 Numbers = Mapping[str, Any]
 ACTIVE = 0.01
+"""Minimum Var_x E_q[z_d | x] of an active unit; `evaluation.collapse`, which plots do not import, counts them."""
 ROOM = {"mean": (-1.0, 1.0), "variance": (0.0, 2.0)}
 """Minimum axis range of each moment, so that sampling noise looks small."""
 

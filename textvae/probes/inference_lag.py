@@ -20,12 +20,12 @@ from torch import Tensor
 
 from textvae.data.batches import Sequences
 from textvae.evaluation.diagnosis import LAG
-from textvae.evaluation.diagnostics import listening
 from textvae.evaluation.estimators import Survey, Tick, standard_error, survey
+from textvae.evaluation.listening import listening
 from textvae.evaluation.noise import SentenceNoise
 from textvae.evaluation.requirements import require_counts, require_likelihood
+from textvae.models.modes import fixed
 from textvae.models.posteriors import Posterior
-from textvae.models.refine import fixed
 from textvae.models.text_vae import TextVAE
 from textvae.probes.fitting import maximise_elbo
 

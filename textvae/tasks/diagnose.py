@@ -20,14 +20,13 @@ from textvae.evaluation.evaluate import latent_use, terms
 from textvae.plots import diagnosis as pictures
 from textvae.plots.figure import Figure, pixels, png
 from textvae.runs import Run, finite, write_atomically
-from textvae.tasks.everything import expected_minutes, measured
-from textvae.tasks.parts import BRIEF, FULL, PARTS
+from textvae.tasks.evaluate_all import expected_minutes, measured
+from textvae.tasks.parts import BRIEF, FULL
 from textvae.tasks.parts.kept import kept
 from textvae.tasks.subject import Subject, subject_of
 
 __all__ = ["diagnose_run", "page"]
 
-LOOKED_AT = ("dimensions", "listening", "positions", "prior", "bound", "posterior", "lag")
 DRAWN: Mapping[str, tuple[str, Callable[[Mapping[str, Any]], Figure | None]]] = {
     "listening": ("Distortion under other z.", pictures.listening),
     "dimensions": ("Which dimensions of z are used.", pictures.dimensions),
@@ -84,17 +83,15 @@ def page(name: str, split: str, sentences: int, found: Diagnosis, drawn: Mapping
 
 def _numbers(subject: Subject) -> dict[str, Any]:
     """The numbers behind the verdict: the survey of the split, and the parts that apply to this run."""
-    wanted = [part for part in PARTS if part.name in LOOKED_AT and part.refusal(subject) is None]
-    known = {
-        part.name: kept(subject.run, subject.split, part.name, part.settings(subject, FULL)) for part in wanted
-    }
+    wanted = [part for part in BRIEF if part.refusal(subject) is None]
+    known = {part.name: kept(subject.run, subject.split, part.name, part.settings(subject)) for part in FULL}
     todo = [part for part in wanted if known[part.name] is None]
-    minutes = expected_minutes(subject, todo, BRIEF)
+    minutes = expected_minutes(subject, todo)
     remark(f"{subject.run.path}: {len(todo)} parts to measure, about {minutes:.1f} minutes")
     values = {"latent_dim": subject.vae.latent_dim, "sentences": len(subject.sequences), **terms(subject.found)}
     values |= latent_use(subject.vae.model, subject.sequences, subject.found, subject.seed)
     for part in wanted:
-        values |= known[part.name] or measured(subject, part, BRIEF)
+        values |= known[part.name] or measured(subject, part)
     return values
 
 

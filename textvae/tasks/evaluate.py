@@ -51,7 +51,7 @@ def evaluate_run(
 def _measure(
     vae: Vae, sentences: Sequence[str], grammar: Grammar | None, split: str, samples: int, seed: int
 ) -> dict[str, Any]:
-    passes = 1 if vae.latent_dim == 0 else 2
+    passes = 2 if vae.model.has_z else 1
     with counting(f"evaluating {split}", passes * len(sentences)) as tick:
         values = evaluate(
             vae.model,

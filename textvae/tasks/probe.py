@@ -9,8 +9,7 @@ from typing import Any
 
 from textvae.errors import RunError
 from textvae.runs import Run
-from textvae.tasks.parts import FULL
-from textvae.tasks.parts.trained import knowledge
+from textvae.tasks.parts.trained import Knowledge
 from textvae.tasks.subject import subject_of
 
 __all__ = ["probe"]
@@ -25,9 +24,9 @@ def probe(run: Run, split: str = "valid", seed: int = 0) -> list[dict[str, Any]]
         If the run has no z.
     """
     subject = subject_of(run, split, seed)
-    if not subject.has_z:
+    if not subject.vae.model.has_z:
         raise RunError(f"{run.path}: is a language model, which has no z to probe")
-    rows = knowledge(subject, FULL)["probes"]
+    rows = Knowledge().measure(subject)["probes"]
     grammar = subject.corpus.grammar
     factors = set(grammar.factors) if grammar is not None else set()
     by_kind = {

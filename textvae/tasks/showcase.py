@@ -22,7 +22,7 @@ class Showcase:
 def showcase(vae: Vae, sentences: Sequence[str], n: int) -> Showcase:
     """`n` samples, greedy reconstructions of `n` sentences, and an interpolation between two sentences."""
     samples = vae.sample(n, seed=0)
-    if vae.latent_dim == 0 or len(sentences) < 2:
+    if not vae.model.has_z or len(sentences) < 2:
         return Showcase(samples, [], [])
     originals = pick(sentences, n)
     first, second = pick(sentences, 2)

@@ -68,15 +68,6 @@ class Subject:
     def found(self) -> Survey:
         return self.timed_survey[0]
 
-    @property
-    def has_z(self) -> bool:
-        return self.vae.latent_dim > 0
-
-    @property
-    def has_likelihood(self) -> bool:
-        """Whether there is a rate, which a deterministic autoencoder lacks."""
-        return bool(self.found.rate.isfinite().all())
-
     def encoded(self, sentences: list[str]) -> Sequences:
         return encode(sentences, self.vae.tokenizer, self.vae.config.data.max_length)
 
@@ -122,7 +113,7 @@ def subject_of(run: Run, split: str, seed: int = 0, lm: str | Path | None = None
         return Subject(run, vae, corpus, split, seed)
     other = Run.open(lm)
     against = load(other.path, device)
-    if against.latent_dim:
+    if against.model.has_z:
         raise ConfigError(f"--lm {lm}: is not a language model: its latent_dim is {against.latent_dim}, not 0")
     if against.tokenizer.content() != vae.tokenizer.content():
         raise ConfigError(f"--lm {lm}: has another vocabulary than {run.path}, so they cannot be compared")

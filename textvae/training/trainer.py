@@ -16,7 +16,8 @@ import torch
 
 from textvae.data.batches import BatchStream, Sequences
 from textvae.errors import RunError
-from textvae.evaluation.diagnostics import active_units, mutual_information
+from textvae.evaluation.collapse import active_units
+from textvae.evaluation.density import log_densities, mutual_information
 from textvae.evaluation.estimators import perplexity, survey
 from textvae.evaluation.evaluate import terms
 from textvae.evaluation.noise import SentenceNoise
@@ -180,16 +181,16 @@ class Trainer:
         began = time.monotonic()
         with self.processes.splitting(self.objective), exactly():
             found = survey(self.objective.model, self.valid, self.noise)
-        has_z = self.objective.model.latent_dim > 0
-        information, reference = mutual_information(found, REFERENCE) if has_z else (math.nan, None)
+        model = self.objective.model
+        told = mutual_information(*log_densities(found, REFERENCE)) if model.has_z else {}
         nats, tokens = -float(found.elbo.double().sum()), int(found.tokens.sum())
         per_dimension = found.rate_per_dimension
         values: dict[str, Any] = {
             **terms(found),
             "perplexity_elbo": perplexity(nats, tokens),
             "active_units": active_units(found.mean),
-            "mutual_information": information,
-            "mutual_information_reference": reference,
+            "mutual_information": told.get("mutual_information"),
+            "mutual_information_reference": told.get("mutual_information_reference"),
             "validation_seconds": time.monotonic() - began,
         }
         step = self.progress.step
@@ -198,8 +199,7 @@ class Trainer:
         if per_dimension is not None and per_dimension.numel():
             log.board.add_histogram("valid/rate_per_dimension", per_dimension.mean(0), step)
         self.show(log, step)
-        # A Dirac posterior has no rate: use the distortion alone. An infinite rate still counts.
-        cost = values["distortion"] if found.rate.isnan().all() else -values["elbo"]
+        cost = -values["elbo"] if model.has_likelihood else values["distortion"]
         shown = ("distortion", "rate", "elbo", "active_units", "mutual_information")
         known = {name: values[name] for name in shown if values[name] is not None and math.isfinite(values[name])}
         said = (f"{name.replace('_', ' ')} {value:.4g}" for name, value in known.items())

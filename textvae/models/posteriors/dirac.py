@@ -12,6 +12,8 @@ __all__ = ["DiracPosterior"]
 class DiracPosterior(Posterior):
     """All mass at μ(x): with the penalty `none`, the deterministic autoencoder."""
 
+    has_density = False
+
     def __init__(self, encoder: Encoder, latent_dim: int) -> None:
         super().__init__(encoder, latent_dim)
         self.mean = nn.Linear(encoder.features, latent_dim, bias=False)

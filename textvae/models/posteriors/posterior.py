@@ -20,6 +20,8 @@ class Posterior(nn.Module, ABC):
 
     spherical: bool = False
     """Whether z lies on the unit sphere."""
+    has_density: bool = True
+    """Whether q(z|x) has a density; without one there is no rate, and the model has no likelihood."""
 
     def __init__(self, encoder: Encoder, latent_dim: int) -> None:
         super().__init__()

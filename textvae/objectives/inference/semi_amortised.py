@@ -13,17 +13,16 @@ References
 Kim et al. 2018, *Semi-Amortized Variational Autoencoders*.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 
 from textvae.data.batches import Batch
 from textvae.fields import Count, Positive, Probability
 from textvae.models.distributions import DiagonalGaussian, Reparameterised
-from textvae.models.refine import backwards_in_evaluation
+from textvae.models.modes import silent
 from textvae.models.terms import pass_under
 from textvae.models.text_vae import TextVAE
 from textvae.objectives.inference.inference import Inference
@@ -80,19 +79,6 @@ class SemiAmortised(Inference):
 
         refined = _Refinement.apply(slopes, self, start, *weights)  # type: ignore[no-untyped-call]
         return DiagonalGaussian(refined[0], refined[1])
-
-
-@contextmanager
-def silent(module: nn.Module) -> Iterator[None]:
-    """Switch dropout off but keep gradients; restore every module's mode on exit."""
-    training = [part for part in module.modules() if part.training]
-    module.eval()
-    try:
-        with backwards_in_evaluation():
-            yield
-    finally:
-        for part in training:
-            part.training = True
 
 
 class _Refinement(torch.autograd.Function):

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import yaml
 
+from textvae.evaluation.verdict import State, Verdict
 from textvae.runs import Run
 from textvae.studies.manifest import Manifest, Record
 
@@ -100,10 +101,10 @@ class Entry:
         value = self.measured(split).get(metric)
         return float(value) if isinstance(value, (int, float)) else None
 
-    def verdict(self, split: str) -> str | None:
-        """The word before the colon of its verdict."""
-        verdict = self.measured(split).get("verdict")
-        return verdict.split(":")[0] if isinstance(verdict, str) else None
+    def state(self, split: str) -> State | None:
+        """The state in its verdict; None if it has none."""
+        sentence = self.measured(split).get("verdict")
+        return Verdict.read(sentence).state if sentence else None
 
     def course(self, split: str, metric: str) -> tuple[list[int], list[float]]:
         """Steps and values of a metric over training."""

@@ -8,14 +8,13 @@ Burda et al. 2016, *Importance Weighted Autoencoders*: a unit is active where Va
 import math
 from collections.abc import Iterator, Sequence
 
+from textvae.plots.diagnosis import ACTIVE
 from textvae.plots.figure import Axes, Figure
 from textvae.studies.report.entries import Row
 from textvae.studies.report.marks import LINES, OKABE_ITO, by_remedy, figure_of, plain
 
-__all__ = ["ACTIVE", "SMALLEST", "courses", "spectra"]
+__all__ = ["SMALLEST", "courses", "spectra"]
 
-ACTIVE = 0.01
-"""Minimum Var_x E_q[z_d | x] of an active unit."""
 SMALLEST = 1e-5
 """Smaller variances are drawn at this value."""
 ACROSS = 6

@@ -3,10 +3,11 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from textvae.plots.diagnosis import ACTIVE
 from textvae.plots.figure import png
 from textvae.studies.report.columns import KNOWN, number
 from textvae.studies.report.entries import Row
-from textvae.studies.report.panels import ACTIVE, SMALLEST, courses, spectra
+from textvae.studies.report.panels import SMALLEST, courses, spectra
 from textvae.studies.report.plane import CROWDED, beyond, crowd, likelihood_by_rate, plane
 
 __all__ = ["Picture", "pictures_of"]

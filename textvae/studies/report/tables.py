@@ -115,5 +115,5 @@ def _difference(row: Row, base: Row, split: str) -> str:
 
 
 def _verdicts(row: Row, split: str) -> str:
-    words = Counter(verdict for entry in row.entries if (verdict := entry.verdict(split)))
-    return "".join(chip(word, count) for word, count in words.items()) or "—"
+    states = Counter(state for entry in row.entries if (state := entry.state(split)))
+    return "".join(chip(state, count) for state, count in states.items()) or "—"

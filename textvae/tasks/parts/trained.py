@@ -1,5 +1,6 @@
 """Parts that train something small in order to measure: encoders for the frozen decoder, probes of z."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,35 +15,58 @@ from textvae.evaluation.noise import SentenceNoise
 from textvae.models.text_vae import TextVAE
 from textvae.probes.inference_lag import inference_lag
 from textvae.probes.labels import Label, factor_labels, first_word, length, words
-from textvae.tasks.parts.part import Sizes
+from textvae.tasks.parts.part import BOTH_WAYS, Part
 from textvae.tasks.subject import Subject
 
-__all__ = ["knowledge", "lag"]
+__all__ = ["Knowledge", "Lag"]
 
 
-def lag(subject: Subject, sizes: Sizes) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Lag(Part):
     """Other encoders trained for the frozen decoder."""
-    train, held_out = subject.encoded(subject.train), subject.some(sizes.lag_sentences)
-    fresh = untrained(subject).posterior
-    with counting("encoders against the frozen decoder", 2 * sizes.lag_steps) as tick:
-        return inference_lag(
-            subject.vae.model, fresh, train, held_out, sizes.lag_steps, seed=subject.seed, tick=tick
-        )
+
+    name = "lag"
+    what = "other encoders for the frozen decoder"
+    needs = ("likelihood",)
+
+    lag_steps: int = 500
+    lag_sentences: int = 1000
+
+    def passes(self, subject: Subject) -> float:
+        return 2 * BOTH_WAYS * 64 * self.lag_steps
+
+    def measure(self, subject: Subject) -> dict[str, Any]:
+        train, held_out = subject.encoded(subject.train), subject.some(self.lag_sentences)
+        fresh = untrained(subject).posterior
+        with counting("encoders against the frozen decoder", 2 * self.lag_steps) as tick:
+            return inference_lag(
+                subject.vae.model, fresh, train, held_out, self.lag_steps, seed=subject.seed, tick=tick
+            )
 
 
-def knowledge(subject: Subject, sizes: Sizes) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Knowledge(Part):
     """Linear probes of z ~ q(z|x): one row per label; on the grammar corpus, factors first."""
-    train, held_out = subject.encoded(subject.train), subject.sequences
-    z = _codes(subject.vae.model, train, subject.seed), subject.found.z
-    fresh = untrained(subject)
-    untold = _codes(fresh, train, subject.seed), _codes(fresh, held_out, subject.seed)
-    made = labels(subject)
-    with counting("probes of z", len(made)) as tick:
-        rows = []
-        for label in made:
-            rows.append(label.row(z, untold, subject.seed))
-            tick(1)
-    return {"probe_train": len(train), "probes": rows}
+
+    name = "knowledge"
+    what = "linear probes of z"
+    needs = ("z",)
+
+    def passes(self, subject: Subject) -> float:
+        return 4 * len(subject.train)
+
+    def measure(self, subject: Subject) -> dict[str, Any]:
+        train, held_out = subject.encoded(subject.train), subject.sequences
+        z = _codes(subject.vae.model, train, subject.seed), subject.found.z
+        fresh = untrained(subject)
+        untold = _codes(fresh, train, subject.seed), _codes(fresh, held_out, subject.seed)
+        made = labels(subject)
+        with counting("probes of z", len(made)) as tick:
+            rows = []
+            for label in made:
+                rows.append(label.row(z, untold, subject.seed))
+                tick(1)
+        return {"probe_train": len(train), "probes": rows}
 
 
 def labels(subject: Subject) -> list[Label]:

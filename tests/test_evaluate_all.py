@@ -8,16 +8,27 @@ import torch
 from command_line import TINY, refused, worked
 
 from textvae.runs import Run
-from textvae.tasks import everything
-from textvae.tasks.everything import evaluate_all
-from textvae.tasks.parts import PARTS, Sizes
+from textvae.tasks import evaluate_all as module
+from textvae.tasks.evaluate_all import evaluate_all
+from textvae.tasks.parts import BRIEF, FULL
 from textvae.tasks.parts.kept import headlines, keep, kept
+from textvae.tasks.parts.language import Text
+from textvae.tasks.parts.likelihood import Bound, Posterior, Prior, Simulated
+from textvae.tasks.parts.trained import Knowledge, Lag
+from textvae.tasks.parts.use import Dimensions, Listening, Positions
 
-SMALL = Sizes(
-    prior_sentences=8, prior_samples=40, gap_sentences=6, refining_steps=5, mean_samples=30, temperatures=4,
-    simulated_sentences=6, lag_steps=3, lag_sentences=10, text_samples=12, reconstructions=6,
-    interpolations=3, lm_steps=3,
-)  # fmt: skip
+SMALL = (
+    Dimensions(),
+    Listening(),
+    Positions(),
+    Prior(prior_sentences=8, prior_samples=40),
+    Bound(gap_sentences=6),
+    Posterior(gap_sentences=6, refining_steps=5, mean_samples=30, temperatures=4),
+    Simulated(simulated_sentences=6, temperatures=4),
+    Lag(lag_steps=3, lag_sentences=10),
+    Knowledge(),
+    Text(text_samples=12, reconstructions=6, interpolations=3, lm_steps=3),
+)
 
 PROMISED = {
     "prior_nll", "prior_nll_se", "ais_lower", "ais_lower_se", "ais_upper", "ais_upper_se", "posterior_gap",
@@ -38,7 +49,7 @@ def whole(vae_run, lm_run, tmp_path_factory):
     import shutil
 
     run = Run(shutil.copytree(vae_run, tmp_path_factory.mktemp("whole") / "vae"))
-    return run, evaluate_all(run, samples=4, lm=lm_run, sizes=SMALL)
+    return run, evaluate_all(run, samples=4, lm=lm_run, parts=SMALL)
 
 
 def test_every_number_stands_in_evaluation_json_with_its_settings(whole):
@@ -57,7 +68,7 @@ def test_every_number_stands_in_evaluation_json_with_its_settings(whole):
 def test_each_part_has_a_file_with_curves_and_settings(whole):
     run, _ = whole
     files = {path.stem: json.loads(path.read_text()) for path in (run.path / "evaluation" / "valid").glob("*.json")}
-    assert set(files) == {part.name for part in PARTS}
+    assert set(files) == {part.name for part in FULL}
     for content in files.values():
         assert content["settings"]["weights_sha256"] == run.weights_sha256
     assert len(files["positions"]["values"]["lm_gain_by_position"]) > 2
@@ -69,11 +80,17 @@ def test_each_part_has_a_file_with_curves_and_settings(whole):
     }  # fmt: skip
 
 
+def test_the_parts_are_those_of_a_full_evaluation_and_a_diagnosis_takes_some_of_them():
+    names = [part.name for part in FULL]
+    assert [part.name for part in SMALL] == names
+    assert [name for name in names if name in {part.name for part in BRIEF}] == [part.name for part in BRIEF]
+
+
 def test_a_second_call_measures_nothing_and_changes_nothing(whole, lm_run, monkeypatch, capsys):
     run, values = whole
-    monkeypatch.setattr(everything, "measured", lambda *given: pytest.fail("measured again"))
-    assert evaluate_all(run, samples=4, lm=lm_run, sizes=SMALL) == values
-    assert f"0 of {len(PARTS)} parts are to be measured" in capsys.readouterr().err
+    monkeypatch.setattr(module, "measured", lambda *given: pytest.fail("measured again"))
+    assert evaluate_all(run, samples=4, lm=lm_run, parts=SMALL) == values
+    assert f"0 of {len(FULL)} parts are to be measured" in capsys.readouterr().err
 
 
 def test_a_plain_evaluation_keeps_the_parts_numbers(whole):
@@ -89,24 +106,24 @@ def test_a_plain_evaluation_keeps_the_parts_numbers(whole):
 def test_an_interrupted_evaluation_goes_on_behind_the_last_part(own_vae_run, monkeypatch, capsys):
     run = Run(own_vae_run)
     done: list[str] = []
-    measure = everything.measured
+    measure = module.measured
 
-    def stop_at_the_third(subject, part, sizes):
+    def stop_at_the_third(subject, part):
         if len(done) == 2:
             raise KeyboardInterrupt
         done.append(part.name)
-        return measure(subject, part, sizes)
+        return measure(subject, part)
 
-    monkeypatch.setattr(everything, "measured", stop_at_the_third)
+    monkeypatch.setattr(module, "measured", stop_at_the_third)
     with pytest.raises(KeyboardInterrupt):
-        evaluate_all(run, samples=2, sizes=SMALL)
+        evaluate_all(run, samples=2, parts=SMALL)
     assert {path.stem for path in (run.path / "evaluation" / "valid").glob("*.json")} == set(done)
     assert "mmd" in run.evaluation["valid"]
-    monkeypatch.setattr(everything, "measured", measure)
+    monkeypatch.setattr(module, "measured", measure)
     capsys.readouterr()
-    values = evaluate_all(run, samples=2, sizes=SMALL)
+    values = evaluate_all(run, samples=2, parts=SMALL)
     said = capsys.readouterr().err
-    assert f"{len(PARTS) - 3} of {len(PARTS) - 1} parts are to be measured" in said
+    assert f"{len(FULL) - 3} of {len(FULL) - 1} parts are to be measured" in said
     assert "positions (gain over a language model, by position) is left out" in said
     assert "lm_gain" not in values
     assert "ais_upper" in values
@@ -127,14 +144,14 @@ def test_parts_of_other_weights_or_settings_are_not_taken(own_vae_run):
 def test_evaluation_is_inert(own_vae_run):
     before = {path.name: path.read_bytes() for path in own_vae_run.iterdir() if path.is_file()}
     stream = torch.get_rng_state()
-    one = evaluate_all(Run(own_vae_run), samples=2, sizes=SMALL)
+    one = evaluate_all(Run(own_vae_run), samples=2, parts=SMALL)
     assert torch.equal(stream, torch.get_rng_state())
     after = {path.name: path.read_bytes() for path in own_vae_run.iterdir() if path.is_file()}
     assert {name: after[name] for name in before} == before
     (own_vae_run / "evaluation.json").unlink()
     for path in (own_vae_run / "evaluation" / "valid").iterdir():
         path.unlink()
-    two = evaluate_all(Run(own_vae_run), samples=2, sizes=SMALL)
+    two = evaluate_all(Run(own_vae_run), samples=2, parts=SMALL)
     assert without_clocks(one) == without_clocks(two)
 
 
@@ -145,13 +162,13 @@ def without_clocks(values):
 def test_an_autoencoder_and_a_language_model_are_told_what_they_lack(ae_run, lm_run, tmp_path, capsys):
     import shutil
 
-    ae = evaluate_all(Run(shutil.copytree(ae_run, tmp_path / "ae")), samples=2, lm=lm_run, sizes=SMALL)
+    ae = evaluate_all(Run(shutil.copytree(ae_run, tmp_path / "ae")), samples=2, lm=lm_run, parts=SMALL)
     said = capsys.readouterr().err
     assert "a deterministic autoencoder has no rate" in said
     assert ae["distortion_shuffled_z"] > 0
     assert ae["lm_gain_net_of_rate"] is None
     assert "posterior_gap" not in ae
-    lm = evaluate_all(Run(shutil.copytree(lm_run, tmp_path / "lm")), samples=2, sizes=SMALL)
+    lm = evaluate_all(Run(shutil.copytree(lm_run, tmp_path / "lm")), samples=2, parts=SMALL)
     assert "a language model has no z" in capsys.readouterr().err
     assert lm["samples_novelty"] >= 0
     assert "reconstructions_bleu" not in lm
@@ -169,7 +186,7 @@ def few_steps(corpus, tmp_path):
 
 
 def test_two_dimensions_are_integrated(few_steps):
-    values = evaluate_all(few_steps("--model.latent_dim", 2), samples=4, sizes=SMALL)
+    values = evaluate_all(few_steps("--model.latent_dim", 2), samples=4, parts=SMALL)
     assert values["quadrature_error"] <= 1e-6
     assert values["posterior_gap"] == pytest.approx(-values["quadrature_nll"] - values["amortised_elbo"], abs=1e-6)
     assert "ais_nll" not in values
@@ -178,7 +195,7 @@ def test_two_dimensions_are_integrated(few_steps):
 
 def test_on_a_sphere_the_gap_is_whole_and_no_chain_moves(few_steps, capsys):
     sphere = ("--model.posterior.kind", "vmf", "--model.prior.kind", "uniform_sphere")
-    values = evaluate_all(few_steps(*sphere), samples=4, sizes=SMALL)
+    values = evaluate_all(few_steps(*sphere), samples=4, parts=SMALL)
     assert "z lies on a sphere" in capsys.readouterr().err
     assert values["posterior_gap"] > -0.5
     assert "refined_elbo" not in values
@@ -195,7 +212,7 @@ def test_the_command_at_full_size(own_vae_run, lm_run):
     assert "parts are to be measured on valid, about" in done.err
     assert values["ais_lower"] <= values["ais_upper"] + 3 * values["ais_gap_se"]
     again = worked("evaluate", own_vae_run, "--all", "--lm", lm_run, "--samples", 5)
-    assert f"0 of {len(PARTS)} parts" in again.err
+    assert f"0 of {len(FULL)} parts" in again.err
     assert "simulated log p, from above" in again.out
 
 

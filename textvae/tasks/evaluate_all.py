@@ -11,7 +11,7 @@ from textvae.console import remark
 from textvae.errors import ConfigError
 from textvae.runs import Run
 from textvae.tasks.evaluate import evaluate_run
-from textvae.tasks.parts import FULL, PARTS, Part, Sizes
+from textvae.tasks.parts import FULL, Part
 from textvae.tasks.parts.kept import headlines, keep, kept
 from textvae.tasks.subject import Subject, subject_of
 
@@ -23,40 +23,39 @@ def evaluate_all(
     split: str = "valid",
     samples: int = 100,
     lm: str | Path | None = None,
-    seed: int = 0,
     device: str = "cpu",
-    sizes: Sizes = FULL,
+    parts: Sequence[Part] = FULL,
 ) -> dict[str, Any]:
     """Every number of a split; `evaluation.json` is updated after each part.
 
     Parts already measured with the same weights and settings are not measured again.
     """
-    subject = subject_of(run, split, seed, lm, device)
-    wanted = _possible(subject)
-    todo = [part for part in wanted if kept(run, split, part.name, part.settings(subject, sizes)) is None]
-    minutes = expected_minutes(subject, todo, sizes, samples)
+    subject = subject_of(run, split, lm=lm, device=device)
+    wanted = _possible(subject, parts)
+    todo = [part for part in wanted if kept(run, split, part.name, part.settings(subject)) is None]
+    minutes = expected_minutes(subject, todo, samples)
     remark(
         f"{run.path}: {len(todo)} of {len(wanted)} parts are to be measured on {split}, about {minutes:.0f} "
         f"minutes with {torch.get_num_threads()} threads; if interrupted, run the same command to resume"
     )
-    evaluate_run(run, split, samples, seed=seed, device=device)
+    evaluate_run(run, split, samples, device=device)
     for number, part in enumerate(todo, 1):
         remark(f"{number}/{len(todo)} {part.name}: {part.what}")
-        measured(subject, part, sizes)
+        measured(subject, part)
         base = run.evaluation[split]
-        run.evaluation = {**run.evaluation, split: {**base, **headlines(run, split, seed)}}
+        run.evaluation = {**run.evaluation, split: {**base, **headlines(run, split, subject.seed)}}
     return dict(run.evaluation[split])
 
 
-def measured(subject: Subject, part: Part, sizes: Sizes) -> dict[str, Any]:
+def measured(subject: Subject, part: Part) -> dict[str, Any]:
     """The numbers of a part: those stored with the same weights and settings, else measured and stored now."""
-    settings = part.settings(subject, sizes)
+    settings = part.settings(subject)
     found = kept(subject.run, subject.split, part.name, settings)
     if found is not None:
         return found
     began = time.monotonic()
     try:
-        values = part.measure(subject, sizes)
+        values = part.measure(subject)
     except ConfigError as error:
         remark(f"{part.name} is left out: {error}")
         return {}
@@ -65,16 +64,16 @@ def measured(subject: Subject, part: Part, sizes: Sizes) -> dict[str, Any]:
     return values
 
 
-def expected_minutes(subject: Subject, parts: Sequence[Part], sizes: Sizes, samples: int = 0) -> float:
+def expected_minutes(subject: Subject, parts: Sequence[Part], samples: int = 0) -> float:
     """Expected time of the parts and of an importance-weighted estimate from `samples`, on this machine."""
     _, seconds = subject.timed_survey
-    passes = sum(part.passes(subject, sizes) for part in parts) + samples * len(subject.sequences)
+    passes = sum(part.passes(subject) for part in parts) + samples * len(subject.sequences)
     return passes * seconds / 60
 
 
-def _possible(subject: Subject) -> list[Part]:
+def _possible(subject: Subject, parts: Sequence[Part]) -> list[Part]:
     """The parts that apply to this run; the others are printed with the reason."""
-    for part in PARTS:
+    for part in parts:
         if reason := part.refusal(subject):
             remark(f"{part.name} ({part.what}) is left out: {reason}")
-    return [part for part in PARTS if part.refusal(subject) is None]
+    return [part for part in parts if part.refusal(subject) is None]

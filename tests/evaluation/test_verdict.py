@@ -1,0 +1,50 @@
+"""The verdict's thresholds, and the verdict of a result file read back."""
+
+import math
+
+import pytest
+
+from textvae.evaluation.verdict import LANGUAGE_MODEL, Verdict, judge
+
+
+@pytest.mark.parametrize(
+    ("gain", "error", "word"),
+    [
+        (0.0, 0.0, "collapsed"),
+        (-0.3, 0.01, "collapsed"),
+        (0.099, 0.0, "collapsed"),
+        (0.1, 0.0, "partly"),
+        (0.3, 0.11, "collapsed"),
+        (0.3, 0.09, "partly"),
+        (0.99, 0.0, "partly"),
+        (1.0, 0.0, "alive"),
+        (1.5, 0.26, "partly"),
+        (1.5, 0.24, "alive"),
+        (20.0, 0.3, "alive"),
+        (0.0, 0.49, "collapsed"),
+        (0.0, 0.51, "undecided"),
+        (3.0, 2.0, "undecided"),
+    ],
+)
+def test_the_verdict_rests_on_what_is_sure(gain, error, word):
+    found = judge(gain, error)
+    assert found.state == word
+    said = found.sentence
+    assert said.startswith(f"{word}: ")
+    assert f"{gain:.2f} ± {error:.2f}" in said
+    assert "0.1" in said or "1.0" in said or "too few sentences" in said
+
+
+def test_no_verdict_is_given_on_an_undefined_gain():
+    assert judge(math.nan, math.nan).state == "undefined"
+    assert judge(5.0, math.nan).state == "undefined"
+
+
+@pytest.mark.parametrize("verdict", [judge(0.0, 0.0), judge(1.5, 0.1), judge(math.nan, 0.0), LANGUAGE_MODEL])
+def test_a_result_file_keeps_the_verdict_as_a_sentence(verdict):
+    assert Verdict.read(verdict.sentence) == verdict
+
+
+def test_a_missing_or_unknown_verdict_is_undefined():
+    assert Verdict.read(None).sentence == "undefined: nothing was measured"
+    assert Verdict.read("").state == Verdict.read("splendid: it is").state == "undefined"

@@ -1,0 +1,57 @@
+"""The verdict on a run: whether its decoder uses z. It depends on G alone (see `listening`).
+
+    surely G ≥ 1 nat      alive
+    surely G ≥ 0.1        partly
+    otherwise             collapsed, or undecided where G ≥ 1 is possible as well
+
+Surely is by two standard errors over sentences.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+__all__ = ["LANGUAGE_MODEL", "State", "Verdict", "judge"]
+
+State = Literal["alive", "partly", "collapsed", "undecided", "undefined", "language model"]
+
+COLLAPSED_BELOW, ALIVE_FROM = 0.1, 1.0
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A state and the reason for it, with the thresholds that it was judged by."""
+
+    state: State
+    reason: str
+
+    @property
+    def sentence(self) -> str:
+        """State, colon, reason: what result files keep."""
+        return f"{self.state}: {self.reason}"
+
+    @classmethod
+    def read(cls, sentence: str | None) -> "Verdict":
+        """The verdict behind a sentence of a result file; undefined if there is none, or none that is known."""
+        word, _, reason = (sentence or "undefined: nothing was measured").partition(": ")
+        known: tuple[State, ...] = get_args(State)
+        return cls(next((state for state in known if state == word), "undefined"), reason)
+
+
+LANGUAGE_MODEL = Verdict("language model", "there is no z to listen to")
+
+
+def judge(gain: float, error: float) -> Verdict:
+    """Whether the decoder uses z, from the mean G in nats per sentence and its standard error."""
+    found = f"another sentence's z costs {gain:.2f} ± {error:.2f} nats per sentence more than its own"
+    surely, at_most = gain - 2 * error, gain + 2 * error
+    if math.isnan(surely):
+        return Verdict("undefined", found)
+    if surely < COLLAPSED_BELOW and at_most >= ALIVE_FROM:
+        return Verdict("undecided", f"{found}; too few sentences to tell whether the decoder listens to z")
+    if surely < COLLAPSED_BELOW:
+        return Verdict("collapsed", f"{found}, not surely {COLLAPSED_BELOW}; the decoder does not listen to z")
+    if surely < ALIVE_FROM:
+        how = f"surely {COLLAPSED_BELOW} but not {ALIVE_FROM}"
+        return Verdict("partly", f"{found}, {how}; the decoder hardly listens to z")
+    return Verdict("alive", f"{found}, surely at least {ALIVE_FROM}; the decoder listens to z")

@@ -134,7 +134,7 @@ FURTHER = (
     ("    sentences", "prior_nll_sentences"),
     ("gap between log p(x) and ELBO, at least", "posterior_gap"),
     ("    amortisation gap", "amortisation_gap"),
-    ("    family gap, at least", "family_gap"),
+    ("    family gap", "family_gap"),
     ("    sentences", "gap_sentences"),
     ("    their ELBO, q refined per sentence", "refined_elbo"),
     ("        decoder passes per sentence", "refined_elbo_passes"),

@@ -10,6 +10,9 @@ LAGGING = {"inference_lags": True, "amortisation_gap": 2.0, "amortisation_gap_se
 STUCK = {"inference_lags": False, "amortisation_gap": 0.01, "amortisation_gap_se": 0.05}
 
 
+SPREAD = {"posterior_mean_sentences": 64}
+
+
 def numbers(gain: float, **more):
     return {"verdict": judge(gain, 0.01).sentence, "latent_dim": 16, "active_units": 0, "rate": 0.01} | more
 
@@ -49,6 +52,26 @@ def test_a_refined_q_that_says_more_is_the_inferences_fault():
 )
 def test_no_test_is_named_that_was_not_made(tried, ways):
     assert ways in said(diagnose(numbers(0.0, **tried)))
+
+
+def test_the_models_posterior_is_close_to_the_prior_only_if_it_was_seen_to_be():
+    close = diagnose(numbers(0.0, **STUCK) | SPREAD | {"posterior_mean_spread": 0.1, "inference_mean_spread": 0.0})
+    assert (close.cause, "close to the prior" in said(close)) == ("model", True)
+    partly = diagnose(numbers(0.6, **STUCK) | SPREAD | {"posterior_mean_spread": 1.6, "inference_mean_spread": 1.5})
+    assert (partly.state, partly.cause, "close to the prior" in said(partly)) == ("partly", "model", False)
+    assert "close to the prior" not in said(diagnose(numbers(0.0, **STUCK)))
+
+
+def test_a_model_that_spreads_where_q_does_not_is_not_blamed():
+    """He et al.'s picture of lag, which neither test of the inference confirms."""
+    found = diagnose(numbers(0.0, **STUCK) | SPREAD | {"posterior_mean_spread": 3.2, "inference_mean_spread": 0.0})
+    assert found.cause == "unknown"
+
+
+def test_a_refined_q_that_is_no_better_is_said_to_be_none():
+    gap = {"posterior_gap": 0.5, "posterior_gap_se": 0.1, "family_gap": 0.54, "gap_sentences": 64}
+    found = diagnose(numbers(20.0, **gap, amortisation_gap=-0.04, amortisation_gap_se=0.004))
+    assert "is not surely better than q, and 0.54 because that q is not p(z|x)" in said(found)
 
 
 def test_an_undecided_state_blames_nobody():
@@ -100,7 +123,9 @@ def test_saturated_information_is_a_bound():
     )
 
 
-@pytest.mark.parametrize(("net", "worth"), [(1.0, "z pays"), (0.1, "z does not pay"), (-2.0, "z does not pay")])
+@pytest.mark.parametrize(
+    ("net", "worth"), [(1.0, "z pays"), (0.1, "too few sentences to tell"), (-2.0, "z does not pay")]
+)
 def test_z_pays_for_itself_or_not(net, worth):
     gain = {"lm_gain": 5.0, "lm_gain_net_of_rate": net, "lm_gain_net_of_rate_se": 0.1}
     assert worth in said(diagnose(numbers(20.0, **gain)))

@@ -3,7 +3,7 @@
 The state depends on G alone (see `verdict`). If z is not used, two tests locate the cause, both scored on
 noise or sentences not used for fitting: q refined for each sentence, and another encoder for the frozen
 decoder. If either gains significantly with a higher rate, the decoder would use z and the inference lags; if
-neither gains, the decoder ignores z and the model's own posterior is close to the prior. Quantities that were
+neither gains, the model makes no more use of z. Quantities that were
 not measured are not mentioned.
 
 References
@@ -25,6 +25,8 @@ Cause = Literal["model", "inference", "unknown"]
 
 LAG, GAP, ELSEWHERE = 0.1, 0.5, 1.0
 """Thresholds in nats per sentence, less two standard errors: encoder gain, posterior gap, KL(q(z) ‖ p(z))."""
+SPREAD = 1.0
+"""Total variance of posterior means, as large as that of one dimension whose z is known exactly."""
 
 REMEDIES: Mapping[str, tuple[tuple[str, str], ...]] = {
     "model": (
@@ -111,10 +113,14 @@ def _blame(found: Numbers, cause: Cause) -> str:
         return "The measurements do not show whether the model or the inference is to blame."
     tried = {"amortisation_gap": "refined for each sentence", "inference_lags": "from another encoder"}
     ways = [way for name, way in tried.items() if found.get(name) is not None]
-    return (
+    said = (
         f"The model is to blame: no other q, {'neither ' if len(ways) > 1 else ''}{' nor '.join(ways)}, "
-        "makes more use of z with this decoder; the model's own posterior is close to the prior."
+        "makes more use of z with this decoder"
     )
+    spread = found.get("posterior_mean_spread")
+    if spread is not None and spread < SPREAD:
+        said += "; the model's own posterior is close to the prior"
+    return f"{said}."
 
 
 def surely(found: Numbers, name: str) -> float | None:
@@ -127,7 +133,13 @@ def _cause(found: Numbers) -> Cause:
     lags, gap = found.get("inference_lags"), surely(found, "amortisation_gap")
     if lags or (gap is not None and gap >= LAG and _refined_says_more(found)):
         return "inference"
-    return "unknown" if (lags is None and gap is None) or _weak(found) else "model"
+    return "unknown" if (lags is None and gap is None) or _weak(found) or _model_spreads(found) else "model"
+
+
+def _model_spreads(found: Numbers) -> bool:
+    """Whether the posterior means vary far more under the model than under q, which is the mark of lag."""
+    model, inference = found.get("posterior_mean_spread"), found.get("inference_mean_spread")
+    return model is not None and inference is not None and model - inference >= SPREAD
 
 
 def _weak(found: Numbers) -> bool:
@@ -217,9 +229,12 @@ def _gap(found: Numbers) -> str | None:
     said = f"On {found['gap_sentences']} sentences the ELBO lies {below}"
     if share is None:
         return f"{said}; the encoder's share of this gap was not measured."
+    rest = f"{_with_error(found, 'family_gap')} because that q is not p(z|x)"
+    if (surely(found, "amortisation_gap") or 0) <= 0:
+        return f"{said}: a Gaussian refined for each sentence is not surely better than q, and {rest}."
     return (
         f"{said}: {_with_error(found, 'amortisation_gap')} because the encoder misses the best q (a Gaussian "
-        f"refined for each sentence), {least}{_with_error(found, 'family_gap')} because that q is not p(z|x)."
+        f"refined for each sentence), {rest}."
     )
 
 
@@ -253,7 +268,13 @@ def _worth(found: Numbers) -> str | None:
     if net is None:
         return None
     error, gain = found["lm_gain_net_of_rate_se"], found["lm_gain"]
-    worth = "z pays for itself" if net - 2 * error > 0 else "z does not pay for itself"
+    worth = (
+        "z pays for itself"
+        if net - 2 * error > 0
+        else "z does not pay for itself"
+        if net + 2 * error < 0
+        else "too few sentences to tell whether z pays for itself"
+    )
     net_of_rate = f"{net:+.2f} ± {error:.2f} net of the rate"
     return f"Compared with the language model, z gains {gain:.2f} nats on the words, {net_of_rate}: {worth}."
 

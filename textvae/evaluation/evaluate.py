@@ -25,7 +25,7 @@ from textvae.evaluation.estimators import (
     perplexity,
     survey,
 )
-from textvae.evaluation.listening import listening
+from textvae.evaluation.listening import another, listening, mean_along
 from textvae.evaluation.noise import SentenceNoise
 from textvae.evaluation.verdict import LANGUAGE_MODEL, judge
 from textvae.models.text_vae import TextVAE
@@ -111,7 +111,7 @@ def latent_use(model: TextVAE, sequences: Sequences, found: Survey, seed: int) -
     values = {**spectrum, **information(model, found)}
     if len(sequences) < 2:
         return values
-    gain = mean_with_error("listening", listening(model, sequences, found, seed))
+    gain = mean_along("listening", listening(model, sequences, found, seed), another(len(sequences), seed))
     return {**values, **gain, "verdict": judge(gain["listening"], gain["listening_se"]).sentence}
 
 

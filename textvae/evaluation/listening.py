@@ -13,6 +13,7 @@ References
 Bowman et al. 2016, *Generating Sentences from a Continuous Space*: the decoder that ignores z.
 """
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -29,6 +30,7 @@ __all__ = [
     "distortion_under",
     "gradient_norms",
     "listening",
+    "mean_along",
     "position_gain",
     "token_log_probs",
     "words_right",
@@ -51,6 +53,20 @@ def another(count: int, seed: int) -> Tensor:
     other = np.empty_like(order)
     other[order] = np.roll(order, 1)
     return torch.from_numpy(other)
+
+
+def mean_along(name: str, values: Tensor, other: Tensor) -> dict[str, float]:
+    """The mean of values (N,) that compare sentences with another's z, and its standard error under `name`_se.
+
+    The value of sentence n depends on the z of sentence other(n), whose own value depends on it too: along the
+    cycle, each value is correlated with the next. With h the values less their mean, the variance of the mean is
+    Σₙ (hₙ² + 2 hₙ h_other(n)) / N², and at least that of independent values.
+    """
+    centred = values.double() - values.double().mean()
+    shared = 2 * (centred * centred[other]).sum().clamp_min(0)
+    variance = (centred.square().sum() + shared) / max(len(values) - 1, 1) / len(values)
+    error = float(variance.sqrt()) if len(values) > 1 else math.nan
+    return {name: float(values.double().mean()), f"{name}_se": error}
 
 
 def distortion_under(model: TextVAE, sequences: Sequences, z: Tensor, batch_size: int = BATCH) -> Tensor:

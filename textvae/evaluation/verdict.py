@@ -2,7 +2,8 @@
 
     surely G ≥ 1 nat      alive
     surely G ≥ 0.1        partly
-    otherwise             collapsed, or undecided where G ≥ 1 is possible as well
+    surely G < 0.5        collapsed
+    otherwise             undecided: too few sentences
 
 Surely is by two standard errors over sentences.
 """
@@ -15,7 +16,7 @@ __all__ = ["LANGUAGE_MODEL", "State", "Verdict", "judge"]
 
 State = Literal["alive", "partly", "collapsed", "undecided", "undefined", "language model"]
 
-COLLAPSED_BELOW, ALIVE_FROM = 0.1, 1.0
+COLLAPSED_BELOW, POSSIBLY, ALIVE_FROM = 0.1, 0.5, 1.0
 
 
 @dataclass(frozen=True)
@@ -47,10 +48,10 @@ def judge(gain: float, error: float) -> Verdict:
     surely, at_most = gain - 2 * error, gain + 2 * error
     if math.isnan(surely):
         return Verdict("undefined", found)
-    if surely < COLLAPSED_BELOW and at_most >= ALIVE_FROM:
+    if surely < COLLAPSED_BELOW and at_most >= POSSIBLY:
         return Verdict("undecided", f"{found}; too few sentences to tell whether the decoder listens to z")
     if surely < COLLAPSED_BELOW:
-        return Verdict("collapsed", f"{found}, not surely {COLLAPSED_BELOW}; the decoder does not listen to z")
+        return Verdict("collapsed", f"{found}, surely below {POSSIBLY}; the decoder does not listen to z")
     if surely < ALIVE_FROM:
         how = f"surely {COLLAPSED_BELOW} but not {ALIVE_FROM}"
         return Verdict("partly", f"{found}, {how}; the decoder hardly listens to z")

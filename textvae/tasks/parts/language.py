@@ -2,7 +2,6 @@
 
 import warnings
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 from textvae.api import CollapsedWarning
@@ -68,8 +67,8 @@ class Text(Part):
         }
         if subject.corpus.grammar is None:
             return values
-        ends = pick(subject.sentences, self.interpolations + 1)
-        ways = [[a, *vae.interpolate(a, b, STEPS)[1:-1], b] for a, b in pairwise(ends)]
+        ends = pick(subject.sentences, 2 * self.interpolations)
+        ways = [[a, *vae.interpolate(a, b, STEPS)[1:-1], b] for a, b in zip(ends[::2], ends[1::2], strict=False)]
         return values | factors_kept(ways, vae.tokenizer, subject.corpus.grammar, pick(samples, len(ways)))
 
 

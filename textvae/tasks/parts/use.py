@@ -12,6 +12,7 @@ from textvae.evaluation.listening import (
     another,
     distortion_under,
     gradient_norms,
+    mean_along,
     position_gain,
     token_log_probs,
     words_right,
@@ -50,16 +51,17 @@ class Listening(Part):
 
     def measure(self, subject: Subject) -> dict[str, Any]:
         model, sequences, found = subject.vae.model, subject.sequences, subject.found
-        other = found.z[another(len(sequences), subject.seed)]
+        other = another(len(sequences), subject.seed)
+        borrowed = found.z[other]
         prior = from_prior(model, found.z, subject.seed)
-        right, wrong = words_right(model, sequences, found.z), words_right(model, sequences, other)
+        right, wrong = words_right(model, sequences, found.z), words_right(model, sequences, borrowed)
         words = found.tokens.double().mean()
         return {
             **mean_with_error("distortion_own_z", found.distortion),
             **mean_with_error("distortion_prior_z", distortion_under(model, sequences, prior)),
-            **mean_with_error("distortion_shuffled_z", distortion_under(model, sequences, other)),
+            **mean_along("distortion_shuffled_z", distortion_under(model, sequences, borrowed), other),
             "word_accuracy": float(right.double().mean() / words),
-            **mean_with_error("word_accuracy_gap", (right - wrong).double() / words),
+            **mean_along("word_accuracy_gap", (right - wrong).double() / words, other),
             **mean_with_error("gradient_norm", gradient_norms(model, sequences, found.z)),
         }
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from textvae.data.tokenizers import BOS, EOS, PAD, Tokenizer
 
-__all__ = ["Batch", "BatchStream", "Gather", "Sequences", "collate", "encode", "in_order", "on_host"]
+__all__ = ["Batch", "BatchStream", "Gather", "Sequences", "collate", "encode", "in_order", "on_host", "sent"]
 
 BLOCK = 1 << 20
 """Number of sentences sorted at a time."""
@@ -69,10 +69,17 @@ class Batch:
     def to(self, device: torch.device | str) -> "Batch":
         return replace(
             self,
-            inputs=self.inputs.to(device),
-            targets=self.targets.to(device),
-            lengths=self.lengths.to(device),
+            inputs=sent(self.inputs, device),
+            targets=sent(self.targets, device),
+            lengths=sent(self.lengths, device),
         )
+
+
+def sent(values: Tensor, device: torch.device | str) -> Tensor:
+    """A tensor on a device; from the host to a CUDA device through pinned memory, without waiting for the copy."""
+    if torch.device(device).type == "cuda" and values.device.type == "cpu":
+        return values.pin_memory().to(device, non_blocking=True)
+    return values.to(device)
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,8 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from textvae.data.batches import Batch, Gather, Sequences, on_host
+from textvae.data.batches import Batch, Gather, Sequences, on_host, sent
 from textvae.data.tokenizers import BOS, EOS, PAD
 
 __all__ = ["Resident", "gathering_on"]
@@ -59,7 +58,7 @@ class Resident:
         starts = self.offsets[indices]
         counts = self.offsets[indices + 1] - starts
         width = int(counts.max())
-        first, lengths = self._over(np.stack([starts, counts]))
+        first, lengths = sent(torch.from_numpy(np.stack([starts, counts])), self.ids.device)
         columns = torch.arange(width, device=self.ids.device)
         # The columns beyond a sentence belong to the next one; clamp where there is none.
         found = self.ids[(first[:, None] + columns).clamp_max(len(self.ids) - 1)].long()
@@ -67,10 +66,3 @@ class Resident:
         inputs = torch.full_like(targets, BOS)
         inputs[:, 1:] = targets[:, :-1].where(targets[:, :-1] != EOS, PAD)
         return Batch(inputs, targets, lengths, counts, padded=bool(counts.min() != width))
-
-    def _over(self, numbers: np.ndarray) -> Tensor:
-        """Copy host numbers to the device; from pinned memory the copy is asynchronous."""
-        here = torch.from_numpy(numbers.astype(np.int64))
-        if self.ids.device.type == "cuda":
-            here = here.pin_memory()
-        return here.to(self.ids.device, non_blocking=True)

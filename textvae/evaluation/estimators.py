@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from textvae.data.batches import Batch, Sequences, in_order
+from textvae.data.batches import Batch, Sequences, in_order, sent
 from textvae.evaluation.noise import SentenceNoise
 from textvae.evaluation.requirements import require_counts, require_rate, require_sentences
 from textvae.models.distributions import Reparameterised
@@ -98,7 +98,7 @@ def survey(
     posteriors = []
 
     def seen(batch: Batch, rows: Tensor) -> Sequence[Tensor]:
-        done = forward_pass(model, batch.to(model.device), noise(batch).to(model.device))
+        done = forward_pass(model, batch.to(model.device), sent(noise(batch), model.device))
         posteriors.append((rows, done.posterior))
         terms, per_dimension = done.terms, done.terms.rate_per_dimension
         columns = (batch.lengths, terms.distortion, terms.rate, done.posterior.mean, done.z[0])
@@ -155,7 +155,7 @@ def _log_weights(model: TextVAE, batch: Batch, samples: int, noise: SentenceNois
     posterior = model.posterior(on_device)
     for start in range(0, samples, chunk):
         # Drawn on the host from its own copy, so no chunk waits for the device to finish the one before.
-        drawn = noise(batch, start, min(start + chunk, samples)).to(model.device, non_blocking=True)
+        drawn = sent(noise(batch, start, min(start + chunk, samples)), model.device)
         yield log_weight(pass_under(model, on_device, posterior, posterior.transport(drawn)))
 
 

@@ -77,8 +77,9 @@ def test_a_language_model_and_an_autoencoder(lm_run, ae_run, tmp_path):
     assert "It is a language model" in diagnosed(lm)
     assert [path.name for path in (lm / "diagnosis").glob("*.png")] == ["training.png"]
     ae = shutil.copytree(ae_run, tmp_path / "ae")
-    page = diagnosed(ae)
+    page = diagnosed(ae, "--lm", lm_run)
     assert "It has no rate" in page
+    assert (ae / "diagnosis" / "positions.png").exists()
     assert (ae / "diagnosis" / "listening.png").exists()
     assert not (ae / "diagnosis" / "posterior.png").exists()
 

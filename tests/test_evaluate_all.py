@@ -7,6 +7,7 @@ import pytest
 import torch
 from command_line import TINY, refused, worked
 
+from textvae.evaluation import evaluate
 from textvae.runs import Run
 from textvae.tasks import evaluate_all as module
 from textvae.tasks.evaluate_all import evaluate_all
@@ -91,6 +92,13 @@ def test_a_second_call_measures_nothing_and_changes_nothing(whole, lm_run, monke
     monkeypatch.setattr(module, "measured", lambda *given: pytest.fail("measured again"))
     assert evaluate_all(run, samples=4, lm=lm_run, parts=SMALL) == values
     assert f"0 of {len(FULL)} parts are to be measured" in capsys.readouterr().err
+
+
+def test_the_split_is_surveyed_once(own_vae_run, monkeypatch):
+    monkeypatch.setattr(evaluate, "survey", lambda *given, **more: pytest.fail("surveyed again"))
+    values = evaluate_all(Run(own_vae_run), samples=2, parts=(Dimensions(),))
+    assert values["iwae_samples_asked"] == 2
+    assert "mmd" in values
 
 
 def test_a_plain_evaluation_keeps_the_parts_numbers(whole):

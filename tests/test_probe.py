@@ -7,6 +7,7 @@ import pytest
 from command_line import DECODER, refused, worked
 
 from textvae.data.grammar import embedded_grammar
+from textvae.tasks.parts.trained import Knowledge
 
 ARGUMENTS = ("--threads", "1", "--model.latent_dim", "4", *DECODER, "--model.encoder.hidden_dim", "24")
 
@@ -47,3 +48,15 @@ def test_any_corpus_has_lengths_and_words(own_vae_run: Path) -> None:
         assert row["information"] <= row["ceiling"] + 3 * row["information_se"]
     # This decoder listens to z: it must be told how sentences begin.
     assert rows["first word"]["information"] > 3 * rows["first word"]["information_se"]
+
+
+def test_a_full_evaluation_and_the_probes_are_measured_once(
+    own_vae_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = worked("probe", own_vae_run).out
+    first = (own_vae_run / "probes.json").read_bytes()
+    part = json.loads((own_vae_run / "evaluation" / "valid" / "knowledge.json").read_text())
+    assert part["values"]["probes"] == json.loads(first)["labels"]
+    monkeypatch.setattr(Knowledge, "measure", lambda *given: pytest.fail("measured again"))
+    assert worked("probe", own_vae_run).out == table
+    assert (own_vae_run / "probes.json").read_bytes() == first

@@ -65,6 +65,10 @@ def test_the_sum_begins_with_the_rate_and_ends_with_the_net_gain():
     assert curve[-1] == pytest.approx(-2.0 + 1.0 + 0.5 + 0.2 * 0.5)
 
 
+def test_without_a_rate_nothing_is_summed_against_it():
+    assert len(diagnosis.positions({**NUMBERS, "lm_gain_net_of_rate": None}).axes) == 1
+
+
 def test_training_shows_valid_alone_and_a_rate_only_where_there_is_one():
     rows = [
         {"step": s, "split": split, "rate": 1.0, "distortion": 30.0 - s}

@@ -27,15 +27,7 @@ from textvae.models.mmd import discrepancies
 from textvae.models.modes import inert
 from textvae.models.text_vae import TextVAE
 
-__all__ = [
-    "SATURATED",
-    "from_prior",
-    "information",
-    "log_densities",
-    "mismatch",
-    "mutual_information",
-    "saturated",
-]
+__all__ = ["from_prior", "information", "log_densities", "mismatch", "mutual_information", "saturated"]
 
 SATURATED = 4.0
 """Within this many nats of ln N, an estimate of the mutual information mainly reflects its cap."""

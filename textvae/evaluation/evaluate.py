@@ -42,9 +42,12 @@ def evaluate(
     seed: int = 0,
     max_length: int | None = None,
     grammar: Grammar | None = None,
+    found: Survey | None = None,
     tick: Tick = lambda n: None,
 ) -> dict[str, Any]:
     """Measure a frozen model on a split, in nats per sentence; undefined numbers are NaN or None.
+
+    `found` is the survey of these sentences with this seed, if there is one already.
 
     Raises
     ------
@@ -55,7 +58,8 @@ def evaluate(
         raise ConfigError(f"--samples: an importance-weighted estimate needs at least 1 sample, not {samples}")
     sequences = encode(sentences, tokenizer, max_length)
     noise = SentenceNoise(seed, model.latent_dim)
-    found = survey(model, sequences, noise, tick=tick)
+    if found is None:
+        found = survey(model, sequences, noise, tick=tick)
     values = {
         "sentences": len(sequences),
         "tokens": len(sequences.ids),

@@ -34,7 +34,7 @@ from textvae.models.modes import fixed
 from textvae.models.terms import Terms, pass_under
 from textvae.models.text_vae import TextVAE
 
-__all__ = ["Gaps", "Gaussian", "Refinement", "gaps", "gaussian_of", "refine", "refinement"]
+__all__ = ["Gaps", "Gaussian", "Refinement", "gaps", "refine", "refinement"]
 
 Gaussian = DiagonalGaussian | FullGaussian
 CHUNK = 16

@@ -7,14 +7,7 @@ from textvae.data.batches import Sequences
 from textvae.errors import ConfigError
 from textvae.models.text_vae import TextVAE
 
-__all__ = [
-    "require_counts",
-    "require_density",
-    "require_latent",
-    "require_likelihood",
-    "require_rate",
-    "require_sentences",
-]
+__all__ = ["require_counts", "require_density", "require_likelihood", "require_rate", "require_sentences"]
 
 
 def require_sentences(sequences: Sequences) -> None:

@@ -163,29 +163,32 @@ def bounds(found: Numbers) -> Figure | None:
 
 
 def positions(found: Numbers) -> Figure | None:
-    """Gain of z over a language model at every position, and its cumulative sum minus the rate."""
-    gain = found.get("lm_gain_by_position")
+    """Gain of z over a language model at every position, and its cumulative sum minus the rate if there is one."""
+    gain, net = found.get("lm_gain_by_position"), found.get("lm_gain_net_of_rate")
     if not gain:
         return None
-    figure, (left, right) = canvas(2)
+    figure, panels = canvas(1 if net is None else 2)
+    left = panels[0]
     places = range(1, len(gain) + 1)
     errors = [2 * (error or 0) for error in found["lm_gain_by_position_se"]]
     left.errorbar(places, gain, yerr=errors, color=BLUE, marker="o", markersize=3, capsize=2)
     left.axhline(0, color=BLACK, linewidth=1)
     left.set(title="gain over the language model", xlabel="position in the sentence", ylabel="nats (± 2 s.e.)")
-    total = found["sentences_by_position"][0]
-    shares = [count / total for count in found["sentences_by_position"]]
-    rate = found["lm_gain"] - found["lm_gain_net_of_rate"]
-    sums = accumulate((g * share for g, share in zip(gain, shares, strict=True)), initial=-rate)
-    right.plot(range(len(gain) + 1), list(sums), color=GREEN, marker="o", markersize=3)
-    right.axhline(0, color=BLACK, linewidth=1)
-    for axes in (left, right):
+    if net is not None:
+        right = panels[1]
+        total = found["sentences_by_position"][0]
+        shares = [count / total for count in found["sentences_by_position"]]
+        products = (g * share for g, share in zip(gain, shares, strict=True))
+        sums = accumulate(products, initial=net - found["lm_gain"])
+        right.plot(range(len(gain) + 1), list(sums), color=GREEN, marker="o", markersize=3)
+        right.axhline(0, color=BLACK, linewidth=1)
+        right.set(
+            title="cumulative gain minus the rate",
+            xlabel="position in the sentence",
+            ylabel="nats per sentence; above 0, z pays off",
+        )
+    for axes in panels:
         axes.xaxis.get_major_locator().set_params(integer=True)
-    right.set(
-        title="cumulative gain minus the rate",
-        xlabel="position in the sentence",
-        ylabel="nats per sentence; above 0, z pays off",
-    )
     return figure
 
 

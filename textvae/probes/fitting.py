@@ -13,7 +13,7 @@ from textvae.models.text_vae import TextVAE
 
 __all__ = ["maximise_elbo"]
 
-CLIP = 5.0
+BATCH, CLIP = 64, 5.0
 
 
 def maximise_elbo(
@@ -23,7 +23,6 @@ def maximise_elbo(
     steps: int,
     *,
     seed: int = 0,
-    batch_size: int = 64,
     rate: float = 3e-3,
     tick: Tick = lambda n: None,
 ) -> None:
@@ -33,7 +32,7 @@ def maximise_elbo(
     """
     changed = list(parameters)
     device, dtype = next((p.device, p.dtype) for p in model.parameters())
-    stream = BatchStream(train, batch_size, seed)
+    stream = BatchStream(train, BATCH, seed)
     generator = torch.Generator(device).manual_seed(seed)
     optimiser = torch.optim.Adam(changed, rate)
     falling = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 1 - step / steps)

@@ -29,7 +29,7 @@ from textvae.models.posteriors import Posterior
 from textvae.models.text_vae import TextVAE
 from textvae.probes.fitting import maximise_elbo
 
-__all__ = ["Encoding", "inference_lag", "refitted"]
+__all__ = ["inference_lag", "refitted"]
 
 
 @dataclass(frozen=True)

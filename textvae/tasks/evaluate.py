@@ -1,21 +1,21 @@
 """`textvae evaluate`: measure a run on a split, and store the numbers with their settings."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from textvae import build
-from textvae.api import Vae, load
+from textvae.api import load
 from textvae.console import counting, remark
 from textvae.data.corpora import open_corpus
-from textvae.data.grammar import Grammar
+from textvae.evaluation.estimators import Survey
 from textvae.evaluation.evaluate import evaluate
 from textvae.runs import Run, finite
 from textvae.tasks.parts.kept import headlines
-from textvae.tasks.subject import own_corpus
+from textvae.tasks.subject import Subject, own_corpus
 from textvae.training.processes import Processes
 
-__all__ = ["evaluate_run"]
+__all__ = ["evaluate_run", "evaluated"]
 
 
 def evaluate_run(
@@ -34,36 +34,59 @@ def evaluate_run(
     run = run if isinstance(run, Run) else Run.open(run)
     processes = Processes.join(build.device(device))
     vae = load(run.path, processes.device)
-    settings = {"iwae_samples_asked": samples, "seed": seed, "weights_sha256": run.weights_sha256}
-    kept = run.evaluation.get(split, {})
-    if corpus_source is None and all(kept.get(key) == value for key, value in settings.items()):
-        remark(f"{run.path}: {split} was already evaluated with these settings")
-        return dict(kept)
+    if corpus_source is None and (known := _known(run, split, samples, seed)):
+        return known
     corpus = own_corpus(run, vae) if corpus_source is None else open_corpus(corpus_source)
+    subject = Subject(run, vae, corpus, split, seed)
     with processes.splitting(vae.model):
-        values = {**_measure(vae, corpus[split], corpus.grammar, split, samples, seed), **settings}
-    if corpus_source is None and processes.is_main:
-        values = {**values, **headlines(run, split, seed)}
-        run.evaluation = {**run.evaluation, split: values}
-    return values
+        values = _measured(subject, samples)
+    return _keep(subject, values) if corpus_source is None and processes.is_main else values
 
 
-def _measure(
-    vae: Vae, sentences: Sequence[str], grammar: Grammar | None, split: str, samples: int, seed: int
-) -> dict[str, Any]:
-    passes = 2 if vae.model.has_z else 1
+def evaluated(subject: Subject, samples: int) -> dict[str, Any]:
+    """What `evaluate_run` returns and stores, from the survey that the subject has."""
+    known = _known(subject.run, subject.split, samples, subject.seed)
+    return known or _keep(subject, _measured(subject, samples, subject.found))
+
+
+def _known(run: Run, split: str, samples: int, seed: int) -> dict[str, Any] | None:
+    """The numbers of a split in `evaluation.json`, if stored with these weights and settings."""
+    known = dict(run.evaluation.get(split, {}))
+    if not known.items() >= _settings(run, samples, seed).items():
+        return None
+    remark(f"{run.path}: {split} was already evaluated with these settings")
+    return known
+
+
+def _keep(subject: Subject, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Store the numbers of a split in `evaluation.json`, with those of the parts measured so far."""
+    run, split = subject.run, subject.split
+    whole = {**values, **headlines(run, split, subject.seed)}
+    run.evaluation = {**run.evaluation, split: whole}
+    return whole
+
+
+def _settings(run: Run, samples: int, seed: int) -> dict[str, Any]:
+    return {"iwae_samples_asked": samples, "seed": seed, "weights_sha256": run.weights_sha256}
+
+
+def _measured(subject: Subject, samples: int, found: Survey | None = None) -> dict[str, Any]:
+    vae, sentences, split = subject.vae, subject.corpus[subject.split], subject.split
+    settings = _settings(subject.run, samples, subject.seed)
+    passes = (found is None) + vae.model.has_z
     with counting(f"evaluating {split}", passes * len(sentences)) as tick:
         values = evaluate(
             vae.model,
             vae.tokenizer,
             sentences,
             samples=samples,
-            seed=seed,
+            seed=subject.seed,
             max_length=vae.config.data.max_length,
-            grammar=grammar,
+            grammar=subject.corpus.grammar,
+            found=found,
             tick=tick,
         )
     if values["cut"]:
         limit = vae.config.data.max_length
         remark(f"{split}: {values['cut']} sentences cut to {limit} tokens (data.max_length of this run)")
-    return dict(finite(values))
+    return {**finite(values), **settings}

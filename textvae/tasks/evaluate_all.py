@@ -1,6 +1,5 @@
 """`textvae evaluate --all`: every part in turn, each stored when done, so that an interrupted run resumes."""
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,9 @@ import torch
 from textvae.console import remark
 from textvae.errors import ConfigError
 from textvae.runs import Run
-from textvae.tasks.evaluate import evaluate_run
+from textvae.tasks.evaluate import evaluated
 from textvae.tasks.parts import FULL, Part
-from textvae.tasks.parts.kept import headlines, keep, kept
+from textvae.tasks.parts.kept import headlines, kept
 from textvae.tasks.subject import Subject, subject_of
 
 __all__ = ["evaluate_all", "expected_minutes", "measured"]
@@ -38,7 +37,7 @@ def evaluate_all(
         f"{run.path}: {len(todo)} of {len(wanted)} parts are to be measured on {split}, about {minutes:.0f} "
         f"minutes with {torch.get_num_threads()} threads; if interrupted, run the same command to resume"
     )
-    evaluate_run(run, split, samples, device=device)
+    evaluated(subject, samples)
     for number, part in enumerate(todo, 1):
         remark(f"{number}/{len(todo)} {part.name}: {part.what}")
         measured(subject, part)
@@ -48,20 +47,12 @@ def evaluate_all(
 
 
 def measured(subject: Subject, part: Part) -> dict[str, Any]:
-    """The numbers of a part: those stored with the same weights and settings, else measured and stored now."""
-    settings = part.settings(subject)
-    found = kept(subject.run, subject.split, part.name, settings)
-    if found is not None:
-        return found
-    began = time.monotonic()
+    """The numbers of a part, measured now unless stored; none, which is printed, if the run cannot have them."""
     try:
-        values = part.measure(subject)
+        return part.numbers(subject)
     except ConfigError as error:
         remark(f"{part.name} is left out: {error}")
         return {}
-    values = {**values, f"{part.name}_seconds": round(time.monotonic() - began, 1)}
-    keep(subject.run, subject.split, part.name, settings, values)
-    return values
 
 
 def expected_minutes(subject: Subject, parts: Sequence[Part], samples: int = 0) -> float:

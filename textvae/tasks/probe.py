@@ -16,7 +16,9 @@ __all__ = ["probe"]
 
 
 def probe(run: Run, split: str = "valid", seed: int = 0) -> list[dict[str, Any]]:
-    """One row per label, in nats, factors first; stored in `probes.json`.
+    """One row per label, in nats, factors first; stored in `probes.json`, which reports read.
+
+    They are those of the part `knowledge` of a full evaluation: what either has measured, the other takes.
 
     Raises
     ------
@@ -26,7 +28,7 @@ def probe(run: Run, split: str = "valid", seed: int = 0) -> list[dict[str, Any]]
     subject = subject_of(run, split, seed)
     if not subject.vae.model.has_z:
         raise RunError(f"{run.path}: is a language model, which has no z to probe")
-    rows = Knowledge().measure(subject)["probes"]
+    rows = Knowledge().numbers(subject)["probes"]
     grammar = subject.corpus.grammar
     factors = set(grammar.factors) if grammar is not None else set()
     by_kind = {

@@ -1,10 +1,12 @@
 """A part of a full evaluation: what it measures, what it needs, what it costs, and its sizes."""
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal
 
+from textvae.tasks.parts.kept import keep, kept
 from textvae.tasks.subject import Subject
 
 __all__ = ["BOTH_WAYS", "Need", "Part"]
@@ -39,6 +41,18 @@ class Part(ABC):
         ConfigError
             If this run cannot be measured so.
         """
+
+    def numbers(self, subject: Subject) -> dict[str, Any]:
+        """Those stored with the same weights and settings, else measured and stored now; raises as `measure`."""
+        run, settings = subject.run, self.settings(subject)
+        known = kept(run, subject.split, self.name, settings)
+        if known is not None:
+            return known
+        began = time.monotonic()
+        values = self.measure(subject)
+        values = {**values, f"{self.name}_seconds": round(time.monotonic() - began, 1)}
+        keep(run, subject.split, self.name, settings, values)
+        return values
 
     def settings(self, subject: Subject) -> Mapping[str, Any]:
         """What its numbers depend on; if it changes they are measured again."""

@@ -1,6 +1,7 @@
 """Claim 2: the identity behind the ELBO."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -63,12 +64,22 @@ about the expectations under Q. The coarse grids, h = 0.64, show that they can. 
         open="Nothing: it is an identity. What it does not say is how large the two sides are (claim 7).",
         table=found,
         picture=picture(points),
-        holds={
-            "closed forms agree": exact < 1e-10,
-            "integrals agree": notes.quick or fine["largest difference"] < max(1e-10, fine["stated error"]),
-            "they need not": notes.quick or coarse["largest difference"] > 1e-2,
-        },
+        holds=sound(found) if notes.quick else shown(found),
     )
+
+
+def sound(found: Sequence[Row]) -> dict[str, bool]:
+    """What needs no grid."""
+    return {"closed forms agree": all(row["largest difference"] < 1e-10 for row in found if "linear" in row["world"])}
+
+
+def shown(found: Sequence[Row]) -> dict[str, bool]:
+    """What the page says of its table."""
+    fine, coarse = ([row for row in found if how in row["how"]] for how in ("fine", "coarse"))
+    return sound(found) | {
+        "integrals agree": all(row["largest difference"] < max(1e-10, row["stated error"]) for row in fine),
+        "they need not": max(row["largest difference"] for row in coarse) > 1e-2,
+    }
 
 
 def polar(model: TextVAE, sequences: Sequences, radii: int = 160, angles: int = 320, reach: float = 6.5) -> Tensor:

@@ -1,6 +1,7 @@
 """Claim 7: when the posterior gap vanishes."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -24,20 +25,19 @@ def claim(notes: Notes) -> Page:
     words, stated = on_text(notes)
     least, half = counter_case()
     found = [*fixed_decoders(notes), *words, *doersch(), least]
-    by = {(row["world"], row["posterior"]): row for row in found}
+    by = keyed(found)
     narrow, wide = (by[f"1-d, σ = {sigma:g}", "Doersch's"] for sigma in (0.02, 0.5))
     counter = by["1-d mixture, best p(x) at its σ", "best Gaussian"]
     collapsed, alive = by["text, collapsed", "diagonal"], by["text, alive", "diagonal"]
     fixed = {family: by["linear-Gaussian, W fixed", family] for family in ("diagonal", "full", "flow")}
     flow = fixed["flow"]
-    joint = by["linear-Gaussian, W learned", "diagonal"]
     return Page(
         number=7,
         title="when the posterior gap vanishes",
         claim="The model behaves as hoped only if D[Q ‖ P(z|X)] → 0, and whether a decoder exists that makes the true posterior Gaussian while log P(X) is "
         "maximal is unknown.",
-        verdict="true that the gap decides; false that such a decoder is unknown",
-        answer="Where the decoder models the text and ignores z, the posterior is the prior, exactly Gaussian, and log P(X) may be maximal: for text the function "
+        verdict="open whether the gap must vanish; false that such a decoder is unknown",
+        answer="Nothing here compares how models with and without a gap behave, so that \"only if\" stays open; that a vanishing gap is not enough is shown by the collapsed model, which has none and whose z says nothing. Where the decoder models the text and ignores z, the posterior is the prior, exactly Gaussian, and log P(X) may be maximal: for text the function "
         "sought is the collapsed model. A decoder that uses z is known in one dimension, in the limit σ → 0 (Doersch). At a fixed σ the answer can "
         "be no: a mixture is then fitted exactly only with a posterior that is no Gaussian.",
         figure=f"Gap in nats: collapsed {collapsed['gap']:.4f} ± {collapsed['gap_se']:.4f}, alive {alive['gap']:.3f} ± {alive['gap_se']:.3f}; Doersch's "
@@ -61,20 +61,40 @@ of these two values (a convolution with N(0, σ²) can be undone in one way only
         "by the collapsed model (claim 9).",
         table=found,
         picture=picture(by),
-        holds={
-            "a full Gaussian closes the gap of a linear model": notes.quick
-            or abs(fixed["full"]["gap"]) < 0.05 < fixed["diagonal"]["gap"],
-            "a learned decoder turns to meet a diagonal Q": notes.quick
-            or joint["gap"] < 0.5 * fixed["diagonal"]["gap"],
-            "the collapsed model has no gap": notes.quick or abs(collapsed["gap"]) < 0.01,
-            "the alive one has": notes.quick or alive["gap"] > 3 * alive["gap_se"],
-            "a refined q is no worse": notes.quick or all(r["amortisation"] > 0 for r in words if r["posterior"] != "flow"),
-            "Doersch's construction": narrow["gap"] < 0.01
-            and narrow["excess"] < 0.001
-            and narrow["gap"] < wide["gap"],
-            "the counter-case": counter["gap"] > 0.05 and abs(counter["excess"]) < 1e-3 and abs(counter["gap"] - half) < 0.005,
-        },
+        holds={"the counter-case's integral is fine enough": abs(counter["gap"] - half) < 0.005}
+        | (sound(found) if notes.quick else shown(found)),
     )
+
+
+def keyed(found: Sequence[Row]) -> dict[tuple[str, str], Row]:
+    return {(row["world"], row["posterior"]): row for row in found}
+
+
+def sound(found: Sequence[Row]) -> dict[str, bool]:
+    """What needs no training."""
+    by = keyed(found)
+    narrow, wide = (by[f"1-d, σ = {sigma:g}", "Doersch's"] for sigma in (0.02, 0.5))
+    counter = by["1-d mixture, best p(x) at its σ", "best Gaussian"]
+    return {
+        "Doersch's construction": narrow["gap"] < 0.01 and narrow["excess"] < 0.001 and narrow["gap"] < wide["gap"],
+        "the counter-case": counter["gap"] > 0.05 and abs(counter["excess"]) < 1e-3,
+    }
+
+
+def shown(found: Sequence[Row]) -> dict[str, bool]:
+    """What the page says of its table."""
+    by = keyed(found)
+    diagonal, full = (by["linear-Gaussian, W fixed", family]["gap"] for family in ("diagonal", "full"))
+    alive = by["text, alive", "diagonal"]
+    return sound(found) | {
+        "a full Gaussian closes the gap of a linear model": abs(full) < 0.05 < diagonal,
+        "a learned decoder turns to meet a diagonal Q": by["linear-Gaussian, W learned", "diagonal"]["gap"] < 0.5 * diagonal,
+        "the collapsed model has no gap": abs(by["text, collapsed", "diagonal"]["gap"]) < 0.01,
+        "the alive one has": alive["gap"] > 3 * alive["gap_se"],
+        "a refined q is no worse": all(
+            row["amortisation"] > 0 for row in found if "text" in row["world"] and row["posterior"] != "flow"
+        ),
+    }
 
 
 def row(world: str, posterior: str, gap: Tensor, family: Tensor | None = None, excess: float = NONE) -> Row:

@@ -1,6 +1,7 @@
 """Claim 11: what is lost with the logarithm, and with the weights."""
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -60,21 +61,29 @@ the exact posterior E_Q log P(X|z) already exceeds log P(X), by D[Q ‖ P(z)], t
         open="Nothing. Both stay among the deliberately broken estimators, which the tests of the library must reject.",
         table=found,
         picture=picture(found),
-        holds={
-            "without weights P(X) is overstated": all(
-                r["no weights"] > 0 for r in (found[:3] if notes.quick else found)
-            )
-            and large["no weights"] > 1,
-            "more so at a larger rate": all(
-                a["rate"] < b["rate"] and a["no weights"] < b["no weights"] for a, b in pairwise(found[:3])
-            ),
-            "with weights there is no bias": all(abs(r["weighted"]) < 3.5 * r["weighted, se"] for r in found),
-            "and little error": notes.quick or all(r["weighted, se"] < 0.02 for r in found),
-            "without a logarithm nothing is left": all(
-                r["mean of P(X|z)"] > 0 > r["E_Q log P(X|z)"] for r in found
-            ),
-        },
+        holds=sound(found) if notes.quick else shown(found),
     )
+
+
+def sound(found: Sequence[Row]) -> dict[str, bool]:
+    """What holds of fewer draws and of a model that has hardly been trained, too."""
+    linear_ = [row for row in found if "linear" in row["world"]]
+    return {
+        "without weights P(X) is overstated": all(row["no weights"] > 0 for row in linear_) and linear_[-1]["no weights"] > 1,
+        "more so at a larger rate": all(
+            a["rate"] < b["rate"] and a["no weights"] < b["no weights"] for a, b in pairwise(linear_)
+        ),
+        "with weights there is no bias": all(abs(row["weighted"]) < 3.5 * row["weighted, se"] for row in found),
+        "without a logarithm nothing is left": all(row["mean of P(X|z)"] > 0 > row["E_Q log P(X|z)"] for row in found),
+    }
+
+
+def shown(found: Sequence[Row]) -> dict[str, bool]:
+    """What the page says of its table."""
+    return sound(found) | {
+        "on text, too, P(X) is overstated": all(row["no weights"] > 0 for row in found),
+        "with weights there is little error": all(row["weighted, se"] < 0.02 for row in found),
+    }
 
 
 def gaussian(model: LinearGaussian, observations: int, draws: int) -> dict[str, Tensor]:

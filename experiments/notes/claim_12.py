@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from notes import Notes, Page, Row, Wanted, listed, main
+from notes import Notes, Page, Row, Wanted, listed, main, student
 from textvae.evaluation.estimators import importance_weighted_nll, standard_error
 from textvae.evaluation.evaluate import exact_nll
 from textvae.evaluation.noise import SentenceNoise
@@ -11,7 +11,7 @@ from textvae.plots.figure import BLUE, GREY, Figure, canvas, legend
 from worlds import TINY, lines, loaded, some, wanted
 
 EPOCHS, SAMPLES = 4, 50
-SURE = 3.495
+SURE = student(4, 0.05 / 4)
 """The 1 − 0.05/4 point of Student's t with four degrees of freedom: five seeds, four cases looked at."""
 NONE = float("nan")
 PRIORS = {"standard normal": (), "mixture": ("mixture_prior",), "flow": ("flow_prior",)}
@@ -52,7 +52,7 @@ VAEs on a tiny grammar with a z of two dimensions and weak decoders, one that re
 learned mixture of 100 Gaussians, or a learned flow; everything else is equal. {EPOCHS} epochs, {seeds} seeds. −log p(x) of {sentences} test sentences is estimated with {SAMPLES} importance samples each; `above H(p*)` is what it exceeds the exact one by, paired, ± over sentences.
 
 `saved` is −log p(x) under N(0, I) less that under the learned prior, sentence by sentence and seed by seed; its error is over seeds, since a training run varies more than a mean over sentences. `least saved` and `most saved` are
-the extreme seeds. "Surely" asks that every seed agrees and that the mean is more than {SURE:g} errors above 0, what Student's t with four degrees of freedom allows for one chance in 20 shared among the four cases.
+the extreme seeds. "Surely" asks that every seed agrees and that the mean is more than {SURE:.3f} errors above 0, what Student's t with four degrees of freedom allows for one chance in 20 shared among the four cases.
 """,
         open="The learned priors have more parameters, and were not held against a decoder that is larger by as many. Nor was a strong decoder tried, which has no need of z to begin with.",
         table=found,

@@ -17,6 +17,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 
 import textvae
@@ -24,7 +25,7 @@ from textvae.api import Vae
 from textvae.plots.figure import Figure, png
 from textvae.runs import Run
 
-__all__ = ["HERE", "Notes", "Page", "Row", "Wanted", "listed", "main", "table"]
+__all__ = ["HERE", "Notes", "Page", "Row", "Wanted", "listed", "main", "student", "table"]
 
 HERE = Path(__file__).parent
 SHOWN = 6
@@ -240,6 +241,14 @@ def _rows(out: Path) -> list[str]:
 def listed(names: Sequence[str]) -> str:
     """a, b and c."""
     return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]])) or "none"
+
+
+def student(degrees: int, chance: float) -> float:
+    """The t that Student's distribution exceeds with probability `chance`: for t = √ν tan θ its density is ∝ cos^(ν−1) θ."""
+    angle = np.linspace(0, math.pi / 2, 200_001)
+    density = np.cos((angle[1:] + angle[:-1]) / 2) ** (degrees - 1)
+    above = np.append(density[::-1].cumsum()[::-1], 0) / (2 * density.sum())
+    return math.sqrt(degrees) * math.tan(np.interp(chance, above[::-1], angle[::-1]))
 
 
 def _quoted(value: Any) -> str:

@@ -33,6 +33,7 @@ from textvae.studies.report.plane import beyond, crowd, likelihood_by_rate, plan
 from textvae.studies.report.provenance import code_of
 from textvae.studies.report.published import beside, published, same_setup
 from textvae.studies.report.tables import matched_rates, measured, runs
+from textvae.studies.study import Study
 
 pytest.importorskip("matplotlib")
 
@@ -203,6 +204,33 @@ def test_the_difference_from_the_baseline_is_paired_by_seed(study: Path, page: s
     expected = f"{statistics.mean(differences):.2f} ± {statistics.stdev(differences) / math.sqrt(3):.2f}"
     assert column(page, "IW NLL − lm")["beta 0.1"].startswith(expected)
     assert column(page, "IW NLL − lm")["lm"] == "0"
+
+
+def test_the_difference_names_the_strength_of_the_baseline_and_k(tmp_path: Path) -> None:
+    write_study(tmp_path, {"beta": {"0.4": 1.0, "0.2": 3.0}}, seeds=2)
+    shown = measured(list(rows(tmp_path).values()), "valid", METRICS, "beta")
+    assert "IW NLL − beta 0.4 | paired by seed | K = 100" in Cells(shown).tables[0][0]
+    assert column(shown, "IW NLL − beta 0.4")["beta 0.4"] == "0"
+
+
+def test_a_saturated_information_is_a_lower_bound(tmp_path: Path) -> None:
+    write_study(tmp_path, {"beta": {"1": 1.0, "2": 4.0}}, seeds=2)
+    run = Run(tmp_path / "grammar/beta-2/seed-1")
+    run.evaluation = {"valid": {**run.evaluation["valid"], "mutual_information_saturated": True}}
+    assert column(tabulated(tmp_path), "I(x; z)")["beta 2"].startswith("≥ 3.60 ± ")
+    assert column(tabulated(tmp_path), "I(x; z)")["beta 1"].startswith("0.90 ± ")
+    write_report(tmp_path)
+    with (tmp_path / "report/rows.csv").open(encoding="utf-8") as file:
+        flags = {(line["strength"], line["metric"]): line["saturated"] for line in csv.DictReader(file)}
+    assert (flags["1", "mutual_information"], flags["2", "mutual_information"]) == ("0", "1")
+    assert flags["2", "rate"] == ""
+
+
+def test_the_unknown_rate_stands_beside_every_perplexity(tmp_path: Path) -> None:
+    published_study(tmp_path, {"lm": of_recipes("ptb", "lm")})
+    cells = column(write_report(tmp_path).read_text("utf-8"), "unknown rate")
+    assert [value for name, value in cells.items() if name.startswith("Li et al.")] == ["0.0582"]
+    assert "unknown_rate" in Study.model_fields["metrics"].get_default()
 
 
 def test_the_verdict_of_every_run_is_there(study: Path, page: str) -> None:
@@ -642,6 +670,10 @@ def test_a_run_far_from_all_others_is_named_in_the_caption(tmp_path: Path) -> No
     assert axes.get_xlim()[1] < 5
     captions = [picture.caption for picture in pictures_of("g", shown, ["valid"], "lm")]
     assert "Outside the frame: wild (rate 200.0, distortion −150" in captions[0]
+    assert captions[1].startswith("Importance-weighted NLL, K = 100, over the rate")
+    assert re.search(r"Outside the frame: wild \(rate 200.0, IW NLL [\d.]+, K = 100\)", captions[1])
+    (axes,) = likelihood_by_rate(shown, "valid").axes
+    assert axes.get_ylabel() == "importance-weighted NLL (K = 100), nats per sentence"
 
 
 def test_the_head_counts_runs_and_first_stages_apart(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ __all__ = ["published_beside_ours"]
 
 METRICS = (
     *("elbo", "distortion", "rate", "mutual_information", "active_units"),
-    *("iwae_nll", "perplexity_elbo", "perplexity_iwae"),
+    *("iwae_nll", "perplexity_elbo", "perplexity_iwae", "unknown_rate"),
 )
 
 

@@ -132,8 +132,6 @@ def test_a_recipe_begins_with_what_it_is(file):
 
 
 AUTHOR_AND_YEAR = r"[^\W\d_][^\d—]* (?:19|20)\d\d"
-BASELINES = ("autoencoder", "lm")
-"""These need not name an author."""
 
 
 @pytest.mark.parametrize("file", REMEDIES, ids=name)
@@ -141,7 +139,7 @@ def test_a_remedy_begins_with_its_author_and_year(file):
     """`# Author Year — what it does`, several of them, or one with a word on which version."""
     first = file.read_text("utf-8").split("\n")[0]
     several = rf"# {AUTHOR_AND_YEAR}(?:, {AUTHOR_AND_YEAR})*(?:, [^—]+)? — \S.+"
-    assert re.fullmatch(several, first) or file.stem in BASELINES
+    assert re.fullmatch(several, first)
 
 
 @pytest.mark.parametrize("file", REMEDIES, ids=name)

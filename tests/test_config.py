@@ -422,6 +422,8 @@ class Unread(PerSentence):
         pass
 
 class Extra(Auxiliary):
+    def __init__(self, model, vocabulary):
+        super().__init__()
     def forward(self, done, step):
         return done.terms.rate
 """

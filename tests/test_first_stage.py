@@ -78,6 +78,18 @@ def test_options_never_undo_what_the_first_stage_is(name):
     assert (config.first.model.latent_dim == 0) == (recipe.model.latent_dim == 0)
 
 
+@pytest.mark.parametrize(("name", "pooling"), [("lm_frozen", "mean"), ("unigram_start", "max")])
+def test_a_frozen_encoder_pools_as_published(name, pooling):
+    assert completed("grammar", name).model.encoder.arguments["pooling"] == pooling
+
+
+def test_both_stages_have_the_same_encoder_whatever_its_size():
+    config = completed("grammar", "unigram_start", model__encoder__hidden_dim=9)
+    assert config.first is not None
+    assert config.first.model.encoder == config.model.encoder
+    assert (config.model.encoder.arguments["hidden_dim"], config.model.encoder.arguments["pooling"]) == (9, "max")
+
+
 def config_of_first(name: str) -> str:
     first = read_mapping(resolve(name))["first"]
     return str(first["recipe"] if isinstance(first, dict) else first)

@@ -28,7 +28,7 @@ def test_it_is_the_distortion_of_the_code_and_the_distance_of_the_first_states()
         for sentence in range(3):
             own = model.decoder.start(done.z[sample, sentence][None])
             led = term.decoder.start(code[sentence][None])
-            distance += sum((a - b).square().mean() for a, b in zip(own[:2], led[:2], strict=True)).item() / 6
+            distance += sum((a - b).square().sum() for a, b in zip(own[:2], led[:2], strict=True)).item() / 6
     expected = 0.7 * (distortion.item() + 0.4 * distance)
     assert term(done, 0).item() == pytest.approx(expected, rel=1e-10)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from textvae.config import Config
-from textvae.errors import RunError
+from textvae.errors import ConfigError, RunError
 from textvae.runs import Run
 from textvae.studies.conduct import FAILED_BEFORE, Conductor, finished
 from textvae.studies.grid import Cell
@@ -105,6 +105,23 @@ def test_a_failure_is_kept_with_its_last_words_and_the_others_go_on(tmp_path: Pa
     assert states(made) == {"a": "failed", "b": "done"}
     assert made.manifest.records["grammar/a/seed-0"].reason == "it went wrong"
     assert "grammar/a/seed-0: failed: it went wrong" in said
+
+
+def test_what_the_launcher_refuses_was_not_begun(tmp_path: Path) -> None:
+    launcher = Stage(jobs=2)
+    made = conductor(tmp_path, launcher, *map(cell, "ab"))
+    start = launcher.start
+
+    def refusing(job: Job) -> Played:
+        if job.name == "grammar/b/seed-0":
+            raise ConfigError("--launcher slurm: invalid partition")
+        return start(job)
+
+    launcher.start = refusing  # type: ignore[method-assign]
+    with pytest.raises(ConfigError, match="invalid partition"):
+        made.conduct()
+    assert states(made) == {"a": "interrupted", "b": "waiting"}
+    assert Manifest.read(tmp_path) == made.manifest
 
 
 def test_a_cell_waits_for_its_first_stage(tmp_path: Path) -> None:

@@ -6,13 +6,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from textvae.errors import ConfigError
 from textvae.studies.jobs import Job, last_line
-from textvae.studies.launchers import Handle, Launcher, Local, OnRay, OnSlurm, launcher_named
+from textvae.studies.launchers import Handle, Launcher, Local, OnRay, OnSlurm, _OnSlurm, launcher_named
 from textvae.training.signals import stopping
 
 PATIENCE = 900
@@ -98,6 +100,68 @@ def test_without_slurm_the_launcher_says_so(tmp_path: Path) -> None:
         OnSlurm(None, tmp_path / "slurm", {})
 
 
+def test_a_refused_submission_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    utils = pytest.importorskip("submitit.core.utils")
+    made = OnSlurm(None, tmp_path / "slurm", {"cluster": "local"})
+
+    def refused(*given: object) -> None:
+        raise utils.FailedJobError("sbatch: error: invalid partition specified: lnog\n")
+
+    monkeypatch.setattr(made.executor, "submit", refused)
+    sentence = "--launcher slurm: sbatch: error: invalid partition specified: lnog; see slurm: in "
+    with pytest.raises(ConfigError, match=f"^{sentence}{tmp_path}/study.yaml$"):
+        made.start(job(tmp_path, LISTS))
+
+
+def test_the_reason_of_a_failed_slurm_job_is_in_its_log(tmp_path: Path) -> None:
+    utils = pytest.importorskip("submitit.core.utils")
+
+    class Lost:
+        def done(self) -> bool:
+            return True
+
+        def result(self) -> int:
+            raise utils.UncompletedJobError("Job 7 was killed: out of memory")
+
+    failed = job(tmp_path, LISTS)
+    assert _OnSlurm(Lost(), failed).poll() == 1
+    assert last_line(failed.log) == "Job 7 was killed: out of memory"
+
+
+class Ray(ModuleType):
+    """A cluster of two machines, played."""
+
+    def __init__(self, cpus: tuple[int, ...] = (4, 2), gpus: int = 0) -> None:
+        super().__init__("ray")
+        self.cpus, self.gpus = cpus, gpus
+        self.asked: dict[str, float] = {}
+
+    def init(self, **given: object) -> None:
+        if not self.cpus:
+            raise ConnectionError("Could not connect")
+
+    def cluster_resources(self) -> dict[str, float]:
+        return {"CPU": float(sum(self.cpus)), **({"GPU": float(self.gpus)} if self.gpus else {})}
+
+    def nodes(self) -> list[dict[str, object]]:
+        return [{"Alive": True, "Resources": {"CPU": float(cpus)}} for cpus in self.cpus]
+
+
+def test_a_cluster_that_cannot_be_reached_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", Ray(cpus=()))
+    monkeypatch.setenv("RAY_ADDRESS", "head:6379")
+    with pytest.raises(ConfigError, match="ray: no cluster at head:6379; unset RAY_ADDRESS or start one"):
+        OnRay()
+
+
+def test_a_job_wider_than_every_machine_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", Ray(cpus=(4, 2)))
+    made = OnRay(2)
+    made.check(replace(job(tmp_path, LISTS), threads=4))
+    with pytest.raises(ConfigError, match=r"threads: grammar/lm/seed-0 asks for 5, and no machine .* more than 4"):
+        made.check(replace(job(tmp_path, LISTS), threads=5))
+
+
 def test_an_option_that_slurm_does_not_know_is_refused(tmp_path: Path) -> None:
     pytest.importorskip("submitit")
     with pytest.raises(ConfigError, match="slurm_partitoin"):
@@ -112,6 +176,43 @@ def test_a_launcher_that_is_not_installed_names_its_extra(
     sentence = rf"--launcher {name}: {library} is not installed; pip install 'textvae\[{name}\]'"
     with pytest.raises(ConfigError, match=sentence):
         launcher_named(name, None, tmp_path, {})  # type: ignore[arg-type]
+
+
+def test_local_jobs_have_a_card_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str | None] = []
+
+    class Asleep(subprocess.Popen):  # type: ignore[type-arg]
+        def __init__(self, command: list[str], **options: object) -> None:
+            seen.append(options["env"].get("CUDA_VISIBLE_DEVICES"))  # type: ignore[attr-defined]
+            super().__init__(["sleep", "1000"])
+
+    monkeypatch.setattr("textvae.studies.jobs.subprocess.Popen", Asleep)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 3)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6")
+    made = Local(cards=True)
+    assert (made.jobs, made.threads) == (3, max(1, CORES // 3))
+    assert Local(7, cards=True).jobs == 7
+    handles = [made.start(replace(job(tmp_path, LISTS), gpu=True)) for _ in range(5)]
+    assert seen == ["4", "5", "6", "4", "5"]  # two share a card only where more were asked for
+    for freed in (1, 4):  # both on the second card
+        handles[freed].stop()
+        ended(handles[freed])
+    handles.append(made.start(replace(job(tmp_path, LISTS), gpu=True)))
+    made.start(job(tmp_path, LISTS)).stop()
+    assert seen[5:] == ["5", "4,5,6"]  # a job without a GPU is left alone
+    for handle in handles:
+        handle.stop()
+        ended(handle)
+
+
+@pytest.mark.parametrize(("jobs", "expected"), [(None, (2, 1.0)), (1, (1, 1.0)), (3, (3, 0.5)), (4, (4, 0.5))])
+def test_ray_shares_its_gpus_evenly(
+    jobs: int | None, expected: tuple[int, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 2 GPUs, 3 jobs have a half each: two of two thirds would not fit on one."""
+    monkeypatch.setitem(sys.modules, "ray", Ray(cpus=(8, 8), gpus=2))
+    made = OnRay(jobs, cards=True)
+    assert (made.jobs, made.gpus) == expected
 
 
 @pytest.mark.slow

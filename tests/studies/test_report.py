@@ -19,7 +19,7 @@ from textvae import build
 from textvae.config import Config, Draft
 from textvae.errors import RunError
 from textvae.plots.diagnosis import ACTIVE
-from textvae.runs import Run
+from textvae.runs import Run, Status
 from textvae.studies.manifest import Manifest, Record
 from textvae.studies.report.columns import number, with_error
 from textvae.studies.report.entries import Entry, Row, Summary, read_entries, rows_of
@@ -34,6 +34,7 @@ from textvae.studies.report.plane import beyond, crowd, likelihood_by_rate, plan
 from textvae.studies.report.provenance import code_of
 from textvae.studies.report.published import beside, published, same_setup
 from textvae.studies.report.tables import matched_rates, measured, runs
+from textvae.studies.study import Study
 
 pytest.importorskip("matplotlib")
 
@@ -206,6 +207,33 @@ def test_the_difference_from_the_baseline_is_paired_by_seed(study: Path, page: s
     assert column(page, "IW NLL − lm")["lm"] == "0"
 
 
+def test_the_difference_names_the_strength_of_the_baseline_and_k(tmp_path: Path) -> None:
+    write_study(tmp_path, {"beta": {"0.4": 1.0, "0.2": 3.0}}, seeds=2)
+    shown = measured(list(rows(tmp_path).values()), "valid", METRICS, "beta")
+    assert "IW NLL − beta 0.4 | paired by seed | K = 100" in Cells(shown).tables[0][0]
+    assert column(shown, "IW NLL − beta 0.4")["beta 0.4"] == "0"
+
+
+def test_a_saturated_information_is_a_lower_bound(tmp_path: Path) -> None:
+    write_study(tmp_path, {"beta": {"1": 1.0, "2": 4.0}}, seeds=2)
+    run = Run(tmp_path / "grammar/beta-2/seed-1")
+    run.evaluation = {"valid": {**run.evaluation["valid"], "mutual_information_saturated": True}}
+    assert column(tabulated(tmp_path), "I(x; z)")["beta 2"].startswith("≥ 3.60 ± ")
+    assert column(tabulated(tmp_path), "I(x; z)")["beta 1"].startswith("0.90 ± ")
+    write_report(tmp_path)
+    with (tmp_path / "report/rows.csv").open(encoding="utf-8") as file:
+        flags = {(line["strength"], line["metric"]): line["saturated"] for line in csv.DictReader(file)}
+    assert (flags["1", "mutual_information"], flags["2", "mutual_information"]) == ("0", "1")
+    assert flags["2", "rate"] == ""
+
+
+def test_the_unknown_rate_stands_beside_every_perplexity(tmp_path: Path) -> None:
+    published_study(tmp_path, {"lm": of_recipes("ptb", "lm")})
+    cells = column(write_report(tmp_path).read_text("utf-8"), "unknown rate")
+    assert [value for name, value in cells.items() if name.startswith("Li et al.")] == ["0.0582"]
+    assert "unknown_rate" in Study.model_fields["metrics"].get_default()
+
+
 def test_the_verdict_of_every_run_is_there(study: Path, page: str) -> None:
     verdicts = column(page, "verdict")
     assert verdicts["vanilla"] == "○ collapsed × 3"
@@ -317,6 +345,9 @@ def beside_which(config: Config) -> set[str]:
 
 
 ADAM = {"training__optimiser": {"kind": "adam", "lr": 0.001}}
+FU = {**ADAM, "model__init_range": 0.1, "training__decay": None}
+TEXAR = {**ADAM, "training__decay": {"factor": 0.5, "patience": 2, "after": 0, "times": 5}}
+LR = {"training__optimiser__lr": 0.5}
 
 
 @pytest.mark.parametrize(
@@ -326,28 +357,53 @@ ADAM = {"training__optimiser": {"kind": "adam", "lr": 0.001}}
         ("linear", {}, {"Li et al. 2019: linear warm-up"}),
         ("cyclical", {}, {"Li et al. 2019: cyclical warm-up"}),
         ("aggressive", {}, {"Li et al. 2019: aggressive encoder of He et al. 2019"}),
-        ("pretrained_free_bits", {}, {"Li et al. 2019: autoencoder first, decoder reset, free bits"}),
+        ("pretrained_free_bits", LR, {"Li et al. 2019: autoencoder first, decoder reset, free bits"}),
+        ("linear", FU, {"Fu et al. 2019: linear warm-up, Adam", "Fang et al. 2019: linear warm-up, Adam"}),
         (
             "linear",
-            ADAM,
+            TEXAR,
             {
-                "Fu et al. 2019: linear warm-up, Adam",
-                "Fang et al. 2019: linear warm-up, Adam",
                 "Hu et al. 2019: Texar on TensorFlow, linear warm-up, Adam",
                 "Hu et al. 2019: Texar on PyTorch, linear warm-up, Adam",
             },
         ),
-        ("beta", {**ADAM, "objective__weight__value": 0.5}, {"Fang et al. 2019: β = 0.5, Adam"}),
-        ("semi_amortised", ADAM, {"Fang et al. 2019: semi-amortised, Adam"}),
-        ("cyclical", ADAM, {"Fang et al. 2019: cyclical warm-up, Adam"}),
+        (
+            "linear",
+            {**FU, "objective__weight__end": 0.5, "objective__weight__steps": "4 epochs"},
+            {"Fang et al. 2019: β from 0.1 to 0.5, Adam"},
+        ),
+        ("semi_amortised", FU, {"Fang et al. 2019: semi-amortised, Adam"}),
         (
             "cyclical",
-            {**ADAM, "objective__weight__start": 0.1},
+            {**FU, "objective__weight__start": 0.1, "objective__weight__ratio": 0.9},
+            {"Fang et al. 2019: cyclical warm-up, Adam"},
+        ),
+        (
+            "cyclical",
+            {**FU, "objective__weight__start": 0.1},
             {"Fang et al. 2019: cyclical warm-up, Adam", "Fu et al. 2019: cyclical warm-up, Adam"},
         ),
         ("vanilla", {}, set()),
-        ("beta", {**ADAM, "objective__weight__value": 0.1}, set()),
+        ("beta", {**FU, "objective__weight__value": 0.5}, set()),
         ("beta", {"objective__weight__value": 0.5}, set()),
+        ("lm", {"training__optimiser__lr": 1e-6}, set()),
+        ("lm", {"training__update__clip_norm": 0.1}, set()),
+        ("lm", {"model__init_range": 0.1}, set()),
+        ("linear", ADAM, set()),  # Adam with the initialisation and the decay of the other set-up
+        ("linear", {**FU, "objective__weight__end": 0.3}, set()),
+        ("linear", {**FU, "model__encoder__dropout": 0.9}, set()),
+        ("linear", {**FU, "training__optimiser__lr": 0.01}, set()),
+        ("linear", {"training__update__frozen": ["posterior"]}, set()),
+        ("linear", {"training__decay": None}, set()),
+        ("linear", {"training__stop_after": 1}, set()),
+        ("cyclical", FU, set()),  # starts at 0
+        (
+            "cyclical",
+            {"objective__weight__cycles": 1, "objective__weight__length": 5, "objective__weight__end": 0.1},
+            set(),
+        ),
+        ("semi_amortised", {**FU, "objective__inference__steps": 1}, set()),
+        ("pretrained_free_bits", {}, set()),
         ("linear", {"training__optimiser": {"kind": "sgd", "lr": 1.0, "momentum": 0.9}}, set()),
         ("linear", {"objective__weight__steps": "3 epochs"}, set()),
         ("linear", {"model__latent_dim": 16}, set()),
@@ -359,7 +415,7 @@ ADAM = {"training__optimiser": {"kind": "adam", "lr": 0.001}}
         ("linear", {"data__corpus": "grammar"}, set()),
         ("linear", {"data__max_length": 20}, set()),
         ("aggressive", {"training__update__batches": 5}, set()),
-        ("pretrained_free_bits", {"objective__penalty__nats_per_dimension": 0.5}, set()),
+        ("pretrained_free_bits", {**LR, "objective__penalty__nats_per_dimension": 0.5}, set()),
     ],
 )
 def test_a_run_stands_beside_the_published_rows_of_its_very_settings(
@@ -381,7 +437,7 @@ def test_published_figures_stand_beside_ours(tmp_path: Path) -> None:
     (table,) = [table for table in Cells(page).tables if "grade" in table[0]]
     theirs, ours = table[1:]
     place = {heading: table[0].index(heading) for heading in ("perplexity, IW", "IW NLL")}
-    assert theirs[0] == "Li et al. 2019: LSTM language model"
+    assert theirs[0].startswith("Li et al. 2019: LSTM language model | the released script decays")
     assert theirs[place["perplexity, IW"]] == "100.47 | exact"
     assert theirs[place["IW NLL"]] == "101.04 | exact"
     # The stream is at epoch 4: it runs ahead of the steps where an update takes several batches.
@@ -407,9 +463,36 @@ def test_a_published_row_is_without_its_runs_no_row(tmp_path: Path) -> None:
     assert "Published figures" not in write_report(tmp_path).read_text("utf-8")
 
 
+@pytest.mark.parametrize(
+    ("budget", "status", "said"),
+    [
+        ("100 epochs", "done", ""),  # valid had stopped improving
+        ("100 epochs", "running", "10 of at most 100 epochs"),
+        ("10 epochs", "done", "10 of at most 100 epochs"),
+        (1000, "done", "10 of at most 100 epochs"),
+        (2000, "done", ""),
+    ],
+)
+def test_a_run_that_is_cut_short_says_so(budget: object, status: Status, said: str, tmp_path: Path) -> None:
+    published_study(tmp_path, {"lm": of_recipes("ptb", "lm", training__budget=budget)})
+    Run(tmp_path / "ptb/lm/seed-0").status = status
+    ours = next(name for name in column(write_report(tmp_path).read_text("utf-8"), "grade") if "ours" in name)
+    notes = ("1,000 optimiser steps, 1 seed, sgd, learning rate 1", said)
+    assert ours == " | ".join(filter(None, ("ours: lm", *notes)))
+
+
+def test_seeds_that_are_cut_short_give_the_range(tmp_path: Path) -> None:
+    published_study(tmp_path, {"linear": of_recipes("ptb", "linear", training__budget="10 epochs", **FU)}, seeds=2)
+    (tmp_path / "ptb/linear/seed-1/metrics.jsonl").write_text(
+        '{"step": 600, "split": "train", "epoch": 6.0}\n', "utf-8"
+    )
+    assert "| 6–10 of at most 40 epochs" in " ".join(column(write_report(tmp_path).read_text("utf-8"), "grade"))
+
+
 def test_every_setting_of_a_published_row_is_a_key_of_some_run() -> None:
     recipes = ("lm", "linear", "cyclical", "beta", "semi_amortised", "aggressive", "pretrained_free_bits")
-    keys = {key for recipe in recipes for key in of_recipes("ptb", recipe).flat()}
+    made = [of_recipes("ptb", recipe, **options) for recipe in recipes for options in ({}, FU)]
+    keys = {key for config in made for key in config.flat()}
     assert {key for line in published() for key in line.settings} <= keys | {"first"}
 
 
@@ -588,6 +671,10 @@ def test_a_run_far_from_all_others_is_named_in_the_caption(tmp_path: Path) -> No
     assert axes.get_xlim()[1] < 5
     captions = [picture.caption for picture in pictures_of("g", shown, ["valid"], "lm")]
     assert "Outside the frame: wild (rate 200.0, distortion −150" in captions[0]
+    assert captions[1].startswith("Importance-weighted NLL, K = 100, over the rate")
+    assert re.search(r"Outside the frame: wild \(rate 200.0, IW NLL [\d.]+, K = 100\)", captions[1])
+    (axes,) = likelihood_by_rate(shown, "valid").axes
+    assert axes.get_ylabel() == "importance-weighted NLL (K = 100), nats per sentence"
 
 
 def test_the_head_counts_runs_and_first_stages_apart(tmp_path: Path) -> None:

@@ -60,14 +60,15 @@ def files(folder: Path) -> list[str]:
 
 def test_every_mistake_is_listed_and_nothing_is_started(tmp_path: Path, corpus: Path) -> None:
     wrong = {"remedy": "beta", "settings": {"model.decoder.h": 3}}
-    metrics, settings = ["rate", "iwaenll"], {"device": "abacus"}
+    metrics, settings = ["rate", "iwaenll", "verdict"], {"device": "abacus"}
     file = write(tmp_path, corpus, remedies=["lm", "vanila", wrong], metrics=metrics, settings=settings)
     done = textvae("study", file, "--out", tmp_path / "out")
     assert done.code == 2
     lines = done.err.splitlines()
-    assert lines[-1].endswith("mistakes, all listed above: 4; nothing was started")
+    assert lines[-1].endswith("5 mistakes, listed above; nothing was started")
     for says in (
-        "metrics: unknown metric 'iwaenll' (did you mean iwae_nll?)",
+        "metrics: 'iwaenll' is not a number of an evaluation (did you mean iwae_nll?); choose from sentences,",
+        "metrics: 'verdict' is not a number of an evaluation; choose from sentences,",
         "tiny/vanila: vanila: no corpus or remedy of this name (did you mean vanilla?)",
         "tiny/beta: --model.decoder.h: ",
         "tiny/lm/seed-0: device: abacus is not available",
@@ -134,7 +135,7 @@ def test_a_study_of_which_a_part_fails(tmp_path: Path, corpus: Path) -> None:
     file = write(tmp_path, corpus, remedies=remedies, seeds=[0], evaluate={"samples": 2})
     done = textvae("study", file, "--out", tmp_path / "out", "--jobs", 1)
     assert done.code == 1
-    assert "out: 1 of 2 runs failed, as listed above; the same command retries them" in done.err
+    assert "out: 1 of 2 runs failed, as listed above; the same command tries again" in done.err
     log = tmp_path / "out/tiny/beta/seed-0.log"
     (line,) = [line for line in done.err.splitlines() if line.startswith("tiny/beta/seed-0 failed: ")]
     assert line.endswith(f"({log})")
@@ -180,7 +181,7 @@ def test_a_killed_study_goes_on_and_ends_bit_for_bit_the_same(tmp_path: Path, co
     before = {path: path.stat().st_mtime_ns for path in cut.glob("*/*/*/best.safetensors")}
     done = {record.path for record in Manifest.read(cut).records.values() if record.state == "done"}
     said = worked("study", file, "--out", cut, "--jobs", 2).err
-    assert f"8 runs, {len(done)} of them already finished" in said
+    assert f"8 runs, {len(done)} already finished" in said
     assert all(
         (cut / path / "best.safetensors").stat().st_mtime_ns == before[cut / path / "best.safetensors"]
         for path in done
@@ -191,7 +192,7 @@ def test_a_killed_study_goes_on_and_ends_bit_for_bit_the_same(tmp_path: Path, co
         for name in REPRODUCIBLE:
             assert content(whole / run / name) == content(cut / run / name), (run, name)
     again = worked("study", file, "--out", cut)
-    assert "8 runs, 8 of them already finished" in again.err
+    assert "8 runs, 8 already finished" in again.err
     assert again.err.splitlines()[-1] == f"textvae report {cut}"
     page = worked("report", cut).out.strip()
     assert page == str(cut / "report/report.html")

@@ -246,6 +246,26 @@ def test_sigkill_of_the_command_at_random_moments(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("stage", ["first", ""])
+def test_sigkill_in_either_stage(stage: str, tmp_path: Path) -> None:
+    """The same command continues from where it was killed: in the first stage, or in the second."""
+    names, steps = [tiny_files(tmp_path), "pretrained_free_bits"], ("--steps", "600", "--first.training.budget=600")
+    whole, run = Run(tmp_path / "whole"), Run(tmp_path / "killed")
+    start = [sys.executable, "-m", "textvae.cli", "train", *names, *steps, "--run"]
+    subprocess.run([*start, str(whole.path)], check=True, capture_output=True)
+    child = subprocess.Popen([*start, str(run.path)], stderr=subprocess.DEVNULL)
+    wait_until(Run(run.path / stage).checkpoint.exists)
+    child.kill()
+    child.wait()
+    assert (run.path / "status").exists() == (not stage)
+    assert Run(run.path / stage).status == "running"
+    last = subprocess.run([*start, str(run.path)], check=True, capture_output=True, text=True)
+    assert "continuing from step" in last.stderr
+    same(whole, run)
+    same(Run(whole.path / "first"), Run(run.path / "first"))
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*WATCHED, "aggressive", "batch_norm", "scale", "du", "stream"])
 def test_sigkill_at_random_moments(name: str, tmp_path: Path) -> None:
     """Of those that keep a state of their own beside the weights; a forked process has nothing to import."""

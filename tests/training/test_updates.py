@@ -124,3 +124,13 @@ def test_its_state_goes_on():
         one.observe({"mutual_information": information})
     other.load_state_dict(one.state_dict())
     assert (other.aggressive, other.information) == (False, 0.4)
+
+
+@pytest.mark.parametrize(("frozen", "updates"), [([], 1), (["posterior.encoder"], 1), (["posterior"], 0)])
+def test_a_frozen_posterior_is_not_updated(frozen, updates):
+    assert rule_of(tiny(2), kind="joint", frozen=frozen)(Stream(), 0, generator()).encoder_updates == updates
+
+
+def test_a_thawed_posterior_is_updated():
+    rule = rule_of(tiny(2), kind="joint", frozen=["posterior"], frozen_until=1)
+    assert [rule(Stream(), step, generator()).encoder_updates for step in range(3)] == [0, 1, 1]

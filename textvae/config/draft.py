@@ -63,8 +63,8 @@ class Draft:
         """The settings of the preceding stage, if there is one.
 
         If `first` names a recipe, that recipe replaces the file that names it, so corpus, model sizes and
-        optimiser are the same in both stages. Options apply to both stages, except the budget and slots that
-        either file fills; `first.training.budget` and the like apply to the first stage only.
+        optimiser are the same in both stages. Options apply to both stages, except the budget and slots whose
+        member either file chooses; `first.training.budget` and the like apply to the first stage only.
         """
         given = self.values["first"]
         if not isinstance(given, Mapping):
@@ -215,13 +215,19 @@ def _names_recipe(layer: Mapping[str, Any]) -> bool:
 
 
 def _concerns(option: Mapping[str, Any], remedy: Mapping[str, Any]) -> bool:
-    """Whether an option sets the budget or a slot that the remedy fills."""
+    """Whether an option sets the budget or what the remedy settles."""
     return any(
-        (section, name) == ("training", "budget") or name in (remedy.get(section) or ())
+        (section, name) == ("training", "budget") or name in _settled(remedy.get(section))
         for section, values in option.items()
         if isinstance(values, Mapping)
         for name in values
     )
+
+
+def _settled(section: object) -> set[str]:
+    """The keys of a section of a recipe, without slots of which it sets arguments but not the member."""
+    values = section.items() if isinstance(section, Mapping) else ()
+    return {key for key, value in values if not isinstance(value, Mapping) or "kind" in value}
 
 
 def _merge(

@@ -95,6 +95,13 @@ KEYS = (
 )  # fmt: skip
 """Keys of every evaluation; null where undefined."""
 
+NUMBERS = tuple(
+    key
+    for key in KEYS
+    if key not in ("rate_per_dimension", "mean_variances", "mutual_information_saturated", "verdict")
+)
+"""The keys with a single number, which can be averaged over runs."""
+
 
 def terms(found: Survey) -> dict[str, Any]:
     """Means over sentences, with their standard errors over sentences."""

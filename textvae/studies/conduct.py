@@ -77,7 +77,8 @@ class Conductor:
                 self._stop()
         if stop.is_set():
             left = len(self.cells) - self.manifest.count(["done"])
-            raise RunError(f"{self.out}: stopped and saved with {left} runs to go; the same command continues")
+            runs = "1 run" if left == 1 else f"{left} runs"
+            raise RunError(f"{self.out}: stopped and saved with {runs} to go; the same command continues")
 
     def _waiting(self) -> list[str]:
         return [path for path in self.cells if self._state(path) in ("waiting", "interrupted")]
@@ -96,8 +97,8 @@ class Conductor:
             ready = path not in elsewhere and (not first or self._state(first.path) == "done")
             if ready and len(self.running) + len(elsewhere) < self.launcher.jobs:
                 job = self.job(self.cells[path])
-                self._mark(path, "running")
                 self.running[path] = self.launcher.start(job), job, time.monotonic()
+                self._mark(path, "running")
 
     def _end(self, otherwise: State = "failed") -> None:
         """Record the jobs that have ended, as done or, if they failed, as `otherwise`."""

@@ -22,7 +22,7 @@ from textvae.studies.grid import Cell
 from textvae.studies.study import Measures
 from textvae.training.signals import stopping
 
-__all__ = ["Job", "Requeued", "Work", "job_of", "last_line", "log_of", "perform", "probed"]
+__all__ = ["Job", "Requeued", "Work", "job_of", "last_line", "log_of", "note", "perform", "probed"]
 
 POLL_SECONDS = 0.1
 PATIENCE_SECONDS = 60.0
@@ -31,7 +31,10 @@ Command = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Job:
-    """`textvae` commands, run one after another in `folder` until one fails."""
+    """`textvae` commands, run one after another in `folder` until one fails.
+
+    They see only the `card` of this name, if it is given.
+    """
 
     name: str
     commands: tuple[Command, ...]
@@ -39,6 +42,7 @@ class Job:
     folder: Path
     threads: int
     gpu: bool
+    card: str | None = None
 
 
 def job_of(cell: Cell, out: Path, settings: Path, measures: Measures, threads: int) -> Job:
@@ -88,7 +92,6 @@ class Work:
         self.commands = iter(job.commands)
         self.code: int | None = None
         self.stopped = False
-        job.log.parent.mkdir(parents=True, exist_ok=True)
         self.process = self._begin(next(self.commands))
 
     def poll(self) -> int | None:
@@ -99,7 +102,7 @@ class Work:
             self.process = self._begin(command)
             return None
         if code < 0:
-            self._note(f"ended by {signal.Signals(-code).name}")
+            note(self.job, f"ended by {signal.Signals(-code).name}")
         self.code = 1 if self.stopped else code
         return self.code
 
@@ -114,20 +117,24 @@ class Work:
             self.process.wait(PATIENCE_SECONDS)
 
     def _begin(self, command: Command) -> "subprocess.Popen[bytes]":
-        self._note(f"$ textvae {shlex.join(command)}")
+        note(self.job, f"$ textvae {shlex.join(command)}")
+        card = {} if self.job.card is None else {"CUDA_VISIBLE_DEVICES": self.job.card}
         with self.job.log.open("ab") as log:
             return subprocess.Popen(
                 [sys.executable, "-m", "textvae.cli", *command],
                 cwd=self.job.folder,
-                env={**os.environ, "OMP_NUM_THREADS": str(self.job.threads)},
+                env={**os.environ, **card, "OMP_NUM_THREADS": str(self.job.threads)},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
             )
 
-    def _note(self, line: str) -> None:
-        with self.job.log.open("a", encoding="utf-8") as log:
-            log.write(f"{line}\n")
+
+def note(job: Job, line: str) -> None:
+    """Append a line to a job's log."""
+    job.log.parent.mkdir(parents=True, exist_ok=True)
+    with job.log.open("a", encoding="utf-8") as log:
+        log.write(f"{line}\n")
 
 
 def perform(job: Job) -> int:

@@ -29,7 +29,7 @@ from textvae.fields import Count
 __all__ = ["Measures", "Remedy", "Study", "read_study"]
 
 METRICS = (
-    "distortion", "rate", "elbo", "iwae_nll", "excess_nll", "perplexity_elbo", "perplexity_iwae",
+    "distortion", "rate", "elbo", "iwae_nll", "excess_nll", "perplexity_elbo", "perplexity_iwae", "unknown_rate",
     "active_units", "mutual_information", "listening",
 )  # fmt: skip
 

@@ -14,7 +14,7 @@ from textvae.config.recipes import resolve
 from textvae.console import StudyDisplay, remark
 from textvae.data.corpora import open_corpus
 from textvae.errors import ConfigError, RunError, TextvaeError, did_you_mean
-from textvae.evaluation.evaluate import KEYS
+from textvae.evaluation.evaluate import NUMBERS
 from textvae.runs import LOCK, Run, write_atomically
 from textvae.studies.conduct import Conductor, finished
 from textvae.studies.grid import Cell, expand, shared
@@ -60,14 +60,19 @@ def _checked(asked: Study, file: Path, out: Path, launcher: LAUNCHERS) -> dict[s
     ConfigError
         If any cell cannot be run, after printing every reason.
     """
-    unknown = [metric for metric in asked.metrics if metric not in KEYS]
-    problems = [f"{file}: metrics: unknown metric {metric!r}{did_you_mean(metric, KEYS)}" for metric in unknown]
+    unknown = [metric for metric in asked.metrics if metric not in NUMBERS]
+    problems = [
+        f"{file}: metrics: {metric!r} is not a number of an evaluation{did_you_mean(metric, NUMBERS)}; choose from "
+        + ", ".join(NUMBERS)
+        for metric in unknown
+    ]
     cells, wrong = expand(asked, file)
     problems += [*wrong, *_elsewhere(cells, out, launcher)]
     for problem in problems:
         remark(problem)
     if problems:
-        raise ConfigError(f"{file}: mistakes, all listed above: {len(problems)}; nothing was started")
+        listed = f"{_counted(len(problems), 'mistake')}, listed above"
+        raise ConfigError(f"{file}: {listed}; nothing was started")
     return {cell.path: cell for cell in cells}
 
 
@@ -159,12 +164,16 @@ def _conduct(
     out: Path, asked: Study, cells: dict[str, Cell], manifest: Manifest, jobs: int | None, launcher: LAUNCHERS
 ) -> None:
     done = manifest.count(["done"])
-    remark(f"{out}: {len(cells)} runs, {done} of them already finished")
+    remark(f"{out}: {_counted(len(cells), 'run')}, {done} already finished")
     if done == len(cells):
         return
-    chosen = launcher_named(launcher, jobs, out / "slurm", asked.slurm)
+    # A job that names its card, as cuda:1, must see all of them.
+    cards = {cell.config.device for cell in cells.values() if cell.config.device.startswith("cuda")} == {"cuda"}
+    chosen = launcher_named(launcher, jobs, out / "slurm", asked.slurm, cards=cards)
     job = partial(job_of, out=out, settings=out / "settings.yaml", measures=asked.evaluate, threads=chosen.threads)
     try:
+        for cell in cells.values():
+            chosen.check(job(cell))
         with StudyDisplay(done, len(cells)) as display:
             Conductor(out, cells, manifest, chosen, job, display).conduct()
     finally:
@@ -177,8 +186,13 @@ def _report_failures(out: Path, cells: dict[str, Cell], manifest: Manifest) -> N
         remark(f"{record.path} failed: {record.reason} ({log_of(cells[record.path], out)})")
     if failed:
         raise RunError(
-            f"{out}: {len(failed)} of {len(cells)} runs failed, as listed above; the same command retries them"
+            f"{out}: {len(failed)} of {_counted(len(cells), 'run')} failed, as listed above; "
+            "the same command tries again"
         )
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _says(recipe: str) -> str:

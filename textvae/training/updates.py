@@ -125,7 +125,8 @@ class Joint(Update):
             scale = (self.clip_norm / (total + 1e-6)).clamp(max=1.0)
             torch._foreach_mul_([p.grad for p in self.objective.parameters() if p.grad is not None], scale)
         _move_if(finite, self.optimiser)
-        return Step(loss, batch, encoder, decoder, finite)
+        trained = any(p.requires_grad for p in model.posterior.parameters())
+        return Step(loss, batch, encoder, decoder, finite, encoder_updates=int(trained))
 
 
 class Aggressive(Joint):

@@ -1,6 +1,6 @@
 """A deterministic autoencoder coupled to the VAE: it shares the encoder, and its decoder guides the VAE's.
 
-    weight · ( −log p'(x | c(x))  +  match · ‖s(z) − s'(c(x))‖² / H )
+    weight · ( −log p'(x | c(x))  +  match · ‖s(z) − s'(c(x))‖² )
 
 c(x) is a linear code of the encoder's features, p' a second decoder of the same shape as the VAE's, and s, s'
 the initial states of the two decoders; s' is a target, through which no gradient flows. The first term gives
@@ -28,11 +28,13 @@ class Coupled(Auxiliary):
     """The distortion of the deterministic path and the distance between the two decoders' initial states.
 
     The published weights are 0.1 for the distance and 1 for the path. The initial state of an LSTM is its
-    first hidden and cell state. The released code offers this Euclidean distance, but on Penn Treebank uses a
-    kernel's, −C / (C + ‖·‖²) summed over scales C, between the inputs of GRUs: its 0.1 has another unit.
+    first hidden and cell state, and the distance is the squared one, summed over all coordinates, as in the
+    released configuration for Yahoo. On Penn Treebank that code uses a kernel's instead,
+    −C / (C + ‖·‖²) summed over scales C. It compares the inputs of two GRUs, and encoder and both decoders share
+    one embedding.
 
-    The second decoder's embeddings, maps and LSTMs are initialised anew, like the model's (`init_range`). Its
-    code comes from the uncorrupted sentence, in a separate pass of the encoder.
+    Here the second decoder's embeddings, maps and LSTMs are its own, initialised anew like the model's
+    (`init_range`). Its code comes from the uncorrupted sentence, in a separate pass of the encoder.
 
     Raises
     ------
@@ -66,6 +68,7 @@ class Coupled(Auxiliary):
 
 
 def distance(led: State, leading: State) -> Tensor:
-    """Mean squared distance of hidden and cell states; no gradient flows to the second decoder's."""
+    """‖s − s'‖² of the two initial states, averaged over sentences; no gradient flows to the second decoder's."""
     (h, c, _), (target_h, target_c, _) = led, leading
-    return (h - target_h.detach()).square().mean() + (c - target_c.detach()).square().mean()
+    squares = (h - target_h.detach()).square() + (c - target_c.detach()).square()
+    return squares.flatten(1).sum(1).mean()

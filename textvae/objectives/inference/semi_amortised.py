@@ -37,7 +37,8 @@ Slopes = Callable[[int, Tensor], tuple[Tensor | None, ...]]
 
 
 class SemiAmortised(Inference):
-    """`steps` gradient steps on μ and log σ² of each sentence, with dropout off.
+    """`steps` gradient steps on μ and log σ² of each sentence, with dropout off; the published code takes 20, with
+    the decoder's dropout on.
 
     Noise is drawn afresh for every step: with one fixed draw, μ could compensate for its noise, and nothing
     would limit σ.

@@ -12,7 +12,7 @@ __all__ = ["published_beside_ours"]
 
 METRICS = (
     *("elbo", "distortion", "rate", "mutual_information", "active_units"),
-    *("iwae_nll", "perplexity_elbo", "perplexity_iwae"),
+    *("iwae_nll", "perplexity_elbo", "perplexity_iwae", "unknown_rate"),
 )
 
 
@@ -23,7 +23,7 @@ def published_beside_ours(rows: Sequence[Row]) -> str:
         return ""
     columns = columns_of(METRICS, rows, SPLIT)
     groups = [
-        ("", [*(_theirs(line, columns) for line in lines), *(_ours(row, columns) for row in ours)])
+        ("", [*(_theirs(line, columns) for line in lines), *(_ours(row, lines, columns) for row in ours)])
         for lines, ours in found
     ]
     return grouped(["", "grade", *(column.heading for column in columns)], groups, texts=2)
@@ -49,17 +49,27 @@ def _digits(value: float) -> int:
     return len(str(value).partition(".")[2])
 
 
-def _ours(row: Row, columns: Sequence[Column]) -> list[str]:
+def _ours(row: Row, lines: Sequence[Published], columns: Sequence[Column]) -> list[str]:
     optimiser = row.entries[0].config["training"]["optimiser"]
     with_ = f"{optimiser['kind']}, learning rate {optimiser['lr']:g}"
     seeds = f"{len(row.entries)} seed{'s' if len(row.entries) > 1 else ''}"
-    name = cell(f"ours: {row.label}", ", ".join((_steps(row), seeds, with_)))
+    name = cell(f"ours: {row.label}", ", ".join((_steps(row), seeds, with_)), _cut_short(row, lines))
     return [f"<b>{name}</b>", "", *(metric_cell(c, row, SPLIT, c.note(row, SPLIT)) for c in columns)]
 
 
 def _steps(row: Row) -> str:
     """Optimiser steps of the runs; epochs would also count batches that did not update the decoder."""
     steps = sorted({entry.last["step"] for entry in row.entries if "step" in entry.last})
-    return (
-        f"{'–'.join(f'{step:,}' for step in dict.fromkeys((steps[0], steps[-1])))} optimiser steps" if steps else ""
-    )
+    return f"{_range(steps, ',')} optimiser steps" if steps else ""
+
+
+def _cut_short(row: Row, lines: Sequence[Published]) -> str:
+    """`6 of at most 100 epochs` if runs ended before a published budget, and not by their stop rule."""
+    ended = [entry.epochs for entry in row.entries if entry.epochs is not None and not entry.stopped]
+    budgets = sorted({line.epochs for line in lines if any(round(epochs, 1) < line.epochs for epochs in ended)})
+    short = sorted(round(epochs, 1) for epochs in ended if budgets and epochs < budgets[-1])
+    return f"{_range(short, 'g')} of at most {' or '.join(map(str, budgets))} epochs" if budgets else ""
+
+
+def _range(ordered: Sequence[float], form: str) -> str:
+    return "–".join(f"{value:{form}}" for value in dict.fromkeys((ordered[0], ordered[-1])))

@@ -11,7 +11,8 @@ __all__ = ["KNOWN", "Column", "columns_of", "number", "spread", "with_error"]
 
 @dataclass(frozen=True)
 class Column:
-    """A metric of `evaluation.json` in a table: heading, digits, sign, and the key of its estimator's setting."""
+    """A metric of `evaluation.json` in a table: heading, digits, sign, the key of its estimator's setting, and of
+    the flag that the estimate is saturated: only a lower bound."""
 
     metric: str
     heading: str
@@ -19,6 +20,7 @@ class Column:
     negated: bool = False
     setting: str | None = None
     symbol: str = "K"
+    saturated: str | None = None
 
     def summary(self, row: Row, split: str) -> Summary:
         found = row.summary(split, self.metric)
@@ -27,19 +29,28 @@ class Column:
     def estimator(self, rows: Sequence[Row], split: str) -> str:
         """`K = 100` if every estimate in the column was made with that setting, else empty."""
         found = {made for row in rows for made in self._settings(row, split)}
-        return f"{self.symbol} = {found.pop():,}" if len(found) == 1 else ""
+        return self.estimators(rows, split) if len(found) == 1 else ""
 
     def note(self, row: Row, split: str) -> str:
         """The setting behind the row's number: `exact` without a z, `K = 7, 100` where seeds differ."""
         if self.setting is None or not row.summary(split, self.metric).n:
             return ""
-        made = sorted(self._settings(row, split))
-        return f"{self.symbol} = {', '.join(f'{m:,}' for m in made)}" if made else "exact"
+        return self.estimators([row], split) or "exact"
+
+    def estimators(self, rows: Sequence[Row], split: str) -> str:
+        """Every setting behind these estimates, `K = 7, 100`; empty if all are exact."""
+        found = sorted({made for row in rows for made in self._settings(row, split)})
+        return f"{self.symbol} = {', '.join(f'{made:,}' for made in found)}" if found else ""
 
     def cell_note(self, row: Row, rows: Sequence[Row], split: str) -> str:
         """The row's note where it differs from the heading's, else empty."""
         note = self.note(row, split)
         return "" if note == self.estimator(rows, split) else note
+
+    def saturations(self, row: Row, split: str) -> int:
+        """How many seeds of a row have a saturated estimate."""
+        flags = (entry.measured(split).get(self.saturated) for entry in row.entries if self.saturated)
+        return sum(flag is True for flag in flags)
 
     def _settings(self, row: Row, split: str) -> set[int]:
         """The settings of the estimates; empty for a language model, whose likelihood is exact."""
@@ -60,7 +71,13 @@ KNOWN = {
         Column("perplexity_per_word_elbo", "perplexity per word, −ELBO"),
         Column("perplexity_per_word_iwae", "perplexity per word, IW", setting="iwae_samples"),
         Column("active_units", "active units", digits=1),
-        Column("mutual_information", "I(x; z)", setting="mutual_information_reference", symbol="N"),
+        Column(
+            "mutual_information",
+            "I(x; z)",
+            setting="mutual_information_reference",
+            symbol="N",
+            saturated="mutual_information_saturated",
+        ),
         Column("listening", "listening G"),
         Column("unknown_rate", "unknown rate", digits=4),
     )

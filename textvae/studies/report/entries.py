@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import yaml
 
+from textvae.config import epochs
 from textvae.evaluation.verdict import State, Verdict
 from textvae.runs import Run
 from textvae.studies.manifest import Manifest, Record
@@ -118,6 +119,28 @@ class Entry:
             return None
         own = sum(mean * (step - before) for before, step, mean in zip([0, *steps], steps, means, strict=False))
         return own + ((self.first.updates(part) or 0.0) if self.first else 0.0)
+
+    @property
+    def epochs(self) -> float | None:
+        """Optimiser steps in epochs; the logged epoch also counts batches that did not update the decoder."""
+        steps = [row["step"] for row in self.metrics if row.get("split") == "valid"]
+        every = epochs(self._training.get("validate_every"))
+        if every and len(steps) > 1 and "step" in self.last:
+            return float(self.last["step"] * every / steps[0])
+        return self.last.get("epoch")
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it ended by its stop rule: done, with budget left."""
+        budget = self._training.get("budget", 0)
+        limit, trained = epochs(budget), self.epochs or 0.0
+        left = self.last.get("step", 0) < budget if limit is None else round(trained, 1) < limit
+        rule = self._training.get("decay") or self._training.get("stop_after")
+        return bool(rule) and self.run.status == "done" and left
+
+    @property
+    def _training(self) -> dict[str, Any]:
+        return self.config.get("training") or {}
 
     @property
     def last(self) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from statistics import median
 
 from textvae.plots.figure import Axes, Figure
+from textvae.studies.report.columns import KNOWN
 from textvae.studies.report.entries import Row
 from textvae.studies.report.marks import Point, by_remedy, figure_of, marks, mean_of, points_of
 from textvae.studies.report.names import name_points
@@ -61,7 +62,8 @@ def likelihood_by_rate(rows: Sequence[Row], split: str, baseline: str | None = N
         edges += [truth] if near else []
     _limits(axes, _reach(points), edges)
     axes.set_xlabel("rate, nats per sentence")
-    axes.set_ylabel("importance-weighted NLL, nats per sentence")
+    made = KNOWN["iwae_nll"].estimators(rows, split)
+    axes.set_ylabel(f"importance-weighted NLL{f' ({made})' if made else ''}, nats per sentence")
     return _named(figure, axes, rows, split, "iwae_nll", baseline)
 
 

@@ -14,7 +14,8 @@ __all__ = ["rows_csv", "runs_csv"]
 
 
 def rows_csv(corpora: Mapping[str, Sequence[Row]], manifest: Manifest) -> str:
-    """One line per corpus, split, row and metric: mean, s.e., s.d., number of seeds, and K, N or `exact`."""
+    """One line per corpus, split, row and metric: mean, s.e., s.d., number of seeds, K, N or `exact`, and how many
+    seeds have a saturated estimate."""
     lines: list[list[object]] = [
         [
             "corpus",
@@ -27,6 +28,7 @@ def rows_csv(corpora: Mapping[str, Sequence[Row]], manifest: Manifest) -> str:
             "sd_over_seeds",
             "seeds",
             "setting",
+            "saturated",
         ]
     ]
     for corpus, rows in corpora.items():
@@ -36,7 +38,8 @@ def rows_csv(corpora: Mapping[str, Sequence[Row]], manifest: Manifest) -> str:
                     found = row.summary(split, column.metric)
                     numbers = [_plain(found.mean), _plain(found.error), _plain(found.deviation), found.n]
                     made = column.note(row, split)
-                    lines.append([corpus, split, row.remedy, row.strength, column.metric, *numbers, made])
+                    flagged = column.saturations(row, split) if column.saturated and found.n else ""
+                    lines.append([corpus, split, row.remedy, row.strength, column.metric, *numbers, made, flagged])
     return _csv(lines)
 
 

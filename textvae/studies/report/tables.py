@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from html import escape
 
-from textvae.studies.report.columns import Column, columns_of, number, spread, with_error
+from textvae.studies.report.columns import KNOWN, Column, columns_of, number, spread, with_error
 from textvae.studies.report.entries import Entry, Row, Summary
 from textvae.studies.report.html import cell, chip, grouped, sentence, table
 from textvae.studies.report.matched import MATCHED, Measure, at_rate
@@ -19,7 +19,8 @@ def measured(rows: Sequence[Row], split: str, metrics: Sequence[str], baseline: 
     if not columns:
         return ""
     base = next((row for row in rows if row.remedy == baseline), None)
-    beside = [cell(f"IW NLL − {baseline}", "paired by seed")] if base else []
+    nll = KNOWN["iwae_nll"]
+    beside = [cell(f"IW NLL − {base.label}", "paired by seed", nll.estimator(rows, split))] if base else []
     headings = ["remedy", "seeds", "verdict", *(metric_heading(column, rows, split) for column in columns), *beside]
     body = [
         [
@@ -27,7 +28,7 @@ def measured(rows: Sequence[Row], split: str, metrics: Sequence[str], baseline: 
             _seeds(row, split),
             _verdicts(row, split),
             *(metric_cell(column, row, split, column.cell_note(row, rows, split)) for column in columns),
-            *([_difference(row, base, split)] if base else []),
+            *([_difference(row, base, split, nll.cell_note(row, rows, split))] if base else []),
         ]
         for row in rows
     ]
@@ -40,9 +41,10 @@ def metric_heading(column: Column, rows: Sequence[Row], split: str) -> str:
 
 
 def metric_cell(column: Column, row: Row, split: str, made: str) -> str:
-    """Mean ± standard error of a row, its spread and the estimator's setting `made` beneath."""
+    """Mean ± standard error of a row, ≥ if a seed's is saturated; its spread and the estimator's `made` beneath."""
     found = column.summary(row, split)
-    return cell(with_error(found, column.digits), spread(found, column.digits, row.evaluated(split)), made)
+    least = "≥ " if column.saturations(row, split) else ""
+    return cell(least + with_error(found, column.digits), spread(found, column.digits, row.evaluated(split)), made)
 
 
 def matched_rates(rows: Sequence[Row], split: str) -> str:
@@ -104,14 +106,14 @@ def _seeds(row: Row, split: str) -> str:
     return str(done) if done == asked else f"{done} of {asked}"
 
 
-def _difference(row: Row, base: Row, split: str) -> str:
-    """IW NLL minus the baseline's of the same seed."""
+def _difference(row: Row, base: Row, split: str, made: str) -> str:
+    """IW NLL minus the baseline's of the same seed, and the row's own estimator's setting `made` beneath."""
     if row is base:
         return "0"
     theirs = {entry.record.seed: entry.value(split, "iwae_nll") for entry in base.entries}
     pairs = ((entry.value(split, "iwae_nll"), theirs.get(entry.record.seed)) for entry in row.entries)
     found = Summary(tuple(ours - other for ours, other in pairs if ours is not None and other is not None))
-    return cell(with_error(found, 2), spread(found, 2, row.evaluated(split)))
+    return cell(with_error(found, 2), spread(found, 2, row.evaluated(split)), made)
 
 
 def _verdicts(row: Row, split: str) -> str:

@@ -105,7 +105,8 @@ class OnRay(Launcher):
         self.jobs, self.threads = _shared(int(resources["CPU"]), jobs or (gpus if cards else None) or None)
         # So many jobs share a GPU, and none has parts of two.
         self.gpus = 1 / math.ceil(self.jobs / gpus) if gpus else 0.0
-        self.widest = int(max(node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]))
+        nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+        self.widest = int(max(node["Resources"].get("CPU", 0) for node in nodes if node["Alive"]))
 
     def check(self, job: Job) -> None:
         if job.threads > self.widest:

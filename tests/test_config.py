@@ -364,9 +364,12 @@ def test_its_arguments_are_checked(outside):
 @pytest.mark.parametrize(
     ("kind", "says"),
     [
-        ("OUTSIDE:Nothing", "cannot be imported: module 'outside.penalties' has no attribute 'Nothing'"),
-        ("OUTSIDE.deeper:Squared", "cannot be imported: No module named"),
-        ("nowhere:Squared", "cannot be imported: No module named 'nowhere'"),
+        (
+            "OUTSIDE:Nothing",
+            "cannot be imported: AttributeError: module 'outside.penalties' has no attribute 'Nothing'",
+        ),
+        ("OUTSIDE.deeper:Squared", "cannot be imported: ModuleNotFoundError: No module named"),
+        ("nowhere:Squared", "cannot be imported: ModuleNotFoundError: No module named 'nowhere'"),
         (":Squared", "cannot be imported"),
         ("OUTSIDE:", "cannot be imported"),
         ("OUTSIDE:penalty", "is not a subclass of textvae.objectives.penalties.penalty.Penalty"),
@@ -379,6 +382,102 @@ def test_what_cannot_be_a_member_is_refused(kind, says, outside):
     sentence = complaint(objective__penalty__kind=kind.replace("OUTSIDE", outside))
     assert sentence.startswith("--objective.penalty.kind: ")
     assert says in sentence
+
+
+MISTAKEN = """
+import torch
+from textvae.objectives.auxiliaries.auxiliary import Auxiliary
+from textvae.objectives.penalties.penalty import Penalty
+
+class Misspelt(Penalty):
+    def __call__(self, done, step):
+        return done.terms.rte.mean()
+
+class Misshapen(Penalty):
+    def __call__(self, done, step):
+        return (done.z @ torch.ones(7, 7)).mean()
+
+class PerSentence(Penalty):
+    def __call__(self, done, step):
+        return done.terms.rate
+
+class PerSample(Penalty):
+    def __call__(self, done, step):
+        return torch.ones(5, 3)
+
+class Number(Penalty):
+    def __call__(self, done, step):
+        return 0.0
+
+class Nothing(Penalty):
+    def __call__(self, done, step):
+        return None
+
+class Unbuilt(PerSentence):
+    def __init__(self):
+        self.scale = nowhere
+
+class Unread(PerSentence):
+    def __init__(self, *, scale: "Nowhere" = 1):
+        pass
+
+class Extra(Auxiliary):
+    def __init__(self, model, vocabulary):
+        super().__init__()
+    def forward(self, done, step):
+        return done.terms.rate
+"""
+
+
+@pytest.fixture
+def mistaken(tmp_path, monkeypatch):
+    (tmp_path / "mistaken.py").write_text(MISTAKEN)
+    (tmp_path / "broken.py").write_text("nowhere.import_of(1)")
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("slot", "kind", "says"),
+    [
+        (
+            "penalty",
+            "broken:Penalty",
+            "'broken:Penalty' cannot be imported: NameError: name 'nowhere' is not defined",
+        ),
+        (
+            "penalty",
+            "mistaken:Unbuilt",
+            "mistaken:Unbuilt cannot be built: NameError: name 'nowhere' is not defined",
+        ),
+        (
+            "penalty",
+            "mistaken:Unread",
+            "mistaken:Unread has parameters that cannot be read: NameError: name 'Nowhere'",
+        ),
+        (
+            "penalty",
+            "mistaken:Misspelt",
+            "mistaken:Misspelt failed: AttributeError: 'Terms' object has no attribute",
+        ),
+        ("penalty", "mistaken:Misshapen", "mistaken:Misshapen failed: RuntimeError: "),
+        ("penalty", "mistaken:PerSentence", "mistaken:PerSentence must return a scalar tensor, not shape (2,)"),
+        ("penalty", "mistaken:PerSample", "mistaken:PerSample must return a scalar tensor, not shape (5, 3)"),
+        ("penalty", "mistaken:Number", "mistaken:Number must return a scalar tensor, not float"),
+        ("penalty", "mistaken:Nothing", "mistaken:Nothing failed: TypeError: "),
+        ("auxiliary", "mistaken:Extra", "mistaken:Extra must return a scalar tensor, not shape (2,)"),
+    ],
+)
+@pytest.mark.usefixtures("mistaken")
+def test_a_mistake_in_a_class_from_outside_is_one_sentence_about_it(slot, kind, says):
+    sentence = complaint(**{f"objective__{slot}__kind": kind})
+    assert sentence.startswith(f"--objective.{slot}.kind: ")
+    assert says in sentence
+    assert "\n" not in sentence
+
+
+@pytest.mark.usefixtures("mistaken")
+def test_what_is_too_large_is_not_the_fault_of_a_class_from_outside():
+    assert "mistaken" not in complaint(objective__penalty__kind="mistaken:Number", model__latent_dim=10**12)
 
 
 def test_a_function_from_outside_is_never_called(outside):

@@ -7,6 +7,7 @@ whose annotations give types and ranges; the positional ones are supplied here.
 import importlib
 import inspect
 import math
+import traceback
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, get_args, get_type_hints
@@ -30,7 +31,7 @@ from textvae.objectives.auxiliaries import AUXILIARIES, Auxiliary
 from textvae.objectives.bounds import BOUNDS, Bound
 from textvae.objectives.corruptions import CORRUPTIONS, Corruption
 from textvae.objectives.inference import INFERENCES, Inference
-from textvae.objectives.objective import Objective
+from textvae.objectives.objective import Loss, Objective
 from textvae.objectives.penalties import PENALTIES, Penalty
 from textvae.objectives.weights import DISTORTION_WEIGHTS, SCHEDULES, WEIGHTS, Schedule, Weight
 from textvae.training.optimisers import OPTIMISERS
@@ -233,6 +234,10 @@ def _make(config: Config, slot: str, *context: Any, steps_per_epoch: int = 1) ->
         return constructor(*context, **in_steps(member.arguments, steps_per_epoch))
     except ValueError as error:
         raise ConfigError(f"{slot}: {error}") from error
+    except Exception as error:
+        if ":" not in member.kind:
+            raise
+        raise ConfigError(f"{slot}: {member.kind} cannot be built: {_named(error)}") from error
 
 
 def _typed(draft: Draft) -> Config:
@@ -270,8 +275,8 @@ def _imported(slot: str, kind: str, whose: str) -> Callable[..., Any]:
     module, _, name = kind.partition(":")
     try:
         found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError, TypeError, SyntaxError) as error:
-        raise ConfigError(f"{whose}: {kind!r} cannot be imported: {_line(error)}") from None
+    except Exception as error:  # importing runs code that is not ours
+        raise ConfigError(f"{whose}: {kind!r} cannot be imported: {_named(error)}") from None
     family = FAMILIES[slot]
     if not (isinstance(found, type) and issubclass(found, family)):
         raise ConfigError(f"{whose}: {kind!r} is not a subclass of {family.__module__}.{family.__qualname__}")
@@ -301,8 +306,14 @@ def _counts_steps(hint: Any) -> bool:
 def _arguments(slot: str, member: Member, draft: Draft) -> dict[str, Any]:
     """The member as a plain mapping, with validated arguments and defaults."""
     place = tuple(slot.split("."))
-    constructor = _constructor(slot, member.kind, draft.blame((*place, "kind")))
-    schema, timed = _schema(constructor)
+    whose = draft.blame((*place, "kind"))
+    constructor = _constructor(slot, member.kind, whose)
+    try:
+        schema, timed = _schema(constructor)
+    except Exception as error:
+        if ":" not in member.kind:
+            raise
+        raise ConfigError(f"{whose}: {member.kind} has parameters that cannot be read: {_named(error)}") from None
     given = member.arguments
     written = {key: given[key] for key in timed & given.keys() if epochs(given[key]) is not None}
     try:
@@ -314,37 +325,71 @@ def _arguments(slot: str, member: Member, draft: Draft) -> dict[str, Any]:
 
 def _try(config: Config, draft: Draft) -> None:
     """Compute two losses with a tiny vocabulary, to reject invalid combinations before training starts."""
-    batch = collate([np.array([4, 5, EOS]), np.array([6, EOS])])
     penalty = draft.blame(("objective", "penalty", "kind"))
     try:
-        with torch.random.fork_rng(devices=[]):
-            built = model(config, TINY)
-            if config.first is not None:
-                begin(built, model(config.first, TINY), config)
-            tiny = objective(config, built, TINY, steps_per_epoch=1)
-            update(config, tiny, steps_per_epoch=1)
-            generator = torch.Generator().manual_seed(0)
-            # The effect of a NaN rate on a controller appears in the second loss.
-            tiny.observe(tiny(batch, 0, generator).terms)
-            loss = tiny(batch, 1, generator)
+        loss = _trial(config)
     except ConfigError as error:
         slot, _, _ = str(error).partition(":")
         raise ConfigError(f"{draft.whose(tuple(slot.split('.')))}: {error}") from None
-    except ValueError as error:
-        raise ConfigError(f"{penalty}: {error}") from None
-    except (RuntimeError, MemoryError, OverflowError) as error:
-        raise ConfigError(
-            f"{draft.whose(('model', 'latent_dim'))}: the model cannot be built: {_line(error)}"
-        ) from None
+    except Exception as error:
+        own = _raised_by(error, config)
+        if own is not None:
+            whose = draft.blame((*own.split("."), "kind"))
+            raise ConfigError(f"{whose}: {_member(config, own).kind} failed: {_named(error)}") from None
+        if isinstance(error, ValueError):
+            raise ConfigError(f"{penalty}: {error}") from None
+        if isinstance(error, (RuntimeError, MemoryError, OverflowError)):
+            whose = draft.whose(("model", "latent_dim"))
+            raise ConfigError(f"{whose}: the model cannot be built: {_line(error)}") from None
+        raise
+    for slot, term in (("objective.penalty", loss.penalty), ("objective.auxiliary", loss.auxiliary)):
+        if not isinstance(term, torch.Tensor) or term.dim():
+            whose, kind = draft.blame((*slot.split("."), "kind")), _member(config, slot).kind
+            what = f"shape {tuple(term.shape)}" if isinstance(term, torch.Tensor) else type(term).__name__
+            raise ConfigError(f"{whose}: {kind} must return a scalar tensor, not {what}")
     if not torch.isfinite(loss.terms.distortion).all():
         raise ConfigError(f"{draft.whose(('model', 'init_range'))}: the loss of the untrained model is not finite")
-    if not torch.isfinite(loss.value):
+    if not torch.isfinite(loss.value).all():
         raise ConfigError(
             f"{penalty}: {config.objective.penalty.kind} needs a rate, and a posterior without a density "
             f"({config.model.posterior.kind}) has none; choose none"
         )
 
 
+def _trial(config: Config) -> Loss:
+    """The second loss of a tiny model: the effect of a NaN rate on a controller appears only there."""
+    batch = collate([np.array([4, 5, EOS]), np.array([6, EOS])])
+    with torch.random.fork_rng(devices=[]):
+        built = model(config, TINY)
+        if config.first is not None:
+            begin(built, model(config.first, TINY), config)
+        tiny = objective(config, built, TINY, steps_per_epoch=1)
+        update(config, tiny, steps_per_epoch=1)
+        generator = torch.Generator().manual_seed(0)
+        tiny.observe(tiny(batch, 0, generator).terms)
+        loss: Loss = tiny(batch, 1, generator)
+    return loss
+
+
+def _raised_by(error: Exception, config: Config) -> str | None:
+    """The slot of the external class that an error comes from, or None.
+
+    It is the one whose code the error passed through last; where the loss cannot be put together, the only one.
+    """
+    own = {slot: kind.partition(":")[0] for slot in SLOTS if ":" in (kind := _member(config, slot).kind)}
+    passed = [str(frame.f_globals.get("__name__")) for frame, _ in traceback.walk_tb(error.__traceback__)]
+    through = [slot for module in reversed(passed) for slot, its in own.items() if its == module]
+    if not through and passed[-1].startswith("textvae.objectives."):
+        through = [slot for slot in own if slot.startswith("objective.")]
+        return through[0] if len(through) == 1 else None
+    return through[0] if through else None
+
+
 def _line(error: BaseException) -> str:
     """The first line of an external error, for use inside a sentence."""
     return " ".join(str(error).split("\n")[0].split()).rstrip(".")
+
+
+def _named(error: BaseException) -> str:
+    """The type and first line of an error in code that is not ours."""
+    return f"{type(error).__name__}: {_line(error)}"

@@ -170,7 +170,12 @@ def test_another_corpus_is_shown_and_not_kept(own_vae_run, tmp_path):
     other.write_text("the cat saw the moon\n" * 40, "utf-8")
     shown = strict(worked("evaluate", own_vae_run, "--samples", 1, "--corpus", other, "--json").out)["valid"]
     assert shown["sentences"] == 2
+    table = tmp_path / "other.csv"
+    table.write_text("stars,review\n" + "5,the cat saw the moon\n" * 40, "utf-8")
+    asked = ("evaluate", own_vae_run, "--samples", 1, "--corpus", table, "--column", "review", "--json")
+    assert strict(worked(*asked).out)["valid"] == shown
     assert (own_vae_run / "evaluation.json").read_bytes() == before
+    assert "--column only applies with --corpus" in refused("evaluate", own_vae_run, "--column", "review", code=2)
 
 
 def test_a_corpus_that_has_changed_is_refused(tmp_path, corpus):

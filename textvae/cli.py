@@ -111,6 +111,7 @@ def evaluate(
     all_: Annotated[Flag, Parameter(name="--all")] = False,
     lm: Path | None = None,
     corpus: str | None = None,
+    column: str | None = None,
     device: str = "cpu",
     json_: Annotated[Flag, Parameter(name="--json")] = False,
 ) -> None:
@@ -128,6 +129,8 @@ def evaluate(
         With --all, the run of a language model to compare with, word by word.
     corpus
         Evaluate on another corpus; the result is printed, not saved.
+    column
+        With --corpus, the text column of a table.
     device
         Device to compute on.
     json_
@@ -137,6 +140,8 @@ def evaluate(
     from textvae.runs import Run
     from textvae.tasks.evaluate import evaluate_run
 
+    if column is not None and corpus is None:
+        raise ConfigError("--column only applies with --corpus; add --corpus")
     if all_:
         from textvae.tasks.evaluate_all import evaluate_all
 
@@ -148,7 +153,7 @@ def evaluate(
     elif lm is not None:
         raise ConfigError("--lm only applies with --all (or to textvae diagnose); add --all")
     else:
-        values = evaluate_run(Run.open(run), split, samples, corpus, device=device)
+        values = evaluate_run(Run.open(run), split, samples, corpus, column, device=device)
     if json_:
         print(json.dumps({split: values}, ensure_ascii=False, allow_nan=False))
     else:

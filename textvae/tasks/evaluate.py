@@ -22,25 +22,26 @@ def evaluate_run(
     run: Run | str | Path,
     split: str = "valid",
     samples: int = 100,
-    corpus_source: str | None = None,
+    corpus: str | None = None,
+    column: str | None = None,
     seed: int = 0,
     device: str = "cpu",
 ) -> dict[str, Any]:
     """Numbers of one split, taken from `evaluation.json` if stored with these weights and settings.
 
     Under torchrun the processes share every batch, and rank 0 stores the result. Numbers on another corpus
-    (`corpus_source`) are not stored: the file only holds those on the run's own.
+    (`corpus`, and its text column if it is a table) are not stored: the file only holds those on the run's own.
     """
     run = run if isinstance(run, Run) else Run.open(run)
     processes = Processes.join(build.device(device))
     vae = load(run.path, processes.device)
-    if corpus_source is None and (known := _known(run, split, samples, seed)):
+    if corpus is None and (known := _known(run, split, samples, seed)):
         return known
-    corpus = own_corpus(run, vae) if corpus_source is None else open_corpus(corpus_source)
-    subject = Subject(run, vae, corpus, split, seed)
+    opened = own_corpus(run, vae) if corpus is None else open_corpus(corpus, column=column)
+    subject = Subject(run, vae, opened, split, seed)
     with processes.splitting(vae.model):
         values = _measured(subject, samples)
-    return _keep(subject, values) if corpus_source is None and processes.is_main else values
+    return _keep(subject, values) if corpus is None and processes.is_main else values
 
 
 def evaluated(subject: Subject, samples: int) -> dict[str, Any]:

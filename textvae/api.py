@@ -5,7 +5,6 @@ z = vae.encode(["the company said profits rose"])
 vae.decode(z)
 """
 
-import math
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,21 +16,17 @@ from torch import Tensor
 from textvae import build
 from textvae.config import Config
 from textvae.data.batches import Batch, Sequences, encode
-from textvae.data.tokenizers import UNK, Tokenizer, load_tokenizer
+from textvae.data.tokenizers import Tokenizer, load_tokenizer
 from textvae.errors import ConfigError, RunError
 from textvae.evaluation.estimators import by_sentence, importance_weighted_nll
 from textvae.evaluation.noise import SentenceNoise
 from textvae.evaluation.verdict import Verdict
-from textvae.generation import beam_search, generate, greedy, interpolate, sampling
-from textvae.models.modes import inert
+from textvae.generation import MAX_LENGTH, Decoding, interpolate, z_from_prior
 from textvae.models.text_vae import TextVAE
 from textvae.runs import Run
 from textvae.training.checkpoints import load_best
 
 __all__ = ["CollapsedWarning", "Vae", "load"]
-
-MAX_LENGTH = 100
-"""Default limit on the number of generated tokens."""
 
 
 class CollapsedWarning(UserWarning):
@@ -87,7 +82,8 @@ class Vae:
             If z is not of shape (B, latent_dim), or an option is out of range.
         """
         z = torch.as_tensor(z, dtype=torch.get_default_dtype()).to(self.device)
-        return self._decode(z, self._generator(seed), temperature, top_p, beam, forbid_unknown, max_length)
+        how = Decoding(temperature, top_p, beam, forbid_unknown, max_length)
+        return self._decode(z, how, self._generator(seed))
 
     def sample(
         self,
@@ -103,12 +99,10 @@ class Vae:
         """Decode z ~ p(z); words are sampled at `temperature`, or chosen greedily or by beam if it is None."""
         if n < 1:
             raise ConfigError(f"sample: needs at least 1 sentence, not {n}")
+        how = Decoding(temperature, top_p, beam, forbid_unknown, max_length)
         # z and words share one generator: two generators of the same seed would not be independent.
         generator = self._generator(seed)
-        noise = torch.randn((n, self.latent_dim), generator=generator, device=self.device)
-        with inert(self.model):
-            z = self.model.prior().transport(noise)
-        return self._decode(z, generator, temperature, top_p, beam, forbid_unknown, max_length)
+        return self._decode(z_from_prior(self.model, n, generator), how, generator)
 
     def reconstruct(self, sentences: Sequence[str], *, beam: int = 1) -> list[str]:
         """Encode each sentence to the centre of its posterior, and decode that."""
@@ -148,26 +142,11 @@ class Vae:
     def _generator(self, seed: int) -> torch.Generator:
         return torch.Generator(self.device).manual_seed(seed)
 
-    def _decode(
-        self,
-        z: Tensor,
-        generator: torch.Generator,
-        temperature: float | None,
-        top_p: float,
-        beam: int,
-        forbid_unknown: bool,
-        max_length: int,
-    ) -> list[str]:
-        self._check_decoding(z, temperature, top_p, beam, max_length)
-        forbidden = [UNK] if forbid_unknown else []
-        if temperature is not None:
-            choose = sampling(generator, temperature, top_p)
-            rows = generate(self.model.decoder, z, choose, max_length, forbidden)
-        elif beam > 1:
-            rows = beam_search(self.model.decoder, z, beam, max_length, forbidden)
-        else:
-            rows = generate(self.model.decoder, z, greedy, max_length, forbidden)
-        if temperature is None:
+    def _decode(self, z: Tensor, how: Decoding, generator: torch.Generator) -> list[str]:
+        if z.ndim != 2 or z.shape[1] != self.latent_dim:
+            raise ConfigError(f"decode: z must have the shape (B, {self.latent_dim}), not {tuple(z.shape)}")
+        rows = how(self.model.decoder, z, generator)
+        if how.temperature is None:
             self._warn_if_collapsed(z, rows)
         return [self.tokenizer.decode(row) for row in rows]
 
@@ -186,24 +165,6 @@ class Vae:
             count = "1 sentence was" if sequences.cut == 1 else f"{sequences.cut} sentences were"
             warnings.warn(f"{count} cut to {limit} tokens (data.max_length of this run)", stacklevel=3)
         return sequences
-
-    def _check_decoding(
-        self, z: Tensor, temperature: float | None, top_p: float, beam: int, max_length: int
-    ) -> None:
-        if z.ndim != 2 or z.shape[1] != self.latent_dim:
-            raise ConfigError(f"decode: z must have the shape (B, {self.latent_dim}), not {tuple(z.shape)}")
-        if temperature is not None and not 0 < temperature < math.inf:
-            raise ConfigError(
-                f"temperature must be positive and finite, not {temperature}; its limit 0 is greedy decoding"
-            )
-        if not 0 < top_p <= 1:
-            raise ConfigError(f"top-p must lie in (0, 1], not {top_p}")
-        if beam < 1 or max_length < 1:
-            raise ConfigError("beam and max_length must be at least 1")
-        if beam > 1 and temperature is not None:
-            raise ConfigError("beam search does not sample: set temperature=None with it, or leave beam out")
-        if top_p < 1 and temperature is None:
-            raise ConfigError("top_p only applies to sampling: give a temperature with it, or leave it out")
 
     def _warn_if_collapsed(self, z: Tensor, rows: list[list[int]]) -> None:
         same = bool((z != z[:1]).any()) and len({tuple(row) for row in rows}) == 1

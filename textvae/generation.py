@@ -8,19 +8,36 @@ References
 Holtzman et al. 2020, *The Curious Case of Neural Text Degeneration*: top-p sampling.
 """
 
+import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Generator, Tensor
 
 from textvae.data.batches import Sequences
-from textvae.data.tokenizers import BOS, EOS
+from textvae.data.tokenizers import BOS, EOS, UNK
+from textvae.errors import ConfigError
 from textvae.models.decoders import Decoder
 from textvae.models.modes import inert
 from textvae.models.text_vae import TextVAE
 
-__all__ = ["Choice", "beam_search", "generate", "greedy", "interpolate", "sampling", "simulate"]
+__all__ = [
+    "MAX_LENGTH",
+    "Choice",
+    "Decoding",
+    "beam_search",
+    "z_from_prior",
+    "generate",
+    "greedy",
+    "interpolate",
+    "sampling",
+    "simulate",
+]
+
+MAX_LENGTH = 100
+"""Maximum number of words of a decoded sentence; a longer one is truncated."""
 
 Choice = Callable[[Tensor], Tensor]
 """Picks words (N,) from log-probabilities (N, V)."""
@@ -43,6 +60,53 @@ def sampling(generator: Generator, temperature: float = 1.0, top_p: float = 1.0)
         return torch.multinomial(probs, 1, generator=generator)[:, 0]
 
     return choose
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How z becomes words: greedily, by a beam, or by sampling at a temperature.
+
+    Raises
+    ------
+    ConfigError
+        If an option is out of range, or belongs to another way of decoding.
+    """
+
+    temperature: float | None = None
+    top_p: float = 1.0
+    beam: int = 1
+    forbid_unknown: bool = False
+    max_length: int = MAX_LENGTH
+
+    def __post_init__(self) -> None:
+        if self.temperature is not None and not 0 < self.temperature < math.inf:
+            raise ConfigError(
+                f"temperature must be positive and finite, not {self.temperature}; its limit 0 is greedy decoding"
+            )
+        if not 0 < self.top_p <= 1:
+            raise ConfigError(f"top-p must lie in (0, 1], not {self.top_p}")
+        if self.beam < 1 or self.max_length < 1:
+            raise ConfigError("beam and max_length must be at least 1")
+        if self.beam > 1 and self.temperature is not None:
+            raise ConfigError("beam search does not sample: set temperature=None with it, or leave beam out")
+        if self.top_p < 1 and self.temperature is None:
+            raise ConfigError("top_p only applies to sampling: give a temperature with it, or leave it out")
+
+    def __call__(self, decoder: Decoder, z: Tensor, generator: Generator) -> list[list[int]]:
+        """Decode every z (N, D); ids without EOS."""
+        forbidden = [UNK] if self.forbid_unknown else []
+        if self.beam > 1:
+            return beam_search(decoder, z, self.beam, self.max_length, forbidden)
+        choose = greedy if self.temperature is None else sampling(generator, self.temperature, self.top_p)
+        return generate(decoder, z, choose, self.max_length, forbidden)
+
+
+def z_from_prior(model: TextVAE, count: int, generator: Generator) -> Tensor:
+    """z (count, D) from p(z)."""
+    noise = torch.randn((count, model.latent_dim), generator=generator, device=model.device)
+    with inert(model):
+        z: Tensor = model.prior().transport(noise)
+    return z
 
 
 def generate(
@@ -73,9 +137,7 @@ def simulate(model: TextVAE, count: int, seed: int, max_length: int = 200) -> tu
     so its p(x) is the probability of a prefix.
     """
     generator = torch.Generator(model.device).manual_seed(seed)
-    noise = torch.randn((count, model.latent_dim), generator=generator, device=model.device)
-    with inert(model):
-        z = model.prior().transport(noise).to(next(model.parameters()).dtype)
+    z = z_from_prior(model, count, generator).to(next(model.parameters()).dtype)
     words = generate(model.decoder, z, sampling(generator), max_length)
     rows = [row if len(row) == max_length else [*row, EOS] for row in words]
     offsets = np.cumsum([0, *map(len, rows)], dtype=np.int64)

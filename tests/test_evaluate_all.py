@@ -221,7 +221,7 @@ def test_the_command_at_full_size(own_vae_run, lm_run):
     assert values["ais_lower"] <= values["ais_upper"] + 3 * values["ais_gap_se"]
     again = worked("evaluate", own_vae_run, "--all", "--lm", lm_run, "--samples", 5)
     assert f"0 of {len(FULL)} parts" in again.err
-    assert "simulated log p, from above" in again.out
+    assert "simulated log p, upper bound" in again.out
 
 
 def test_usage_is_checked_in_one_sentence(vae_run: Path, lm_run: Path, corpus: Path):

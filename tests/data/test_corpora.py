@@ -11,7 +11,7 @@ import pytest
 
 from textvae.data.corpora import SPLITS, Corpus, known_corpora, open_corpus
 from textvae.data.remarks import word_remarks
-from textvae.data.splits import carve
+from textvae.data.sources.splits import carve
 from textvae.errors import DataError
 
 
@@ -117,7 +117,7 @@ def test_the_cut_never_changes() -> None:
 
 
 def test_a_large_file_gives_a_part_that_can_be_validated_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("textvae.data.splits.MOST", 3)
+    monkeypatch.setattr("textvae.data.sources.splits.MOST", 3)
     parts = carve([f"line {k}" for k in range(100)], ("valid", "test"), "it")
     assert {split: len(positions) for split, positions in parts.items()} == {"train": 94, "valid": 3, "test": 3}
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from textvae.data import hub
 from textvae.data.corpora import SPLITS, Corpus, open_corpus
-from textvae.data.rows import Column
-from textvae.data.tables import TABLE_SUFFIXES
+from textvae.data.reading.rows import Column
+from textvae.data.sources import hub
+from textvae.data.sources.tables import TABLE_SUFFIXES
 from textvae.errors import DataError
 
 Rows = Mapping[str, Sequence[Any]]

@@ -10,12 +10,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from textvae import console
-from textvae.data import lines as module
 from textvae.data import store
 from textvae.data.corpora import SPLITS, open_corpus
-from textvae.data.lazy import is_large
-from textvae.data.lines import Lines, open_text
-from textvae.data.text import Text, read_text
+from textvae.data.reading import lines as module
+from textvae.data.reading.lazy import is_large
+from textvae.data.reading.lines import Lines, open_text
+from textvae.data.reading.text import Text, read_text
 from textvae.errors import DataError
 
 CONTENT = b"\xef\xbb\xbfone two\r\n\n \t \n\tthree\tfour \nf\xc3\xbcnf\x0bsechs\r\xe2\x80\xa8sieben\nlast"

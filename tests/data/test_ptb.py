@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from textvae.data.corpora import SPLITS, open_corpus
-from textvae.data.ptb import MD5, Fetched, fetch, find_ptb, is_standard, standard_sources
-from textvae.data.sources import HubCopy, WebCopy, download
+from textvae.data.sources.downloads import HubCopy, WebCopy, download
+from textvae.data.sources.ptb import MD5, Fetched, fetch, find_ptb, is_standard, standard_sources
 from textvae.errors import DataError
 
 TEXT = {split: f" an invented {split} sentence \n a second <unk> one \n" * 4000 for split in SPLITS}

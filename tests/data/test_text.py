@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from textvae.data.text import clean, read_text
+from textvae.data.reading.text import clean, read_text
 from textvae.errors import DataError
 
 

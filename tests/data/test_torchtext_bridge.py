@@ -9,8 +9,8 @@ import pytest
 
 import textvae.data
 from textvae.data.corpora import SPLITS, open_corpus
+from textvae.data.sources.torchtext_bridge import from_torchtext, penn_treebank, penn_treebank_urls, to_torchtext
 from textvae.data.tokenizers import SPECIALS, UNK, WordTokenizer, train_tokenizer
-from textvae.data.torchtext_bridge import from_torchtext, penn_treebank, penn_treebank_urls, to_torchtext
 from textvae.errors import DataError
 
 

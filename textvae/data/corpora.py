@@ -4,15 +4,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from textvae.data.corpus import SPLITS, Corpus, safe_name
-from textvae.data.hub import open_hub
-from textvae.data.lazy import is_large, select
-from textvae.data.lines import open_text
-from textvae.data.ptb import find_ptb, open_ptb, ptb_folders, standard_remark
+from textvae.data.reading.lazy import is_large, select
+from textvae.data.reading.lines import open_text
+from textvae.data.reading.text import TEXT_SUFFIXES, blank_remark
 from textvae.data.remarks import word_remarks
-from textvae.data.splits import CARVED, carve, files_by_split, find_splits, one_file
+from textvae.data.sources.hub import open_hub
+from textvae.data.sources.ptb import find_ptb, open_ptb, ptb_folders, standard_remark
+from textvae.data.sources.splits import CARVED, carve, files_by_split, find_splits, one_file
+from textvae.data.sources.tables import TABLE_SUFFIXES, open_table, open_table_folder
 from textvae.data.store import cache_folder, unwritable
-from textvae.data.tables import TABLE_SUFFIXES, open_table, open_table_folder
-from textvae.data.text import TEXT_SUFFIXES, blank_remark
 from textvae.errors import DataError, did_you_mean
 
 __all__ = ["SPLITS", "Corpus", "KnownCorpus", "known_corpora", "open_corpus"]
@@ -74,7 +74,7 @@ def _open_grammar(name: str) -> Corpus:
 
 
 def _open_torchtext(name: str) -> Corpus:
-    from textvae.data.torchtext_bridge import penn_treebank
+    from textvae.data.sources.torchtext_bridge import penn_treebank
 
     if name != "PennTreebank":
         raise DataError(f"There is no corpus `{TORCHTEXT}{name}`: the only one is {TORCHTEXT}PennTreebank.")

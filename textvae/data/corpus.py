@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from textvae.data.lazy import LazySentences, is_large
+from textvae.data.reading.lazy import LazySentences, is_large
 from textvae.data.store import kept, read_arrays, write_arrays
 from textvae.errors import DataError
 

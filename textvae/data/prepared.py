@@ -15,7 +15,7 @@ import numpy as np
 
 from textvae.data.batches import Sequences, encode
 from textvae.data.corpus import Corpus
-from textvae.data.lazy import LazySentences, is_large
+from textvae.data.reading.lazy import LazySentences, is_large
 from textvae.data.store import is_whole, kept, read_arrays, seal, write_arrays, write_joined
 from textvae.data.tokenizers import Tokenizer, WordTokenizer, load_tokenizer, train_tokenizer
 from textvae.data.tokenizers.word import count_words

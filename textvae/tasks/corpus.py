@@ -5,7 +5,7 @@ from pathlib import Path
 from textvae.console import remark, table
 from textvae.data.corpora import open_corpus
 from textvae.data.info import corpus_info
-from textvae.data.ptb import fetch
+from textvae.data.sources.ptb import fetch
 
 __all__ = ["fetch_corpus", "print_info"]
 

@@ -6,7 +6,7 @@ import zlib
 from pathlib import Path
 
 from textvae.console import remark
-from textvae.data.text import clean, open_bytes, refuse_nul
+from textvae.data.reading.text import clean, open_bytes, refuse_nul
 from textvae.errors import DataError
 
 __all__ = ["encode_lines", "read_lines"]

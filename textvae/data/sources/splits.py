@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from textvae.data.corpus import SPLITS
-from textvae.data.lazy import arrays_of
+from textvae.data.reading.lazy import arrays_of
 from textvae.errors import DataError
 
 __all__ = ["CARVED", "carve", "files_by_split", "find_files", "find_splits", "one_file"]

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from textvae.console import pacing
 from textvae.data import store
-from textvae.data.lazy import LazySentences, is_large
-from textvae.data.text import Text, clean, is_zipped, lines, read_text, refuse_empty
+from textvae.data.reading.lazy import LazySentences, is_large
+from textvae.data.reading.text import Text, clean, is_zipped, lines, read_text, refuse_empty
 from textvae.errors import DataError
 
 __all__ = ["Lines", "open_text"]

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from textvae.data.corpus import SPLITS, Corpus
-from textvae.data.lines import open_text
-from textvae.data.sources import HubCopy, Source, WebCopy
-from textvae.data.splits import files_by_split, find_splits, one_file
-from textvae.data.text import TEXT_SUFFIXES, blank_remark, open_bytes
+from textvae.data.reading.lines import open_text
+from textvae.data.reading.text import TEXT_SUFFIXES, blank_remark, open_bytes
+from textvae.data.sources.downloads import HubCopy, Source, WebCopy
+from textvae.data.sources.splits import files_by_split, find_splits, one_file
 from textvae.errors import DataError
 
 __all__ = [
@@ -104,7 +104,7 @@ class Fetched:
 
 def standard_sources() -> tuple[Source, ...]:
     """The hub, then torchtext's address."""
-    from textvae.data.torchtext_bridge import penn_treebank_urls
+    from textvae.data.sources.torchtext_bridge import penn_treebank_urls
 
     hub = HubCopy(REPOSITORY, column="sentence", line=" {} \n")
     return hub, WebCopy("torchtext's address", penn_treebank_urls())

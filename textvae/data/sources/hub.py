@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from textvae.data.corpus import SPLITS, Corpus, safe_name
-from textvae.data.rows import Column, choose_column, first_line, open_column, quiet
-from textvae.data.splits import CARVED, carve
-from textvae.data.text import blank_remark
+from textvae.data.reading.rows import Column, choose_column, first_line, open_column, quiet
+from textvae.data.reading.text import blank_remark
+from textvae.data.sources.splits import CARVED, carve
 from textvae.errors import DataError
 
 __all__ = ["PARQUET", "corpus_of", "open_hub"]

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from textvae.data.lazy import LazySentences, arrays_of
-from textvae.data.text import clean, refuse_nul
+from textvae.data.reading.lazy import LazySentences, arrays_of
+from textvae.data.reading.text import clean, refuse_nul
 from textvae.errors import DataError
 
 __all__ = ["Column", "choose_column", "first_line", "open_column", "quiet"]

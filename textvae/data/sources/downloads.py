@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from textvae.data.hub import PARQUET
-from textvae.data.rows import first_line, quiet
+from textvae.data.reading.rows import first_line, quiet
+from textvae.data.sources.hub import PARQUET
 from textvae.errors import DataError
 
 __all__ = ["HubCopy", "Source", "WebCopy", "download"]

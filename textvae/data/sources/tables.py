@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from textvae.data.corpus import Corpus, safe_name
-from textvae.data.rows import Column, choose_column, first_line, open_column, quiet
-from textvae.data.splits import CARVED, carve, find_splits
-from textvae.data.text import blank_remark
+from textvae.data.reading.rows import Column, choose_column, first_line, open_column, quiet
+from textvae.data.reading.text import blank_remark
+from textvae.data.sources.splits import CARVED, carve, find_splits
 from textvae.errors import DataError
 
 __all__ = ["TABLE_SUFFIXES", "open_table", "open_table_folder"]

@@ -71,7 +71,9 @@ def together(posterior: str, prior: str) -> bool:
     if prior == "vamp":
         modules = posterior_module(posterior, {}).modules()
         return not any(isinstance(module, BatchStatistics) for module in modules)
-    return bool(SLOTS["model.posterior"][posterior].spherical == SLOTS["model.prior"][prior].spherical)
+    return bool(
+        SLOTS["model.posterior"].members[posterior].spherical == SLOTS["model.prior"].members[prior].spherical
+    )
 
 
 def _all() -> Iterator[Any]:

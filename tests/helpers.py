@@ -199,12 +199,12 @@ def make(slot: str, kind: str, *context: Any, **options: Any) -> Any:
     """A member of a slot; torch's remark about the empty weights of `latent_dim` 0 is left out."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Initializing zero-element tensors")
-        return SLOTS[slot][kind](*context, **options)
+        return SLOTS[slot].members[kind](*context, **options)
 
 
 def silent(kind: str) -> dict[str, float]:
     """The options that switch off all dropout of a kind of decoder."""
-    known = inspect.signature(SLOTS["model.decoder"][kind]).parameters
+    known = inspect.signature(SLOTS["model.decoder"].members[kind]).parameters
     return {name: 0.0 for name in known if name.startswith("dropout")}
 
 

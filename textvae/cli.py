@@ -18,7 +18,7 @@ from cyclopts.exceptions import CycloptsError
 from cyclopts.validators import Number
 
 from textvae import __version__
-from textvae.console import one_voice
+from textvae.console.output import one_voice
 from textvae.errors import ConfigError, TextvaeError
 from textvae.options import (
     Count,
@@ -136,7 +136,7 @@ def evaluate(
     json_
         Print JSON.
     """
-    from textvae.console import evaluation_table
+    from textvae.console.results import evaluation_table
     from textvae.runs import Run
     from textvae.tasks.evaluate import evaluate_run
 
@@ -329,7 +329,7 @@ def probe(run: RunPath, /, *, split: Split = "valid", seed: Seed = 0) -> None:
     seed
         Seed of z and of the shuffled labels.
     """
-    from textvae.console import probe_table
+    from textvae.console.results import probe_table
     from textvae.runs import Run
     from textvae.tasks.probe import probe
 
@@ -370,7 +370,7 @@ def bench(
     threads
         Number of CPU threads.
     """
-    from textvae.console import table
+    from textvae.console.output import table
     from textvae.tasks.bench import run_bench, table_rows
 
     found = run_bench(rounds, seconds, threads, full, device, profile, out)
@@ -427,7 +427,7 @@ def report(directory: Path, /) -> None:
 @corpus_app.command(name="list")
 def corpus_list() -> None:
     """List the known corpora and where each is stored."""
-    from textvae.console import table
+    from textvae.console.output import table
     from textvae.data.corpora import known_corpora
 
     table("Corpora", ["name", "what", "where"], known_corpora())
@@ -470,7 +470,7 @@ def fetch(name: str, /, *, root: Path | None = None) -> None:
 @app.command
 def remedies() -> None:
     """List the corpora and remedies that `train` knows by name."""
-    from textvae.console import table
+    from textvae.console.output import table
     from textvae.tasks.remedies import described
 
     table("Remedies: textvae train CORPUS REMEDY …", ["name", "what it does"], described("remedies"))

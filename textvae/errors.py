@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["ConfigError", "DataError", "LostProcessError", "RunError", "TextvaeError", "did_you_mean"]
+__all__ = ["ConfigError", "DataError", "LostProcessError", "RunError", "TextvaeError", "did_you_mean", "first_line"]
 
 
 class TextvaeError(Exception):
@@ -30,3 +30,9 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """` (did you mean …?)` with the choice closest to a word, or an empty string if none is close."""
     close = difflib.get_close_matches(word, list(choices), n=1)
     return f" (did you mean {close[0]}?)" if close else ""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error that is not ours, or its type if it says nothing, to end a sentence with."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return " ".join(lines[0].split()).rstrip(". ")

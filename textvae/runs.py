@@ -26,7 +26,7 @@ from typing import IO, Any, Literal, cast
 import yaml
 
 from textvae.config import Config, Draft
-from textvae.errors import ConfigError, RunError
+from textvae.errors import ConfigError, RunError, first_line
 
 __all__ = ["LOCK", "Run", "Status", "finite", "write_atomically"]
 
@@ -213,7 +213,7 @@ def write_atomically(path: Path, content: str | Callable[[IO[bytes]], object]) -
             os.fsync(file.fileno())
         scratch.replace(path)
     except (OSError, RuntimeError) as error:
-        reason = getattr(error, "strerror", None) or str(error).split("\n")[0]
+        reason = getattr(error, "strerror", None) or first_line(error)
         raise RunError(f"{path}: cannot be written: {reason}") from None
     finally:
         with contextlib.suppress(OSError):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from textvae import console
+from textvae.console import progress
 from textvae.data import store
 from textvae.data.corpora import SPLITS, open_corpus
 from textvae.data.reading import lines as module
@@ -95,7 +95,7 @@ def test_a_long_pass_says_how_far_it_is(
     found = open_text(path).sentences
     assert list(found)
     assert capsys.readouterr().err == ""  # a short one does not
-    monkeypatch.setattr(console, "SECONDS", 0)
+    monkeypatch.setattr(progress, "SECONDS", 0)
     monkeypatch.setattr(module, "BYTES", 1 << 16)
     assert list(found)
     first, *rest = capsys.readouterr().err.splitlines()

@@ -51,7 +51,7 @@ def has_density(distribution: Reparameterised) -> bool:
 
 @pytest.mark.parametrize("slot", MEMBERS)
 def test_every_member_of_a_slot_is_tested(slot):
-    assert set(MEMBERS[slot]) == set(SLOTS[slot])
+    assert set(MEMBERS[slot]) == set(SLOTS[slot].members)
 
 
 @pytest.mark.parametrize("latent_dim", [0, 1, 3])

@@ -19,7 +19,7 @@ from textvae.bench.cell import REFERENCE, Cell, Workload, grid
 from textvae.bench.contenders import PLAIN, SAMPLES, STEP, WHOLE
 from textvae.bench.memory import NOTHING, peak
 from textvae.bench.timing import best, interleaved
-from textvae.console import remark
+from textvae.console.output import remark
 from textvae.errors import TextvaeError
 
 __all__ = ["bench", "compare"]

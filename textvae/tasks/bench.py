@@ -13,7 +13,7 @@ from textvae.bench.bench import bench
 from textvae.bench.cell import REFERENCE
 from textvae.bench.machine import describe
 from textvae.bench.trace import require_room, write_trace
-from textvae.console import remark
+from textvae.console.output import remark
 from textvae.errors import TextvaeError
 from textvae.runs import write_atomically
 

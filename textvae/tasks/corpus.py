@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from textvae.console import remark, table
+from textvae.console.output import remark, table
 from textvae.data.corpora import open_corpus
 from textvae.data.info import corpus_info
 from textvae.data.sources.ptb import fetch

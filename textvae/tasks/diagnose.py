@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from textvae.config import recipe_files
-from textvae.console import remark
+from textvae.console.output import remark
 from textvae.evaluation.diagnosis import Diagnosis, diagnose
 from textvae.evaluation.evaluate import latent_use, terms
 from textvae.plots import diagnosis as pictures

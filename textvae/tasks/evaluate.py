@@ -6,7 +6,8 @@ from typing import Any
 
 from textvae import build
 from textvae.api import load
-from textvae.console import counting, remark
+from textvae.console.output import remark
+from textvae.console.progress import counting
 from textvae.data.corpora import open_corpus
 from textvae.evaluation.estimators import Survey
 from textvae.evaluation.evaluate import evaluate

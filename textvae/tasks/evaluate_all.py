@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from textvae.console import remark
+from textvae.console.output import remark
 from textvae.errors import ConfigError
 from textvae.runs import Run
 from textvae.tasks.evaluate import evaluated

@@ -5,7 +5,7 @@ import sys
 import zlib
 from pathlib import Path
 
-from textvae.console import remark
+from textvae.console.output import remark
 from textvae.data.reading.text import clean, open_bytes, refuse_nul
 from textvae.errors import DataError
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from textvae.console import evaluation_table
+from textvae.console.results import evaluation_table
 from textvae.runs import Run
 
 __all__ = ["show"]

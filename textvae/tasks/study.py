@@ -11,7 +11,8 @@ import yaml
 from textvae import build
 from textvae.config import Config, changed_keys
 from textvae.config.recipes import resolve
-from textvae.console import StudyDisplay, remark
+from textvae.console.output import remark
+from textvae.console.progress import StudyDisplay
 from textvae.data.corpora import open_corpus
 from textvae.errors import ConfigError, RunError, TextvaeError, did_you_mean
 from textvae.evaluation.evaluate import NUMBERS

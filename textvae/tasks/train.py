@@ -13,7 +13,8 @@ import torch
 from textvae import build
 from textvae.api import Vae, load
 from textvae.config import Config, Draft, changed_keys, signature
-from textvae.console import TrainingDisplay, counting, remark
+from textvae.console.output import remark
+from textvae.console.progress import TrainingDisplay, counting
 from textvae.data.batches import BatchStream, Sequences, encode
 from textvae.data.corpora import Corpus, open_corpus
 from textvae.data.prepared import prepared_sequences, prepared_tokenizer

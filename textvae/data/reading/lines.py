@@ -13,7 +13,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from textvae.console import pacing
+from textvae.console.progress import pacing
 from textvae.data import store
 from textvae.data.reading.lazy import LazySentences, is_large
 from textvae.data.reading.text import Text, clean, is_zipped, lines, read_text, refuse_empty

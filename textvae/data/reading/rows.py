@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from textvae.data.reading.lazy import LazySentences, arrays_of
 from textvae.data.reading.text import clean, refuse_nul
-from textvae.errors import DataError
+from textvae.errors import DataError, first_line
 
-__all__ = ["Column", "choose_column", "first_line", "open_column", "quiet"]
+__all__ = ["Column", "cause", "choose_column", "open_column", "quiet"]
 
 TEXT_COLUMNS = ("text", "sentence")
 
@@ -81,12 +81,11 @@ def choose_column(rows: Any, column: str | None, where: str) -> str:
     return found
 
 
-def first_line(error: BaseException) -> str:
-    """The innermost cause of `error` in one line, for use at the end of a sentence."""
+def cause(error: BaseException) -> str:
+    """The innermost cause of an error, in one line."""
     while error.__cause__ is not None:
         error = error.__cause__
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(". ") if lines else type(error).__name__
+    return first_line(error)
 
 
 @contextmanager

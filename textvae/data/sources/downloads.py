@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from textvae.data.reading.rows import first_line, quiet
+from textvae.data.reading.rows import cause, quiet
 from textvae.data.sources.hub import PARQUET
 from textvae.errors import DataError
 
@@ -61,7 +61,7 @@ class HubCopy:
                 file.writelines(self.line.format(row) for row in rows(self, split, target.parent / "hub"))
         except Exception as error:  # the hub's client raises exceptions of many types
             target.unlink(missing_ok=True)
-            raise DataError(f"it cannot be read ({first_line(error)})") from error
+            raise DataError(f"it cannot be read ({cause(error)})") from error
 
 
 def _hub_rows(copy: HubCopy, split: str, cache: Path) -> Iterable[str]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from textvae.data.corpus import SPLITS, Corpus, safe_name
-from textvae.data.reading.rows import Column, choose_column, first_line, open_column, quiet
+from textvae.data.reading.rows import Column, cause, choose_column, open_column, quiet
 from textvae.data.reading.text import blank_remark
 from textvae.data.sources.splits import CARVED, carve
 from textvae.errors import DataError
@@ -80,6 +80,6 @@ def _refusal(name: str, error: Exception) -> DataError:
         choices = listed[0] if listed else "those on its page"
         return DataError(f"hf:{name} has several configurations: write hf:{name}:CONFIG with one of {choices}.")
     return DataError(
-        f"hf:{name} cannot be read ({first_line(error)}): check the name and the connection,"
+        f"hf:{name} cannot be read ({cause(error)}): check the name and the connection,"
         " or give the path of a local copy."
     )

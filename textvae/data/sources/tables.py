@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from textvae.data.corpus import Corpus, safe_name
-from textvae.data.reading.rows import Column, choose_column, first_line, open_column, quiet
+from textvae.data.reading.rows import Column, cause, choose_column, open_column, quiet
 from textvae.data.reading.text import blank_remark
 from textvae.data.sources.splits import CARVED, carve, find_splits
 from textvae.errors import DataError
@@ -56,7 +56,7 @@ def _load(paths: Sequence[Path]) -> Any:
     except DataError:
         raise
     except Exception as error:  # the readers raise exceptions of many types
-        raise DataError(f"{paths[0]} cannot be read as {reader}: {first_line(error)}.") from error
+        raise DataError(f"{paths[0]} cannot be read as {reader}: {cause(error)}.") from error
 
 
 def _all_text(path: Path) -> dict[str, Any]:

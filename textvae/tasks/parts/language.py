@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from textvae.api import CollapsedWarning
-from textvae.console import counting
+from textvae.console.progress import counting
 from textvae.evaluation.text import (
     bleu,
     distinct,

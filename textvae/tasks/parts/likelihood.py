@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from textvae.console import counting
+from textvae.console.progress import counting
 from textvae.data.batches import Sequences
 from textvae.evaluation.annealed import Annealing, annealed, sandwich
 from textvae.evaluation.curves import TRUSTED, Curve, importance_curve

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from textvae import build
-from textvae.console import counting
+from textvae.console.progress import counting
 from textvae.data.batches import Sequences
 from textvae.data.grammar import embedded_grammar, embedded_split
 from textvae.evaluation.estimators import survey

@@ -1,0 +1,66 @@
+"""The arguments of a slot's member, validated against its constructor.
+
+A configuration may set the keyword-only parameters, whose annotations give types and ranges; the positional ones
+are supplied by `parts`.
+"""
+
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, get_args, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+
+from textvae.build.slots import constructor, named
+from textvae.config import Draft, Member, epochs
+from textvae.errors import ConfigError
+from textvae.fields import Steps
+
+__all__ = ["arguments", "in_steps"]
+
+
+def arguments(slot: str, member: Member, draft: Draft) -> dict[str, Any]:
+    """The member as a plain mapping, with validated arguments and defaults."""
+    place = tuple(slot.split("."))
+    whose = draft.blame((*place, "kind"))
+    make = constructor(slot, member.kind, whose)
+    try:
+        schema, timed = _schema(make)
+    except Exception as error:
+        if ":" not in member.kind:
+            raise
+        raise ConfigError(f"{whose}: {member.kind} has parameters that cannot be read: {named(error)}") from None
+    given = member.arguments
+    written = {key: given[key] for key in timed & given.keys() if epochs(given[key]) is not None}
+    try:
+        typed = schema.model_validate({**given, **in_steps(written, steps_per_epoch=1)}).model_dump(mode="json")
+    except ValidationError as error:
+        raise ConfigError(draft.explain(error, place, schema)) from None
+    return {"kind": member.kind, **typed, **written}
+
+
+def in_steps(value: Any, steps_per_epoch: int) -> Any:
+    """`value` with every duration such as `"10 epochs"` converted to optimiser steps."""
+    if isinstance(value, Mapping):
+        return {key: in_steps(inner, steps_per_epoch) for key, inner in value.items()}
+    number = epochs(value)
+    return value if number is None else math.ceil(number * steps_per_epoch)
+
+
+def _schema(constructor: Callable[..., Any]) -> tuple[type[BaseModel], set[str]]:
+    """The schema of a constructor's keyword-only parameters, and the names of those measured in steps."""
+    function = constructor.__init__ if isinstance(constructor, type) else constructor  # type: ignore[misc]
+    hints = get_type_hints(function, include_extras=True)
+    fields: dict[str, Any] = {
+        name: (hints.get(name, Any), ... if parameter.default is parameter.empty else parameter.default)
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY
+    }
+    rules = ConfigDict(extra="forbid", validate_default=False, allow_inf_nan=False)
+    schema: type[BaseModel] = create_model("Arguments", __config__=rules, **fields)
+    return schema, {name for name, (hint, _) in fields.items() if _counts_steps(hint)}
+
+
+def _counts_steps(hint: Any) -> bool:
+    unit = get_args(Steps)[-1]
+    return any(inner == unit or _counts_steps(inner) for inner in get_args(hint))

@@ -1,0 +1,110 @@
+"""The parts of a run, constructed from settings."""
+
+import warnings
+from typing import Any
+
+import torch
+
+from textvae.build.arguments import in_steps
+from textvae.build.slots import SLOTS, chosen, constructor, named
+from textvae.config import Config
+from textvae.errors import ConfigError
+from textvae.models.parts import inherit
+from textvae.models.text_vae import TextVAE, initialise
+from textvae.objectives.objective import Objective
+from textvae.training.updates import Update
+
+__all__ = ["begin", "model", "objective", "update"]
+
+
+def model(config: Config, vocabulary: int) -> TextVAE:
+    """The model, with parameters initialised from the global random stream.
+
+    Raises
+    ------
+    ConfigError
+        If a part rejects its arguments, or prior and posterior are incompatible.
+    """
+    dim = config.model.latent_dim
+    with warnings.catch_warnings():
+        # With latent_dim 0 some weights have no elements, which torch warns about.
+        warnings.filterwarnings("ignore", message="Initializing zero-element tensors")
+        encoder = _make(config, "model.encoder", vocabulary)
+        parts = (
+            _make(config, "model.posterior", encoder, dim),
+            _make(config, "model.prior", dim),
+            _make(config, "model.decoder", vocabulary, dim),
+        )
+    try:
+        built = TextVAE(*parts)
+    except ValueError as error:
+        raise ConfigError(f"model.prior: {error}") from error
+    initialise(built, config.model.init_range, config.model.embedding_init_range)
+    return built
+
+
+def begin(model: TextVAE, first: TextVAE, config: Config) -> None:
+    """Initialise parts of a model from the trained first stage.
+
+    Raises
+    ------
+    ConfigError
+        If a part is missing from either model, or the shapes do not match.
+    """
+    try:
+        inherit(model, first, config.inherit)
+    except ValueError as error:
+        raise ConfigError(f"inherit: {error}") from error
+
+
+def objective(config: Config, model: TextVAE, vocabulary: int, steps_per_epoch: int) -> Objective:
+    """The objective of a model.
+
+    Raises
+    ------
+    ConfigError
+        If its parts are incompatible.
+    """
+
+    def part(slot: str, *context: Any) -> Any:
+        return _make(config, f"objective.{slot}", *context, steps_per_epoch=steps_per_epoch)
+
+    slots = [slot.split(".")[1] for slot in SLOTS if slot.startswith("objective.")]
+    parts = {slot: part(slot) for slot in slots if slot != "auxiliary"}
+    auxiliary = part("auxiliary", model, vocabulary)
+    initialise(auxiliary, config.model.init_range, config.model.embedding_init_range)
+    try:
+        return Objective(model, **parts, auxiliary=auxiliary, samples=config.objective.samples)
+    except ValueError as error:
+        raise ConfigError(f"objective.bound: {error}") from error
+
+
+def update(config: Config, objective: Objective, steps_per_epoch: int) -> Update:
+    """The update rule, whose optimiser holds all parameters of the objective."""
+
+    def optimiser() -> torch.optim.Optimizer:
+        made: torch.optim.Optimizer = _make(config, "training.optimiser", objective.parameters())
+        return made
+
+    built: Update = _make(config, "training.update", objective, optimiser, steps_per_epoch=steps_per_epoch)
+    return built
+
+
+def _make(config: Config, slot: str, *context: Any, steps_per_epoch: int = 1) -> Any:
+    """A member of a slot.
+
+    Raises
+    ------
+    ConfigError
+        If its constructor rejects the combination of arguments.
+    """
+    member = chosen(config, slot)
+    make = constructor(slot, member.kind, slot)
+    try:
+        return make(*context, **in_steps(member.arguments, steps_per_epoch))
+    except ValueError as error:
+        raise ConfigError(f"{slot}: {error}") from error
+    except Exception as error:
+        if ":" not in member.kind:
+            raise
+        raise ConfigError(f"{slot}: {member.kind} cannot be built: {named(error)}") from error

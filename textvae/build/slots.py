@@ -1,0 +1,94 @@
+"""The slots of a configuration, the members of each, and classes from outside as members."""
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from textvae.config import Config, Member
+from textvae.errors import ConfigError, did_you_mean, first_line
+from textvae.models.decoders import DECODERS, Decoder
+from textvae.models.encoders import ENCODERS, Encoder
+from textvae.models.posteriors import POSTERIORS, Posterior
+from textvae.models.priors import PRIORS, Prior
+from textvae.objectives.auxiliaries import AUXILIARIES, Auxiliary
+from textvae.objectives.bounds import BOUNDS, Bound
+from textvae.objectives.corruptions import CORRUPTIONS, Corruption
+from textvae.objectives.inference import INFERENCES, Inference
+from textvae.objectives.penalties import PENALTIES, Penalty
+from textvae.objectives.weights import DISTORTION_WEIGHTS, SCHEDULES, WEIGHTS, Schedule, Weight
+from textvae.training.optimisers import OPTIMISERS
+from textvae.training.updates import UPDATES, Update
+
+__all__ = ["SLOTS", "Slot", "chosen", "constructor", "named"]
+
+
+@dataclass(frozen=True)
+class Slot:
+    """The members that a setting chooses from by `kind`, and the base class required of an external one.
+
+    A base class is required so that a configuration cannot call arbitrary functions.
+    """
+
+    family: type
+    members: Mapping[str, Callable[..., Any]]
+
+
+SLOTS: Mapping[str, Slot] = {
+    "model.encoder": Slot(Encoder, ENCODERS),
+    "model.posterior": Slot(Posterior, POSTERIORS),
+    "model.prior": Slot(Prior, PRIORS),
+    "model.decoder": Slot(Decoder, DECODERS),
+    "objective.weight": Slot(Weight, WEIGHTS),
+    "objective.distortion_weight": Slot(Weight, DISTORTION_WEIGHTS),
+    "objective.penalty": Slot(Penalty, PENALTIES),
+    "objective.auxiliary": Slot(Auxiliary, AUXILIARIES),
+    "objective.bound": Slot(Bound, BOUNDS),
+    "objective.corruption": Slot(Corruption, CORRUPTIONS),
+    "objective.inference": Slot(Inference, INFERENCES),
+    "objective.word_dropout": Slot(Schedule, SCHEDULES),
+    "objective.teacher_forcing": Slot(Schedule, SCHEDULES),
+    "training.optimiser": Slot(torch.optim.Optimizer, OPTIMISERS),
+    "training.update": Slot(Update, UPDATES),
+}
+"""Every slot, by its key."""
+
+
+def chosen(config: Config, slot: str) -> Member:
+    """The member that a configuration chooses for a slot."""
+    section, name = slot.split(".")
+    found: Member = getattr(getattr(config, section), name)
+    return found
+
+
+def constructor(slot: str, kind: str, whose: str) -> Callable[..., Any]:
+    """The member of a slot by name, or an external class as `package.module:Class`."""
+    members = SLOTS[slot].members
+    if kind in members:
+        return members[kind]
+    if ":" in kind:
+        return _imported(slot, kind, whose)
+    guess = did_you_mean(kind, members)
+    raise ConfigError(
+        f"{whose}: unknown kind {kind!r}{guess}; choose from {', '.join(members)}, or write package.module:Class"
+    )
+
+
+def _imported(slot: str, kind: str, whose: str) -> Callable[..., Any]:
+    module, _, name = kind.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except Exception as error:  # importing runs code that is not ours
+        raise ConfigError(f"{whose}: {kind!r} cannot be imported: {named(error)}") from None
+    family = SLOTS[slot].family
+    if not (isinstance(found, type) and issubclass(found, family)):
+        raise ConfigError(f"{whose}: {kind!r} is not a subclass of {family.__module__}.{family.__qualname__}")
+    external: Callable[..., Any] = found
+    return external
+
+
+def named(error: BaseException) -> str:
+    """The type and first line of an error in code that is not ours."""
+    return f"{type(error).__name__}: {first_line(error)}"

@@ -1,0 +1,1 @@
+"""Terminal output: results on stdout; progress, remarks and failures on stderr."""

@@ -18,6 +18,7 @@ from invented import METRICS, TRUTH, probes, write_run, write_study
 from textvae import build
 from textvae.config import Config, Draft
 from textvae.errors import RunError
+from textvae.evaluation.density import saturated
 from textvae.plots.diagnosis import ACTIVE
 from textvae.runs import Run, Status
 from textvae.studies.manifest import Manifest, Record
@@ -487,6 +488,16 @@ def test_seeds_that_are_cut_short_give_the_range(tmp_path: Path) -> None:
         '{"step": 600, "split": "train", "epoch": 6.0}\n', "utf-8"
     )
     assert "| 6–10 of at most 40 epochs" in " ".join(column(write_report(tmp_path).read_text("utf-8"), "grade"))
+
+
+def test_a_published_information_is_saturated_by_the_rule_for_ours() -> None:
+    told = [line for line in published() if line.mutual_information is not None]
+    assert {line.mutual_information_saturated for line in told} == {True, False}
+    for line in told:
+        assert line.mutual_information is not None
+        assert line.mutual_information_reference is not None
+        expected = saturated(line.mutual_information, line.mutual_information_reference)
+        assert line.mutual_information_saturated == expected
 
 
 def test_every_setting_of_a_published_row_is_a_key_of_some_run() -> None:

@@ -50,7 +50,7 @@ def scaling(processes: Processes, batch_size: int, rounds: int = ROUNDS) -> dict
         for name, work in contenders.items():
             if processes.is_main or name not in ("whole", "share"):
                 best[name] = tuple(map(min, best[name], timed(work)))  # type: ignore[assignment]
-            processes.any(False)
+            processes.wait()
     return {
         "batch": batch_size,
         "tokens": batch.tokens,

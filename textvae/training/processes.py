@@ -91,10 +91,10 @@ class Processes:
         RunError
             If a process cannot read the run's directory.
         """
-        self.any(False)  # wait until the main process has made the directory
+        self.wait()  # until the main process has made the directory
         if not self.is_main:
             run = self._copy(run)
-        self.any(False)  # and until all others have copied it
+        self.wait()  # until all others have copied it
         return run
 
     def _copy(self, run: Run) -> Run:
@@ -111,6 +111,10 @@ class Processes:
                 " need a directory that all of them can read"
             ) from error
         return Run(copy)
+
+    def wait(self) -> None:
+        """Wait until every process is here."""
+        self.any(False)
 
     def any(self, flag: bool) -> bool:
         """Whether the flag is set in any process."""

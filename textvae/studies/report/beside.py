@@ -41,7 +41,8 @@ def _figure(line: Published, column: Column) -> str:
     made = getattr(line, column.setting) if column.setting else None
     exact = "exact" if column.setting and not line.has_z else ""
     note = f"{column.symbol} = {made:,}" if made else exact
-    return cell(number(-value if column.negated else value, _digits(value)), note)
+    least = "≥ " if column.saturated and getattr(line, column.saturated) else ""
+    return cell(least + number(-value if column.negated else value, _digits(value)), note)
 
 
 def _digits(value: float) -> int:

@@ -37,6 +37,7 @@ class Published(BaseModel):
     rate: float | None = None
     mutual_information: float | None = None
     mutual_information_reference: int | None = None
+    mutual_information_saturated: bool = False
     active_units: int | None = None
     iwae_nll: float | None = None
     perplexity_elbo: float | None = None

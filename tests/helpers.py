@@ -298,7 +298,8 @@ def deafen(model: TextVAE) -> TextVAE:
         decoder.hear.weight.data.zero_()
         return model
     decoder.first_state.weight.data.zero_()
-    layers = [decoder.lstm, *decoder.upper] if decoder.z_at_input else []
+    layers = [decoder.lstm] if decoder.z_at_input else []
+    layers += decoder.upper if decoder.z_everywhere else []
     last = [decoder.output_weight] if decoder.z_everywhere else []
     for weight in [*(lstm.weight_ih_l0 for lstm in layers), *last]:
         weight.data[:, -model.latent_dim :] = 0

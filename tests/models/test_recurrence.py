@@ -6,47 +6,78 @@ from helpers import batch_of, make
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from textvae.models.recurrence import states_under
+from textvae.models.recurrence import run, states_under
 
 K, B, T, E, H = 3, 4, 6, 5, 7
 
 
-def case(layers: int, latent_dim: int, dropout: float = 0.0) -> tuple[nn.LSTM, tuple[torch.Tensor, ...]]:
+def case(layers: int, latent_dim: int) -> tuple[list[nn.LSTM], nn.LSTM, tuple[torch.Tensor, ...]]:
+    """Layers, torch's stack of the same layers, and words, z, h₀ and c₀."""
     torch.manual_seed(1)
-    lstm = nn.LSTM(E + latent_dim, H, layers, batch_first=True, dropout=dropout).double()
+    whole = nn.LSTM(E + latent_dim, H, layers, batch_first=True).double()
+    apart = [nn.LSTM(H if layer else E + latent_dim, H, batch_first=True).double() for layer in range(layers)]
+    for layer, lstm in enumerate(apart):
+        for own, weight in zip(lstm.all_weights[0], whole.all_weights[layer], strict=True):
+            own.data.copy_(weight)
     shapes = ((B, T, E), (K, B, latent_dim), (layers, K * B, H), (layers, K * B, H))
-    return lstm, tuple(torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in shapes)
+    return apart, whole, tuple(torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in shapes)
 
 
-def put_together(
-    lstm: nn.LSTM, words: torch.Tensor, z: torch.Tensor, h: torch.Tensor, c: torch.Tensor
-) -> torch.Tensor:
+def put_together(words: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
     inputs = torch.cat([words.expand(K, -1, -1, -1), z[:, :, None].expand(-1, -1, T, -1)], dim=-1)
-    states, _ = lstm(inputs.flatten(0, 1), (h, c))
-    return states.unflatten(0, (K, B))
+    return inputs.flatten(0, 1)
 
 
 @pytest.mark.parametrize("layers", [1, 2, 3])
 @pytest.mark.parametrize("latent_dim", [0, 2])
 def test_values_and_gradients_are_those_of_torch(layers: int, latent_dim: int) -> None:
-    lstm, (words, z, h, c) = case(layers, latent_dim)
-    wanted = put_together(lstm, words, z, h, c)
-    found = states_under(lstm, words, z, (h, c))
-    torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-12)
-    sought = [t for t in (words, z, h, c, *lstm.parameters()) if t.numel()]
+    apart, whole, (words, z, h, c) = case(layers, latent_dim)
+    wanted, _ = whole(put_together(words, z), (h, c))
     upstream = torch.randn_like(wanted)
-    for a, b in zip(
-        torch.autograd.grad(found, sought, upstream), torch.autograd.grad(wanted, sought, upstream), strict=True
+    sought = [t for t in (words, z, h, c) if t.numel()]
+    theirs = torch.autograd.grad(wanted, [*sought, *whole.parameters()], upstream)
+    parameters = [weight for lstm in apart for weight in lstm.parameters()]
+    for found in (
+        states_under(apart, words, z, (h, c), nn.Identity()).flatten(0, 1),
+        run(apart, put_together(words, z), (h, c), nn.Identity())[0],
     ):
-        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
+        torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-12)
+        ours = torch.autograd.grad(found, [*sought, *parameters], upstream, retain_graph=True)
+        for a, b in zip(ours, theirs, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize("training", [True, False])
-def test_dropout_between_layers_is_that_of_torch(training: bool) -> None:
-    # At a rate of 1 dropout is not random.
-    lstm, (words, z, h, c) = case(2, 2, dropout=1.0)
-    lstm.train(training)
-    torch.testing.assert_close(states_under(lstm, words, z, (h, c)), put_together(lstm, words, z, h, c))
+def test_the_final_states_are_those_of_torch() -> None:
+    apart, whole, (words, z, h, c) = case(3, 2)
+    _, last = whole(put_together(words, z), (h, c))
+    _, *found = run(apart, put_together(words, z), (h, c), nn.Identity())
+    torch.testing.assert_close(tuple(found), last, rtol=1e-12, atol=1e-12)
+
+
+def test_what_is_between_layers_is_applied_to_the_input_of_all_but_the_first() -> None:
+    apart, _, (words, z, h, c) = case(3, 2)
+    shapes = []
+
+    def between(states: torch.Tensor) -> torch.Tensor:
+        shapes.append(states.shape[-1])
+        return torch.zeros_like(states)
+
+    found = states_under(apart, words, z, (h, c), between).flatten(0, 1)
+    torch.testing.assert_close(found, run(apart, put_together(words, z), (h, c), between)[0])
+    alone, _ = apart[2](torch.zeros(K * B, T, H, dtype=torch.float64), (h[2:], c[2:]))
+    torch.testing.assert_close(found, alone)
+    assert shapes == [H] * 4
+
+
+@pytest.mark.parametrize("kind", ["lstm", "injective_lstm"])
+def test_dropout_between_layers_repeats_with_torchs_random_stream(kind: str) -> None:
+    decoder = make("model.decoder", kind, 50, 2, embedding_dim=E, hidden_dim=H, layers=2, dropout_in=0.0)
+    hidden = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(seed)
+        hidden.append(decoder.hidden(torch.tensor([[4, 5, 6]]), torch.zeros(1, 1, 2)))
+    assert torch.equal(hidden[0], hidden[1])
+    assert not torch.equal(hidden[0], hidden[2])
 
 
 def products(z_to: str, samples: int) -> int:

@@ -1,4 +1,9 @@
-"""Run an LSTM under many z at once, computing what does not depend on z once per sentence.
+"""Run a stack of LSTM layers, and run one under many z, computing what does not depend on z once per sentence.
+
+Each layer is an LSTM of its own, so that dropout between layers uses torch's random stream, which a checkpoint
+restores, and not cuDNN's own.
+
+Under many z:
 
     gates(k, b, t) = W_w wₜ + W_z z(k, b) + U hₜ₋₁ + biases
 
@@ -7,7 +12,7 @@ sample; only U hₜ₋₁ is computed at every position of every sample. `nn.LST
 [W_w W_z] for each of the K samples.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -15,26 +20,46 @@ from torch.nn import functional as F
 
 from textvae.models.products import product
 
-__all__ = ["states_under"]
+__all__ = ["run", "states_under"]
+
+Between = Callable[[Tensor], Tensor]
+"""From the states of a layer to the inputs of the next, such as dropout."""
 
 
-def states_under(lstm: nn.LSTM, words: Tensor, z: Tensor, first: tuple[Tensor, Tensor]) -> Tensor:
+def run(
+    layers: Sequence[nn.LSTM], inputs: Tensor, first: tuple[Tensor, Tensor], between: Between
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The last layer's states (N, T, H) over inputs (N, T, E), and the final h and c of all layers, (L, N, H).
+
+    `first` holds h₀ and c₀, each (L, N, H).
+    """
+    states, lasts = inputs, []
+    for layer, (lstm, h, c) in enumerate(zip(layers, *first, strict=True)):
+        states, last = lstm(between(states) if layer else states, (h[None], c[None]))
+        lasts.append(last)
+    h, c = (torch.cat(parts) for parts in zip(*lasts, strict=True))
+    return states, h, c
+
+
+def states_under(
+    layers: Sequence[nn.LSTM], words: Tensor, z: Tensor, first: tuple[Tensor, Tensor], between: Between
+) -> Tensor:
     """The last layer's states (K, B, T, H) over inputs [words; z], for words (B, T, E) and z (K, B, D).
 
-    `first` holds h₀ and c₀, each (layers, K · B, H). Equal to `lstm` on the concatenated inputs, up to
-    rounding, dropout between layers included. With D = 0 the inputs are the words alone.
+    `first` holds h₀ and c₀, each (L, K · B, H). Equal to `run` on the concatenated inputs, up to rounding. With
+    D = 0 the inputs are the words alone.
     """
     width = words.shape[-1]
     states = words
-    for layer, (hidden, cell) in enumerate(zip(*first, strict=True)):
-        of_input, recurrent, *biases = lstm.all_weights[layer]
+    for layer, (lstm, hidden, cell) in enumerate(zip(layers, *first, strict=True)):
+        of_input, recurrent, *biases = lstm.all_weights[0]
         bias = sum(biases, torch.zeros_like(biases[0]))
         if layer == 0:
             by_word = F.linear(words.transpose(0, 1), of_input[:, :width], bias)
             by_z = F.linear(z, of_input[:, width:])
             gates: Iterable[Tensor] = ((by_z + word).flatten(0, 1) for word in by_word)
         else:
-            gates = F.linear(F.dropout(states, lstm.dropout, lstm.training), of_input, bias)
+            gates = F.linear(between(states), of_input, bias)
         states = _scan(gates, recurrent, hidden, cell)
     samples, sentences, _ = z.shape
     return states.view(len(states), samples, sentences, -1).permute(1, 2, 0, 3)

@@ -22,6 +22,7 @@ from textvae.fields import Count, Positive, Probability
 from textvae.models.brenier import BrenierMap
 from textvae.models.decoders.autoregressive import Autoregressive
 from textvae.models.decoders.decoder import State, words_out
+from textvae.models.recurrence import run
 
 __all__ = ["InjectiveDecoder"]
 
@@ -48,28 +49,30 @@ class InjectiveDecoder(Autoregressive):
         inputless: bool = False,
     ) -> None:
         super().__init__(vocabulary, embedding_dim, dropout_in, dropout_out, inputless)
-        between = float(dropout_out) if layers > 1 else 0.0
-        self.lstm = nn.LSTM(embedding_dim, hidden_dim, layers, batch_first=True, dropout=between)
+        self.layers, self.hidden_dim = layers, hidden_dim
+        self.lstm = nn.LSTM(embedding_dim, hidden_dim, batch_first=True)
+        self.upper = nn.ModuleList(nn.LSTM(hidden_dim, hidden_dim, batch_first=True) for _ in range(layers - 1))
         self.map = BrenierMap(hidden_dim + latent_dim, convex_dim, convex_layers, strength)
         self.output = words_out(hidden_dim + latent_dim, vocabulary)
 
     def hidden(self, words: Tensor, z: Tensor) -> Tensor:
         # The LSTM does not read z, so it runs once per sentence, however many z there are.
-        states, _ = self.lstm(self.embed(words))
+        zeros = z.new_zeros(self.layers, len(words), self.hidden_dim)
+        states, _, _ = run([self.lstm, *self.upper], self.embed(words), (zeros, zeros), self.dropout_out)
         heard = z[:, :, None].expand(-1, -1, words.shape[1], -1)
         return torch.cat([states.expand(len(z), -1, -1, -1), heard], dim=-1)
 
     def start(self, z: Tensor) -> State:
-        zeros = z.new_zeros(len(z), self.lstm.num_layers, self.lstm.hidden_size)
+        zeros = z.new_zeros(len(z), self.layers, self.hidden_dim)
         return zeros, zeros, z
 
     def advance(self, words: Tensor, state: State) -> tuple[Tensor, State]:
         h, c, z = state
         before = h.transpose(0, 1).contiguous(), c.transpose(0, 1).contiguous()
-        states, (h, c) = self.lstm(self.embed(words[:, None]), before)
+        states, h, c = run([self.lstm, *self.upper], self.embed(words[:, None]), before, self.dropout_out)
         return torch.cat([states[:, 0], z], dim=-1), (h.transpose(0, 1), c.transpose(0, 1), z)
 
     def readout(self, hidden: Tensor) -> Tensor:
-        states, z = hidden.split([self.lstm.hidden_size, hidden.shape[1] - self.lstm.hidden_size], dim=-1)
+        states, z = hidden.split([self.hidden_dim, hidden.shape[1] - self.hidden_dim], dim=-1)
         mapped: Tensor = self.map(torch.cat([self.dropout_out(states), z], dim=-1))
         return mapped

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from textvae.fields import Count, Probability
 from textvae.models.decoders.autoregressive import Autoregressive
 from textvae.models.decoders.decoder import State
-from textvae.models.recurrence import states_under
+from textvae.models.recurrence import run, states_under
 
 __all__ = ["LSTMDecoder"]
 
@@ -56,22 +56,18 @@ class LSTMDecoder(Autoregressive):
         self.z_at_input = z_to != "state"
         self.z_everywhere = z_to == "everywhere"
         width = embedding_dim + (latent_dim if self.z_at_input else 0)
-        # If every layer reads z, each is a separate LSTM: `lstm` is the first.
-        together = 1 if self.z_everywhere else layers
-        between = float(dropout_out) if together > 1 else 0.0
-        self.lstm = nn.LSTM(width, hidden_dim, together, batch_first=True, dropout=between)
-        self.upper = nn.ModuleList(
-            nn.LSTM(hidden_dim + latent_dim, hidden_dim, batch_first=True) for _ in range(layers - together)
-        )
-        self.first_state = nn.Linear(latent_dim if z_to != "input" else 0, layers * hidden_dim, bias=False)
         given = hidden_dim + (latent_dim if self.z_everywhere else 0)
+        self.lstm = nn.LSTM(width, hidden_dim, batch_first=True)
+        self.upper = nn.ModuleList(nn.LSTM(given, hidden_dim, batch_first=True) for _ in range(layers - 1))
+        self.first_state = nn.Linear(latent_dim if z_to != "input" else 0, layers * hidden_dim, bias=False)
         self.output = self.own_or_tied(given, vocabulary, tied)
 
     def hidden(self, words: Tensor, z: Tensor) -> Tensor:
         samples, sentences, _ = z.shape
         if self._once_per_sentence(z):
             heard = z if self.z_at_input else z[..., :0]
-            return states_under(self.lstm, self.embed(words), heard, self._first(z.flatten(0, 1)))
+            first = self._first(z.flatten(0, 1))
+            return states_under([self.lstm, *self.upper], self.embed(words), heard, first, self.dropout_out)
         embedded = self.embed(words).expand(samples, -1, -1, -1).flatten(0, 1)
         z = z.flatten(0, 1)
         hidden, _, _ = self._run(embedded, z, *self._first(z))
@@ -100,15 +96,13 @@ class LSTMDecoder(Autoregressive):
     def _run(self, embedded: Tensor, z: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Hidden states (N, T, ·) over embedded words (N, T, E), from and to states (layers, N, H)."""
         heard = z[:, None].expand(-1, embedded.shape[1], -1)
-        hidden = torch.cat([embedded, heard], dim=-1) if self.z_at_input else embedded
-        stack = [self.lstm, *self.upper]
-        depths = [lstm.num_layers for lstm in stack]
-        lasts: list[tuple[Tensor, Tensor]] = []
-        for lstm, *state in zip(stack, h.split(depths), c.split(depths), strict=True):
-            inputs = torch.cat([self.dropout_out(hidden), heard], dim=-1) if lasts else hidden
-            hidden, last = lstm(inputs, tuple(state))
-            lasts.append(last)
-        h, c = (torch.cat(parts) for parts in zip(*lasts, strict=True))
+        inputs = torch.cat([embedded, heard], dim=-1) if self.z_at_input else embedded
+
+        def between(states: Tensor) -> Tensor:
+            dropped: Tensor = self.dropout_out(states)
+            return torch.cat([dropped, heard], dim=-1) if self.z_everywhere else dropped
+
+        hidden, h, c = run([self.lstm, *self.upper], inputs, (h, c), between)
         return torch.cat([hidden, heard], dim=-1) if self.z_everywhere else hidden, h, c
 
     def _first(self, z: Tensor) -> tuple[Tensor, Tensor]:

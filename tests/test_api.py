@@ -243,10 +243,10 @@ def test_what_a_model_does_not_have(lm, ae):
         (lambda v: v.score("the cat"), "a list of sentences, not one string"),
         (lambda v: v.encode([]), "no sentences"),
         (lambda v: v.score([]), "no sentences"),
-        (lambda v: v.score(["a"], samples=0), "at least 1 sample"),
-        (lambda v: v.sample(0), "at least 1 sentence, not 0"),
-        (lambda v: v.sample(3, temperature=0), "temperature must be positive"),
-        (lambda v: v.sample(3, temperature=float("nan")), "temperature must be positive"),
+        (lambda v: v.score(["a"], samples=0), "samples must be a whole number of at least 1, not 0"),
+        (lambda v: v.sample(0), "n must be a whole number of at least 1, not 0"),
+        (lambda v: v.sample(3, temperature=0), "temperature must lie between"),
+        (lambda v: v.sample(3, temperature=float("nan")), "temperature must lie between"),
         (lambda v: v.sample(3, top_p=0), "top-p must lie in"),
         (lambda v: v.decode(torch.zeros(3)), r"shape \(B, 4\), not \(3,\)"),
         (lambda v: v.decode(torch.zeros(2, 3)), r"shape \(B, 4\), not \(2, 3\)"),
@@ -255,12 +255,34 @@ def test_what_a_model_does_not_have(lm, ae):
         (lambda v: v.decode(torch.zeros(2, 4), temperature=1.0, beam=3), "temperature=None"),
         (lambda v: v.sample(2, beam=3), "temperature=None"),
         (lambda v: v.decode(torch.zeros(2, 4), max_length=0), "at least 1"),
-        (lambda v: v.interpolate("a", "b", steps=1), "at least 2 steps"),
+        (lambda v: v.encode([None]), "sentence 0 must be text, not NoneType"),
+        (lambda v: v.encode(["a", b"b"]), "sentence 1 must be text, not bytes"),
+        (lambda v: v.encode({"a": 1}), "a list of sentences, not dict"),
+        (lambda v: v.encode(None), "a list of sentences, not NoneType"),
+        (lambda v: v.interpolate(["a"], ["b"]), "sentence 0 must be text, not list"),
+        (lambda v: v.decode(torch.full((1, 4), torch.nan)), "z must be finite"),
+        (lambda v: v.sample(1.5), "n must be a whole number"),
+        (lambda v: v.sample(True), "n must be a whole number"),
+        (lambda v: v.sample(1, seed=2**70), "seed must be a whole number"),
+        (lambda v: v.sample(1, temperature=1e-40), "temperature must lie between"),
+        (lambda v: v.score(["a"], samples="3"), "samples must be a whole number"),
+        (lambda v: v.score(["a"], seed=-1), "seed must be a whole number"),
+        (lambda v: v.interpolate("a", "b", steps=1), "steps must be a whole number of at least 2"),
     ],
 )
 def test_what_cannot_be_asked_for(vae, call, says):
     with pytest.raises(ConfigError, match=says):
         call(vae)
+
+
+def test_what_an_evaluation_cannot_be_asked_for(vae_run):
+    for wrong in ({"samples": 0}, {"samples": 1.5}, {"samples": "3"}, {"seed": -1}):
+        with pytest.raises(ConfigError, match=f"{next(iter(wrong))} must be a whole number"):
+            textvae.evaluate(vae_run, **wrong)
+
+
+def test_public_names_are_listed_for_completion():
+    assert dir(textvae) == sorted(textvae.__all__)
 
 
 def test_a_device_that_is_not_there(vae_run):

@@ -1,15 +1,20 @@
 """`textvae evaluate --all`: every part, kept as it is done, skipped when it was, on every kind of run."""
 
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from command_line import TINY, refused, worked
+from safetensors.torch import load_file, save
 
+from textvae.errors import ConfigError, RunError
 from textvae.evaluation import evaluate
 from textvae.runs import Run
 from textvae.tasks import evaluate_all as module
+from textvae.tasks.evaluate import evaluated
 from textvae.tasks.evaluate_all import evaluate_all
 from textvae.tasks.parts import BRIEF, FULL
 from textvae.tasks.parts.kept import headlines, keep, kept
@@ -17,6 +22,7 @@ from textvae.tasks.parts.language import Text
 from textvae.tasks.parts.likelihood import Bound, Posterior, Prior, Simulated
 from textvae.tasks.parts.trained import Knowledge, Lag
 from textvae.tasks.parts.use import Dimensions, Listening, Positions
+from textvae.tasks.subject import subject_of
 
 SMALL = (
     Dimensions(),
@@ -64,6 +70,72 @@ def test_every_number_stands_in_evaluation_json_with_its_settings(whole):
     assert values["distortion_own_z"] == pytest.approx(values["distortion"])
     net = values["lm_gain"] - values["rate"]
     assert values["lm_gain_net_of_rate"] == pytest.approx(net)
+
+
+def swap_weights(run: Run) -> None:
+    """What a training in another process does."""
+    weights = {name: 1.1 * value for name, value in load_file(run.best).items()}
+    run.best.write_bytes(save(weights, {"selection": "swapped"}))
+
+
+def test_what_is_measured_is_kept_under_the_weights_that_were_loaded(own_vae_run):
+    run = Run(own_vae_run)
+    before = run.weights_sha256
+    subject = subject_of(run, "valid")
+    swap_weights(run)
+    old = Listening().numbers(subject)
+    assert Listening().settings(subject)["weights_sha256"] == before != run.weights_sha256
+    new = Listening().numbers(subject_of(run, "valid"))
+    assert new["distortion_own_z"] != old["distortion_own_z"]
+    assert evaluated(subject, 2)["weights_sha256"] == before
+    assert run.evaluation == {}, "numbers of other weights"
+
+
+def test_a_run_that_trains_on_while_it_is_measured_is_said_to(own_vae_run, monkeypatch, capsys):
+    run = Run(own_vae_run)
+    before = run.weights_sha256
+    measure = Listening.measure
+
+    def meanwhile(self, subject):
+        swap_weights(run)
+        return measure(self, subject)
+
+    monkeypatch.setattr(Listening, "measure", meanwhile)
+    values = evaluate_all(run, samples=2, parts=[Listening(), Dimensions()])
+    assert values["weights_sha256"] == before
+    assert "listening_seconds" in values
+    assert "was trained further meanwhile" in capsys.readouterr().err
+
+
+def test_numbers_that_cannot_be_kept_are_printed(own_vae_run, monkeypatch):
+    def full(*_):
+        raise RunError("evaluation.json: cannot be written: Permission denied")
+
+    monkeypatch.setattr(Run, "write_json", full)
+    done = worked("evaluate", own_vae_run, "--samples", 2, "--json")
+    assert json.loads(done.out)["valid"]["sentences"] > 0
+    assert "cannot be written: Permission denied; the numbers are printed but not kept" in done.err
+
+
+def test_a_directory_that_cannot_be_written_is_refused_before_the_work(own_vae_run, monkeypatch):
+    def full(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("textvae.runs.tempfile.TemporaryFile", full)
+    for command in (["evaluate", "--all"], ["diagnose"], ["probe"]):
+        name, *rest = command
+        assert "cannot be written to: Permission denied" in refused(name, own_vae_run, *rest, code=1)
+
+
+def test_a_single_sentence_has_no_probes_and_no_variance(own_vae_run, recwarn):
+    subject = subject_of(Run(own_vae_run), "valid")
+    splits = {split: ["the cat"] for split in subject.corpus.splits}
+    one = replace(subject, corpus=replace(subject.corpus, splits=splits))
+    with pytest.raises(ConfigError, match="probes need at least 2 sentences of train and of valid"):
+        Knowledge().measure(one)
+    values = Dimensions().measure(one)
+    assert math.isnan(values["aggregate_variance"][0])
+    assert not [warning for warning in recwarn if "degrees of freedom" in str(warning.message)]
 
 
 def test_each_part_has_a_file_with_curves_and_settings(whole):
@@ -145,8 +217,8 @@ def test_parts_of_other_weights_or_settings_are_not_taken(own_vae_run):
     assert kept(run, "valid", "x", settings) == {"number": 1.0, "curve": [1, 2]}
     assert kept(run, "valid", "x", {**settings, "seed": 1}) is None
     assert kept(run, "test", "x", settings) is None
-    assert headlines(run, "valid", seed=0) == {"number": 1.0}
-    assert headlines(run, "valid", seed=1) == {}
+    assert headlines(run, "valid", run.weights_sha256, seed=0) == {"number": 1.0}
+    assert headlines(run, "valid", run.weights_sha256, seed=1) == {}
 
 
 def test_evaluation_is_inert(own_vae_run):

@@ -88,7 +88,15 @@ def test_damaged_weights(damage, own_vae_run):
     file = own_vae_run / "best.safetensors"
     content = file.read_bytes()
     file.write_bytes({"cut": content[:500], "empty": b"", "noise": b"\xff" * len(content)}[damage])
-    assert refused_by_all(own_vae_run) == f"{file}: damaged checkpoint; train the run again"
+    assert refused_by_all(own_vae_run).startswith(f"{file}: damaged weights; delete its directory")
+
+
+def test_a_status_and_a_verdict_of_no_meaning_are_none(own_vae_run):
+    (own_vae_run / "status").write_bytes(b"\xff\xfe")
+    assert Run(own_vae_run).status != "done"
+    written = {"valid": {"verdict": 5}}
+    (own_vae_run / "evaluation.json").write_text(json.dumps(written), "utf-8")
+    worked("sample", own_vae_run)
 
 
 def test_weights_of_another_shape(own_vae_run):
@@ -101,7 +109,7 @@ def test_weights_of_another_shape(own_vae_run):
 
 def test_weights_that_are_not_there(own_vae_run):
     (own_vae_run / "best.safetensors").unlink()
-    assert "has no trained weights yet" in refused_by_all(own_vae_run)
+    assert "has lost its trained weights (best.safetensors); delete its directory" in refused_by_all(own_vae_run)
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "noise", "other"])

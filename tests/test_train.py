@@ -136,6 +136,30 @@ def test_a_finished_run_is_left_as_it_is(own_vae_run):
     assert {path.name: path.read_bytes() for path in own_vae_run.iterdir() if path.is_file()} == before
 
 
+def test_a_finished_run_keeps_its_budget_when_asked_for_fewer_steps(own_vae_run):
+    before = (own_vae_run / "config.yaml").read_bytes()
+    done = worked("train", own_vae_run / "config.yaml", "--run", own_vae_run, "--steps", 10)
+    assert "trained already, 250 steps" in done.err
+    assert (own_vae_run / "config.yaml").read_bytes() == before
+
+
+def test_a_finished_run_without_its_checkpoint_does_not_start_again(own_vae_run):
+    before = (own_vae_run / "best.safetensors").read_bytes()
+    (own_vae_run / "last.pt").unlink()
+    sentence = refused("train", own_vae_run / "config.yaml", "--run", own_vae_run, code=1)
+    assert "last.pt is missing, so it cannot go on" in sentence
+    assert (own_vae_run / "best.safetensors").read_bytes() == before
+
+
+def test_a_run_is_evaluated_from_another_folder_only_where_its_corpus_is_found(corpus, tmp_path, monkeypatch):
+    monkeypatch.chdir(corpus.parent)
+    worked("train", *TINY, "--corpus", corpus.name, "--run", tmp_path / "run", "--steps", 2)
+    monkeypatch.chdir(tmp_path)
+    sentence = refused("evaluate", tmp_path / "run", code=1)
+    assert sentence.startswith(f"{tmp_path / 'run' / 'config.yaml'}: data.corpus: There is no corpus")
+    assert f"in {tmp_path}" in sentence
+
+
 def test_a_finished_run_is_extended_by_more_steps(corpus, tmp_path):
     both = ("train", *TINY, "--corpus", corpus, "--training.validate_every", 10, "--training.log_every", 10)
     worked(*both, "--run", tmp_path / "long", "--steps", 40)

@@ -6,7 +6,7 @@ vae.decode(z)
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from textvae import build
 from textvae.config import Config
 from textvae.data.batches import Batch, Sequences, encode
 from textvae.data.tokenizers import Tokenizer, load_tokenizer
-from textvae.errors import ConfigError, RunError
+from textvae.errors import ConfigError, RunError, require_whole
 from textvae.evaluation.estimators import by_sentence, importance_weighted_nll
 from textvae.evaluation.noise import SentenceNoise
 from textvae.evaluation.verdict import Verdict
@@ -36,11 +36,19 @@ class CollapsedWarning(UserWarning):
 class Vae:
     """A trained model with its tokenizer; no method changes it."""
 
-    def __init__(self, model: TextVAE, tokenizer: Tokenizer, config: Config, collapsed: bool = False) -> None:
+    def __init__(
+        self,
+        model: TextVAE,
+        tokenizer: Tokenizer,
+        config: Config,
+        collapsed: bool = False,
+        weights_sha256: str | None = None,
+    ) -> None:
         self.model = model
         self.tokenizer = tokenizer
         self.config = config
         self.collapsed = collapsed
+        self.weights_sha256 = weights_sha256  # of what was loaded: the run may train on meanwhile
         self.device = model.device
 
     @property
@@ -97,8 +105,7 @@ class Vae:
         max_length: int = MAX_LENGTH,
     ) -> list[str]:
         """Decode z ~ p(z); words are sampled at `temperature`, or chosen greedily or by beam if it is None."""
-        if n < 1:
-            raise ConfigError(f"sample: needs at least 1 sentence, not {n}")
+        require_whole("n", n, 1)
         how = Decoding(temperature, top_p, beam, forbid_unknown, max_length)
         # z and words share one generator: two generators of the same seed would not be independent.
         generator = self._generator(seed)
@@ -106,6 +113,7 @@ class Vae:
 
     def reconstruct(self, sentences: Sequence[str], *, beam: int = 1) -> list[str]:
         """Encode each sentence to the centre of its posterior, and decode that."""
+        self._require_latent("reconstruct")
         return self.decode(self.encode(sentences), beam=beam)
 
     def interpolate(self, a: str, b: str, steps: int = 7, *, slerp: bool = False) -> list[str]:
@@ -113,8 +121,8 @@ class Vae:
 
         The path is straight; with `slerp`, or if z lies on a sphere, it follows a great circle.
         """
-        if steps < 2:
-            raise ConfigError(f"interpolate: needs at least 2 steps (the two ends), not {steps}")
+        require_whole("steps", steps, 2)
+        self._require_latent("interpolate")
         first, second = self.encode([a, b])
         return self.decode(interpolate(first, second, steps, slerp or self.model.posterior.spherical))
 
@@ -126,11 +134,11 @@ class Vae:
         RunError
             For a deterministic autoencoder, which has no likelihood.
         """
-        if samples < 1:
-            raise ConfigError(f"score: needs at least 1 sample, not {samples}")
+        require_whole("samples", samples, 1)
         sequences = self._read(sentences)
         if not self.model.has_likelihood:
             raise RunError("score: this run is a deterministic autoencoder, which has no likelihood")
+        require_whole("seed", seed, 0)
         noise = SentenceNoise(seed, self.latent_dim)
         return -importance_weighted_nll(self.model, sequences, samples, noise)
 
@@ -140,11 +148,14 @@ class Vae:
         return lengths
 
     def _generator(self, seed: int) -> torch.Generator:
+        require_whole("seed", seed, 0)
         return torch.Generator(self.device).manual_seed(seed)
 
     def _decode(self, z: Tensor, how: Decoding, generator: torch.Generator) -> list[str]:
         if z.ndim != 2 or z.shape[1] != self.latent_dim:
             raise ConfigError(f"decode: z must have the shape (B, {self.latent_dim}), not {tuple(z.shape)}")
+        if not z.isfinite().all():
+            raise ConfigError("decode: z must be finite, but holds NaN or infinity")
         rows = how(self.model.decoder, z, generator)
         if how.temperature is None:
             self._warn_if_collapsed(z, rows)
@@ -155,8 +166,13 @@ class Vae:
             raise RunError(f"{what}: this run is a language model (latent_dim 0), which has no z")
 
     def _read(self, sentences: Sequence[str]) -> Sequences:
-        if isinstance(sentences, str):
-            raise ConfigError("give a list of sentences, not one string")
+        if isinstance(sentences, str) or not isinstance(sentences, Iterable) or isinstance(sentences, Mapping):
+            what = "one string" if isinstance(sentences, str) else type(sentences).__name__
+            raise ConfigError(f"give a list of sentences, not {what}")
+        sentences = list(sentences)
+        for place, sentence in enumerate(sentences):
+            if not isinstance(sentence, str):
+                raise ConfigError(f"sentence {place} must be text, not {type(sentence).__name__}")
         limit = self.config.data.max_length
         sequences = encode(sentences, self.tokenizer, limit)
         if not len(sequences):
@@ -193,7 +209,7 @@ def load(run: str | Path, device: str | torch.device = "cpu") -> Vae:
         with torch.random.fork_rng(devices=[]):
             model = build.model(config, tokenizer.size).to(place)
     except ConfigError as error:
-        raise RunError(f"{error}; this run was made by an incompatible version of textvae") from None
-    load_best(directory, model)
+        raise RunError(f"{error}; if another version of textvae made this run, use that version") from None
+    weights = load_best(directory, model)
     verdict = Verdict.read(directory.evaluation.get("valid", {}).get("verdict"))
-    return Vae(model.eval(), tokenizer, config, collapsed=verdict.state == "collapsed")
+    return Vae(model.eval(), tokenizer, config, collapsed=verdict.state == "collapsed", weights_sha256=weights)

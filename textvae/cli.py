@@ -484,7 +484,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with one_voice():
             _run(given)
     except CycloptsError as error:
-        _fail(" ".join(str(error).split()), 2)
+        said = " ".join(str(error).split())
+        unknown = given[:1] == ["train"] and said.startswith("Unknown option")
+        _fail(
+            said + " Settings are given as --section.key VALUE, such as --training.optimiser.lr 0.5." * unknown, 2
+        )
     except ConfigError as error:
         _fail(str(error), 2)
     except TextvaeError as error:

@@ -2,8 +2,18 @@
 
 import difflib
 from collections.abc import Iterable
+from numbers import Integral
 
-__all__ = ["ConfigError", "DataError", "LostProcessError", "RunError", "TextvaeError", "did_you_mean", "first_line"]
+__all__ = [
+    "ConfigError",
+    "DataError",
+    "LostProcessError",
+    "RunError",
+    "TextvaeError",
+    "did_you_mean",
+    "first_line",
+    "require_whole",
+]
 
 
 class TextvaeError(Exception):
@@ -36,3 +46,15 @@ def first_line(error: BaseException) -> str:
     """The first line of an error that is not ours, or its type if it says nothing, to end a sentence with."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return " ".join(lines[0].split()).rstrip(". ")
+
+
+def require_whole(name: str, value: object, least: int) -> None:
+    """Require a whole number of at least `least`, and below 2⁶³, which torch's generators cannot pass.
+
+    Raises
+    ------
+    ConfigError
+        Naming the argument.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral) or not least <= int(value) < 2**63:
+        raise ConfigError(f"{name} must be a whole number of at least {least}, not {value!r}")

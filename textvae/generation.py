@@ -8,7 +8,6 @@ References
 Holtzman et al. 2020, *The Curious Case of Neural Text Degeneration*: top-p sampling.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -79,9 +78,9 @@ class Decoding:
     max_length: int = MAX_LENGTH
 
     def __post_init__(self) -> None:
-        if self.temperature is not None and not 0 < self.temperature < math.inf:
+        if self.temperature is not None and not 1e-6 <= self.temperature <= 1e6:
             raise ConfigError(
-                f"temperature must be positive and finite, not {self.temperature}; its limit 0 is greedy decoding"
+                f"temperature must lie between 1e-6 and 1e6, not {self.temperature}; the limit 0 is greedy decoding"
             )
         if not 0 < self.top_p <= 1:
             raise ConfigError(f"top-p must lie in (0, 1], not {self.top_p}")

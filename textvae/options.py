@@ -80,7 +80,9 @@ def take_settings(arguments: Sequence[str]) -> tuple[list[str], list[Setting]]:
 def _value(option: str, text: str) -> Any:
     import yaml
 
+    from textvae.config.draft import parse
+
     try:
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError):
+        return parse(text)
+    except (yaml.YAMLError, ValueError, RecursionError):
         raise ConfigError(f"{option}: {text!r} is not valid YAML; quote text with special characters") from None

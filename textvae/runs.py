@@ -28,7 +28,7 @@ import yaml
 from textvae.config import Config, Draft
 from textvae.errors import ConfigError, RunError, first_line
 
-__all__ = ["LOCK", "Run", "Status", "finite", "write_atomically"]
+__all__ = ["LOCK", "Run", "Status", "digest", "finite", "write_atomically"]
 
 Status = Literal["running", "interrupted", "failed", "done"]
 LOCK = "lock"
@@ -75,13 +75,26 @@ class Run:
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(f"{self.path}: cannot be written to: {error.strerror or error}") from None
+        self.require_writable()
+        others = [path.name for path in sorted(self.path.iterdir()) if path.name[0] != "." and path.name != LOCK]
+        if others and not self.exists():
+            raise RunError(f"{self.path}: holds other files ({others[0]}) and no run; choose a new directory")
+
+    def require_writable(self) -> None:
+        """Check, before work whose results are kept here, that they can be.
+
+        Raises
+        ------
+        RunError
+            If files cannot be written here.
+        """
+        try:
             with tempfile.TemporaryFile(dir=self.path):
                 pass
         except OSError as error:
             raise RunError(f"{self.path}: cannot be written to: {error.strerror or error}") from None
-        others = [path.name for path in sorted(self.path.iterdir()) if path.name[0] != "." and path.name != LOCK]
-        if others and not self.exists():
-            raise RunError(f"{self.path}: holds other files ({others[0]}) and no run; choose a new directory")
 
     @property
     def config(self) -> Config:
@@ -112,7 +125,7 @@ class Run:
     @property
     def weights_sha256(self) -> str | None:
         """A short digest of the weights that evaluation uses; None if there are none yet."""
-        return hashlib.sha256(self.best.read_bytes()).hexdigest()[:16] if self.best.exists() else None
+        return digest(self.best.read_bytes()) if self.best.exists() else None
 
     @property
     def evaluation(self) -> dict[str, Any]:
@@ -136,7 +149,7 @@ class Run:
     @property
     def status(self) -> Status | None:
         path = self.path / "status"
-        return cast(Status, path.read_text("utf-8").strip()) if path.exists() else None
+        return cast(Status, path.read_text("utf-8", "replace").strip()) if path.exists() else None
 
     @status.setter
     def status(self, status: Status) -> None:
@@ -181,6 +194,11 @@ class Run:
         """Write a JSON file in the run, in strict JSON: undefined numbers are null."""
         text = json.dumps(finite(dict(values)), indent=1, ensure_ascii=False, allow_nan=False)
         write_atomically(self.path / name, text + "\n")
+
+
+def digest(content: bytes) -> str:
+    """A short digest of a file's content."""
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 def finite(value: Any) -> Any:

@@ -24,13 +24,10 @@ def claim(notes: Notes) -> Page:
         left, right = gaussian(dim)
         found.append(row(f"linear-Gaussian, D = {dim}", "closed forms", left, right, math.nan))
         points[f"linear-\nGaussian,\nD = {dim}"] = left - right
-    for name, vae in pair(notes).items():
-        sequences = some(vae, notes, 8)
-        evidence = polar(vae.model, sequences)
-        for how, spacing in (("coarse", 0.64), ("fine", 0.04)):
-            one, other = truth(vae.model, sequences, spacing), truth(vae.model, sequences, 1.3 * spacing)
-            left, right = evidence - one.posterior_gap, -other.distortion - other.rate
-            stated = max(float(grid.error.max()) for grid in (one, other))
+    vaes = pair(notes)
+    seen = notes.spread(on_grids, [(vae.model, some(vae, notes, 8)) for vae in vaes.values()])
+    for name, sides in zip(vaes, seen, strict=True):
+        for how, (left, right, stated) in sides.items():
             found.append(row(f"text, D = 2, {name}", f"quadrature, {how} grids", left, right, stated))
             points[f"text,\n{name},\n{how}"] = left - right
     exact = max(each["largest difference"] for each in found if "linear" in each["world"])
@@ -80,6 +77,16 @@ def shown(found: Sequence[Row]) -> dict[str, bool]:
         "integrals agree": all(row["largest difference"] < max(1e-10, row["stated error"]) for row in fine),
         "they need not": max(row["largest difference"] for row in coarse) > 1e-2,
     }
+
+
+def on_grids(model: TextVAE, sequences: Sequences) -> dict[str, tuple[Tensor, Tensor, float]]:
+    """Both sides (N,) on coarse and on fine grids, and the error that these state."""
+    evidence, sides = polar(model, sequences), {}
+    for how, spacing in (("coarse", 0.64), ("fine", 0.04)):
+        one, other = truth(model, sequences, spacing), truth(model, sequences, 1.3 * spacing)
+        stated = max(float(grid.error.max()) for grid in (one, other))
+        sides[how] = evidence - one.posterior_gap, -other.distortion - other.rate, stated
+    return sides
 
 
 def polar(model: TextVAE, sequences: Sequences, radii: int = 160, angles: int = 320, reach: float = 6.5) -> Tensor:

@@ -29,20 +29,11 @@ def claim(notes: Notes) -> Page:
     for head in model.posterior.parameters():
         head.data.mul_(0.2)  # far from the optimum, but no variance explodes with x
     exact = exact_gradient(model, x)
-    found: list[Row] = []
-    for batch in (1, 16, 256):
-        for samples in (1, 4, 16):
-            drawn = gradients(model, x, batch, samples, repeats)
-            z = (drawn.mean(0) - exact) / (drawn.std(0) / repeats**0.5)
-            share = drawn @ exact / exact.square().sum()
-            found.append({
-                "what": "gradient", "batch": batch, "z per observation": samples, "repeats": repeats,
-                "noise ÷ exact norm": float(drawn.var(0).sum() ** 0.5 / exact.norm()), "along the exact": float(share.mean()),
-                "along the exact, se": standard_error(share), "largest z": float(z.abs().max()),
-                "above the optimum": NONE, "above the optimum, se": NONE, "least above": NONE, "most above": NONE, "seeds nearer than one z": NONE,
-            })  # fmt: skip
+    grid = [(batch, samples) for batch in (1, 16, 256) for samples in (1, 4, 16)]
+    found = notes.spread(cell, [(model, x, exact, batch, samples, repeats) for batch, samples in grid])
     best = best_loss(x)
-    above = {how: torch.tensor([trained(x, *how, steps, seed) - best for seed in range(seeds)]) for how in TRAINED}
+    ends = notes.spread(trained, [(x, *how, steps, seed) for how in TRAINED for seed in range(seeds)])
+    above = dict(zip(TRAINED, torch.tensor(ends).sub(best).view(-1, seeds), strict=True))
     found += [line(above, *how) for how in TRAINED]
     cells = [row for row in found if row["what"] == "gradient"]
     along, along_se = pooled(cells)
@@ -106,6 +97,19 @@ def shown(found: Sequence[Row]) -> dict[str, bool]:
 
 def said(row: Row) -> str:
     return f"{row['above the optimum']:.4f} ± {row['above the optimum, se']:.4f}"
+
+
+def cell(model: LinearGaussian, x: Tensor, exact: Tensor, batch: int, samples: int, repeats: int) -> Row:
+    """The noise and the bias of the gradient with some observations in a batch and some z for each."""
+    drawn = gradients(model, x, batch, samples, repeats)
+    z = (drawn.mean(0) - exact) / (drawn.std(0) / repeats**0.5)
+    share = drawn @ exact / exact.square().sum()
+    return {
+        "what": "gradient", "batch": batch, "z per observation": samples, "repeats": repeats,
+        "noise ÷ exact norm": float(drawn.var(0).sum() ** 0.5 / exact.norm()), "along the exact": float(share.mean()),
+        "along the exact, se": standard_error(share), "largest z": float(z.abs().max()),
+        "above the optimum": NONE, "above the optimum, se": NONE, "least above": NONE, "most above": NONE, "seeds nearer than one z": NONE,
+    }  # fmt: skip
 
 
 def trained(x: Tensor, batch: int, samples: int, steps: int, seed: int) -> float:

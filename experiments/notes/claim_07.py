@@ -9,10 +9,12 @@ from torch import Tensor
 
 from notes import Notes, Page, Row, main
 from one_dimension import POINTS, best_gaussian, construction, two_humps, two_valued
+from textvae.data.batches import Sequences
 from textvae.evaluation.estimators import standard_error
 from textvae.evaluation.noise import SentenceNoise
 from textvae.evaluation.refinement import refinement
 from textvae.models.terms import forward_pass
+from textvae.models.text_vae import TextVAE
 from textvae.plots.figure import BLACK, BLUE, GREEN, ORANGE, Figure, canvas, legend
 from worlds import doubt, fit, linear, objective, rows, some, texts, truth, wanted
 
@@ -111,19 +113,21 @@ def row(world: str, posterior: str, gap: Tensor, family: Tensor | None = None, e
 
 def fixed_decoders(notes: Notes) -> list[Row]:
     """Gaps of trained q on linear-Gaussian data, the decoder fixed, and learned beside a diagonal q."""
-    found, steps = [], 300 if notes.quick else 800
-    for family, learned in (("diagonal", False), ("full", False), ("flow", False), ("diagonal", True)):
-        model = linear(4, 8, posterior=family, seed=5)
-        x = model.sample(512, seed=1)[1]
-        model.decoder.requires_grad_(learned)
-        fit(objective(model), x, 2 * steps if learned else steps)
-        torch.manual_seed(0)
-        with torch.no_grad():
-            elbo = forward_pass(model, rows(x), torch.randn(200, len(x), 4).double())
-            gap = model.log_evidence(rows(x)) - elbo.terms.elbo
-        best = model.diagonal_gap.detach() if family == "diagonal" else None
-        found.append(row(f"linear-Gaussian, W {'learned' if learned else 'fixed'}", family, gap, best))
-    return found
+    steps = 300 if notes.quick else 800
+    return notes.spread(linear_gap, [(family, False, steps) for family in ("diagonal", "full", "flow")] + [("diagonal", True, 2 * steps)])
+
+
+def linear_gap(family: str, learned: bool, steps: int) -> Row:
+    model = linear(4, 8, posterior=family, seed=5)
+    x = model.sample(512, seed=1)[1]
+    model.decoder.requires_grad_(learned)
+    fit(objective(model), x, steps)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        elbo = forward_pass(model, rows(x), torch.randn(200, len(x), 4).double())
+        gap = model.log_evidence(rows(x)) - elbo.terms.elbo
+    best = model.diagonal_gap.detach() if family == "diagonal" else None
+    return row(f"linear-Gaussian, W {'learned' if learned else 'fixed'}", family, gap, best)
 
 
 def on_text(notes: Notes) -> tuple[list[Row], float]:
@@ -134,15 +138,19 @@ def on_text(notes: Notes) -> tuple[list[Row], float]:
         ("text, alive", "flow"): wanted(notes, "two-flow", "flow_posterior"),
         ("text, collapsed", "diagonal"): wanted(notes, "collapsed", "vanilla"),
     }
-    found, stated = [], 0.0
-    for (world, family), vae in zip(runs, texts(notes, runs.values()), strict=True):
-        sequences = some(vae, notes, 8 if notes.quick else SENTENCES)
-        refined = refinement(vae.model, sequences, SentenceNoise(0, 2), steps=60 if notes.quick else 150)
-        grid = truth(vae.model, sequences, 0.05)
-        best = replace(grid, log_q=refined.q.log_prob(grid.z[:, None].expand(-1, len(sequences), -1)))
-        stated = max(stated, *(float(each.error.max()) for each in (grid, best)))
-        found.append(row(world, family, grid.posterior_gap, best.posterior_gap))
-    return found, stated
+    asked = [
+        (*run, vae.model, some(vae, notes, 8 if notes.quick else SENTENCES), 60 if notes.quick else 150)
+        for run, vae in zip(runs, texts(notes, runs.values()), strict=True)
+    ]
+    found, stated = zip(*notes.spread(text_gap, asked), strict=True)
+    return list(found), max(stated)
+
+
+def text_gap(world: str, family: str, model: TextVAE, sequences: Sequences, steps: int) -> tuple[Row, float]:
+    refined = refinement(model, sequences, SentenceNoise(0, 2), steps=steps)
+    grid = truth(model, sequences, 0.05)
+    best = replace(grid, log_q=refined.q.log_prob(grid.z[:, None].expand(-1, len(sequences), -1)))
+    return row(world, family, grid.posterior_gap, best.posterior_gap), max(float(each.error.max()) for each in (grid, best))
 
 
 def doersch() -> list[Row]:

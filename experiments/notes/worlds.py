@@ -73,7 +73,7 @@ def linear(
     with warnings.catch_warnings():
         # At D = 1 a covariance has nothing below its diagonal: torch remarks on the empty weights.
         warnings.filterwarnings("ignore", message="Initializing zero-element tensors")
-        q = SLOTS["model.posterior"][posterior](Coordinates(coordinates), latent_dim, **options)
+        q = SLOTS["model.posterior"].members[posterior](Coordinates(coordinates), latent_dim, **options)
     model = LinearGaussian(q, coordinates, variance=variance, learned=learned).double()
     for parameter in model.decoder.linear.parameters():
         parameter.data = scale * torch.randn_like(parameter)
@@ -116,7 +116,7 @@ def rows(x: Tensor) -> Batch:
 def objective(model: TextVAE, *, weight: float = 1.0, samples: int = 1) -> Objective:
     """distortion + weight · rate, with every other slot at its default."""
     made = {
-        slot: SLOTS[f"objective.{slot}"][kind]
+        slot: SLOTS[f"objective.{slot}"].members[kind]
         for slot, kind in {
             "penalty": "rate",
             "bound": "elbo",
@@ -124,12 +124,12 @@ def objective(model: TextVAE, *, weight: float = 1.0, samples: int = 1) -> Objec
             "inference": "amortised",
         }.items()
     }
-    constant = SLOTS["objective.weight"]["constant"]
+    constant = SLOTS["objective.weight"].members["constant"]
     return Objective(
         model,
         weight=constant(value=weight),
         distortion_weight=constant(),
-        auxiliary=SLOTS["objective.auxiliary"]["none"](model, 0),
+        auxiliary=SLOTS["objective.auxiliary"].members["none"](model, 0),
         word_dropout=constant(value=0.0),
         teacher_forcing=constant(),
         samples=samples,
@@ -144,7 +144,7 @@ def fit(
     """Train on observations with the library's update rule, the learning rate falling to 0 over the last half."""
     target.train()
     update = Joint(
-        target, lambda: SLOTS["training.optimiser"][optimiser](target.parameters(), lr=lr), clip_norm=clip_norm
+        target, lambda: SLOTS["training.optimiser"].members[optimiser](target.parameters(), lr=lr), clip_norm=clip_norm
     )
     stream, generator = BatchStream(observations(x), batch, seed), torch.Generator().manual_seed(seed)
     for step in range(steps):

@@ -123,8 +123,8 @@ def test_numbered_shards_are_one_split(tmp_path: Path) -> None:
 def test_the_text_column(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     write_json(path, {"review": ["a b", "c d", "e f"], "stars": [1, 2, 3]})
-    assert "no column `text` or `sentence`: set `column` to one of review, stars" in refusal(path)
-    assert "no column `body`: set `column` to one of review, stars" in refusal(path, column="body")
+    assert "no column `text` or `sentence`: set data.column (or --column) to one of review, stars" in refusal(path)
+    assert "no column `body`: set data.column (or --column) to one of review, stars" in refusal(path, column="body")
     assert "column stars holds int64, not text" in refusal(path, column="stars")
     assert set(open_corpus(str(path), column="review")["train"]) <= {"a b", "c d", "e f"}
 

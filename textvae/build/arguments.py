@@ -31,11 +31,15 @@ def arguments(slot: str, member: Member, draft: Draft) -> dict[str, Any]:
             raise
         raise ConfigError(f"{whose}: {member.kind} has parameters that cannot be read: {named(error)}") from None
     given = member.arguments
+    if ":" in member.kind and (fixed := _positional(make) & given.keys()):
+        listed = ", ".join(sorted(fixed))
+        raise ConfigError(f"{whose}: {member.kind}: only keyword-only parameters can be set; put * before {listed}")
     written = {key: given[key] for key in timed & given.keys() if epochs(given[key]) is not None}
     try:
         typed = schema.model_validate({**given, **in_steps(written, steps_per_epoch=1)}).model_dump(mode="json")
     except ValidationError as error:
         raise ConfigError(draft.explain(error, place, schema)) from None
+    draft.refuse_truth(given, typed, place)
     return {"kind": member.kind, **typed, **written}
 
 
@@ -59,6 +63,11 @@ def _schema(constructor: Callable[..., Any]) -> tuple[type[BaseModel], set[str]]
     rules = ConfigDict(extra="forbid", validate_default=False, allow_inf_nan=False)
     schema: type[BaseModel] = create_model("Arguments", __config__=rules, **fields)
     return schema, {name for name, (hint, _) in fields.items() if _counts_steps(hint)}
+
+
+def _positional(constructor: Callable[..., Any]) -> set[str]:
+    parameters = inspect.signature(constructor).parameters
+    return {name for name, parameter in parameters.items() if parameter.kind is not parameter.KEYWORD_ONLY}
 
 
 def _counts_steps(hint: Any) -> bool:

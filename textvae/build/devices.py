@@ -22,6 +22,8 @@ def device(name: str, whose: str = "--device", *, here: bool = True) -> torch.de
     """
     try:
         found = torch.device(name)
+        if found.type == "meta":  # which computes nothing
+            raise RuntimeError
         if here and found.type == "cuda":
             # Only counted: a tensor would create a context on the first card in every torchrun process.
             if (found.index or 0) >= torch.cuda.device_count():

@@ -80,6 +80,9 @@ def _imported(slot: str, kind: str, whose: str) -> Callable[..., Any]:
     module, _, name = kind.partition(":")
     try:
         found = getattr(importlib.import_module(module), name)
+    except ModuleNotFoundError as error:
+        where = f"; run from the folder that holds {error.name}, or add that to PYTHONPATH"
+        raise ConfigError(f"{whose}: {kind!r} cannot be imported: there is no module {error.name}{where}") from None
     except Exception as error:  # importing runs code that is not ours
         raise ConfigError(f"{whose}: {kind!r} cannot be imported: {named(error)}") from None
     family = SLOTS[slot].family

@@ -45,6 +45,8 @@ def try_out(config: Config, draft: Draft) -> None:
             raise ConfigError(f"{whose}: {kind} must return a scalar tensor, not {what}")
     if not torch.isfinite(loss.terms.distortion).all():
         raise ConfigError(f"{draft.whose(('model', 'init_range'))}: the loss of the untrained model is not finite")
+    if not torch.isfinite(loss.value).all() and torch.isfinite(loss.terms.rate).all():
+        raise ConfigError(f"{penalty}: the loss of the untrained model is not finite")
     if not torch.isfinite(loss.value).all():
         raise ConfigError(
             f"{penalty}: {config.objective.penalty.kind} needs a rate, and a posterior without a density "

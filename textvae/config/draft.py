@@ -5,9 +5,10 @@ kind entirely. The file or option that set each value is recorded, so that error
 """
 
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import yaml
@@ -18,13 +19,22 @@ from textvae.config.recipes import resolve
 from textvae.config.schema import Config
 from textvae.errors import ConfigError, did_you_mean
 
-__all__ = ["OPTIONS", "SECTIONS", "Draft", "read_mapping"]
+__all__ = ["OPTIONS", "SECTIONS", "Draft", "parse", "read_mapping"]
 
 SECTIONS = ("data", "model", "objective", "training", "first", "inherit")
 """Keys of a configuration whose values are mappings."""
 
 OPTIONS = {"steps": "training.budget", "corpus": "data.corpus", "tokenizer": "data.tokenizer"}
 """Command-line options that are short forms of a key."""
+
+
+def _from_python(value: Any) -> Any:
+    """A path as text, a tuple as a list, and NumPy's numbers and arrays as plain ones."""
+    if isinstance(value, PurePath):
+        return str(value)
+    if isinstance(value, tuple):
+        return [_from_python(inner) for inner in value]
+    return value.tolist() if hasattr(value, "tolist") else value
 
 
 @dataclass
@@ -54,7 +64,7 @@ class Draft:
 
     def set(self, option: str, value: Any) -> None:
         """Merge one option such as `training.optimiser.lr` = 0.5 or `steps` = 100."""
-        nested: Any = value
+        nested: Any = _from_python(value)
         for part in reversed(OPTIONS.get(option, option).split(".")):
             nested = {part: nested}
         self.merge(nested, f"--{option}")
@@ -97,13 +107,24 @@ class Draft:
     def config(self) -> Config:
         """The typed settings; `textvae.build` checks the arguments of members."""
         try:
-            return Config.model_validate(self.values)
+            config = Config.model_validate(self.values)
         except ValidationError as error:
             raise ConfigError(self.explain(error, (), Config)) from None
+        self.refuse_truth(self.values, config.plain())
+        return config
+
+    def refuse_truth(self, given: Mapping[str, Any], typed: Mapping[str, Any], at: tuple[str, ...] = ()) -> None:
+        """Refuse `true` and `yes` where a number is expected, which would otherwise become 1."""
+        for key, value in given.items():
+            if isinstance(value, Mapping) and isinstance(typed.get(key), Mapping):
+                self.refuse_truth(value, typed[key], (*at, key))
+            elif isinstance(value, bool) and not isinstance(typed.get(key), bool):
+                raise ConfigError(f"{self.blame((*at, key))}: must be a number, not {_short(value)}")
 
     def explain(self, error: ValidationError, at: tuple[str, ...], schema: type[BaseModel]) -> str:
         """One sentence for the first error: the file or option, the key and the valid choices."""
-        first = error.errors()[0]
+        # A misspelt key comes first: what is missing is likely what was meant.
+        first = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
         place = self._place((*at, *(str(part) for part in first["loc"])))
         return f"{self.blame(place)}: {_complaint(first, place[len(at) :], schema)}"
 
@@ -162,7 +183,8 @@ def _complaint(error: ErrorDetails, place: tuple[str, ...], schema: type[BaseMod
 
 
 def _short(value: object) -> str:
-    text = repr(value)
+    """A value as it is written in YAML or Python, at most 60 characters of it."""
+    text = "null" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
     return text if len(text) <= 60 else f"{text[:57]}…"
 
 
@@ -189,6 +211,11 @@ class _Strict(yaml.SafeLoader):
         return node
 
 
+def parse(text: str) -> Any:
+    """The value of YAML text; raises YAMLError, ValueError or RecursionError."""
+    return yaml.load(text, _Strict)
+
+
 def read_mapping(path: Path, of: str = "sections such as model and training") -> dict[str, Any]:
     """The nested mapping in a YAML file; empty for an empty file.
 
@@ -198,7 +225,7 @@ def read_mapping(path: Path, of: str = "sections such as model and training") ->
         If the file cannot be read, is not YAML, repeats a key or is not a mapping.
     """
     try:
-        loaded = yaml.load(path.read_text("utf-8"), _Strict)
+        loaded = parse(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -243,8 +270,10 @@ def _merge(
             raise ConfigError(f"{_blame(origin, place)}: a key must be text, not {_short(name)}")
         old = into.get(name)
         if isinstance(value, Mapping):
-            other = "kind" in value and isinstance(old, Mapping) and old.get("kind") != value["kind"]
+            known = old.get("kind") if isinstance(old, Mapping) else None
+            other = "kind" in value and isinstance(old, Mapping) and known != value["kind"]
             if other:
+                _note_replaced(place, known, value["kind"], origin, origins)
                 _forget(origins, ".".join(place))
             into[name] = {} if other or not isinstance(old, dict) else old
             _merge(into[name], value, place, origin, origins)
@@ -255,6 +284,15 @@ def _merge(
         else:
             into[name] = value
         origins[".".join(place)] = origin
+
+
+def _note_replaced(
+    place: tuple[str, ...], old: object, new: object, origin: str, origins: Mapping[str, str]
+) -> None:
+    """Note that of two remedies in the same slot only the later is used."""
+    before = origins.get(".".join((*place, "kind")))
+    if place[0] == "objective" and before not in (None, origin) and not origin.startswith("--"):
+        warnings.warn(f"{'.'.join(place)}: {old} of {before} is replaced by {new} of {origin}", stacklevel=2)
 
 
 def _plain(value: object) -> bool:

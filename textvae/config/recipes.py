@@ -34,7 +34,7 @@ def resolve(name: str, folders: Sequence[Folder] = ("corpora", "remedies")) -> P
     """
     if name.endswith((".yaml", ".yml")):
         if not Path(name).is_file():
-            raise ConfigError(f"{name}: no such file")
+            raise ConfigError(f"{name}: {'is a directory, not a file' if Path(name).is_dir() else 'no such file'}")
         return Path(name)
     known = {path.stem: path for folder in folders for path in recipe_files(folder)}
     if name not in known:

@@ -33,9 +33,9 @@ def epochs(value: object) -> float | None:
 def _duration(value: object) -> int | str:
     if isinstance(value, str) and epochs(value) is not None:
         return value
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31:
         return value
-    raise ValueError('must be a number of steps, at least 0, or text such as "10 epochs"')
+    raise ValueError('must be a number of steps, at least 0 and less than 2³¹, or text such as "10 epochs"')
 
 
 Duration = Annotated[int | str, PlainValidator(_duration)]

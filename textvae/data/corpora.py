@@ -125,7 +125,8 @@ def _unknown(source: str, path: Path) -> str:
     names = [*GRAMMARS, "ptb", f"{TORCHTEXT}PennTreebank"]
     beside = [str(path.with_name(other.name)) for other in path.parent.glob("*")] if path.name else []
     meant = did_you_mean(source, [*names, *beside])
+    here = "" if path.is_absolute() else f" in {Path.cwd()}"
     return (
-        f"There is no corpus `{source}`{meant}: choose {', '.join(names)}, hf:NAME, a folder with train,"
+        f"There is no corpus `{source}`{here}{meant}: choose {', '.join(names)}, hf:NAME, a folder with train,"
         f" valid and test files, or one file ({', '.join((*TEXT_SUFFIXES, *TABLE_SUFFIXES))})."
     )

@@ -107,15 +107,21 @@ def mismatch(model: TextVAE, found: Survey, seed: int) -> dict[str, Any]:
         "mmd_se": 2 * standard_error(rows),
         "mmd_samples": len(rows),
         "aggregate_mean": found.z.double().mean(0).tolist(),
-        "aggregate_variance": found.z.double().var(0).tolist(),
+        "aggregate_variance": _variances(found.z),
         "prior_mean": drawn.double().mean(0).tolist(),
-        "prior_variance": drawn.double().var(0).tolist(),
+        "prior_variance": _variances(drawn),
     }
 
 
 def _log_prior(model: TextVAE, z: Tensor) -> Tensor:
     with inert(model):
         found: Tensor = model.prior().log_prob(z.to(model.device)).double().cpu()
+    return found
+
+
+def _variances(z: Tensor) -> list[float]:
+    """The variance of every dimension of z (N, D); undefined for fewer than two sentences."""
+    found: list[float] = z.double().var(0).tolist() if len(z) > 1 else [math.nan] * z.shape[1]
     return found
 
 

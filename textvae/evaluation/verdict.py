@@ -32,9 +32,10 @@ class Verdict:
         return f"{self.state}: {self.reason}"
 
     @classmethod
-    def read(cls, sentence: str | None) -> "Verdict":
+    def read(cls, sentence: object) -> "Verdict":
         """The verdict behind a sentence of a result file; undefined if there is none, or none that is known."""
-        word, _, reason = (sentence or "undefined: nothing was measured").partition(": ")
+        said = sentence if isinstance(sentence, str) else "undefined: nothing was measured"
+        word, _, reason = said.partition(": ")
         known: tuple[State, ...] = get_args(State)
         return cls(next((state for state in known if state == word), "undefined"), reason)
 

@@ -14,7 +14,8 @@ strength, seed.
 """
 
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -107,6 +108,10 @@ def read_study(path: Path) -> Study:
     listed = said.get("remedies")
     remedies = {"remedies": _remedies(listed, path)} if isinstance(listed, list) else {}
     study = _checked(Study, said, str(path), **remedies)
+    for key, values in (("seeds", study.seeds), ("corpora", study.corpora)):
+        _refuse_twice(f"{path}: {key}", values)
+    if "seed" in study.settings:
+        raise ConfigError(f"{path}: settings: seed: the runs' seeds are given by seeds; leave it out here")
     labels = [remedy.label for remedy in study.remedies]
     if study.baseline is not None and study.baseline not in labels:
         guess = did_you_mean(study.baseline, labels)
@@ -114,6 +119,12 @@ def read_study(path: Path) -> Study:
             f"{path}: baseline: no remedy {study.baseline!r} here{guess}; choose from {', '.join(labels)}"
         )
     return study
+
+
+def _refuse_twice(whose: str, values: Sequence[object]) -> None:
+    twice = [value for value, count in Counter(values).items() if count > 1]
+    if twice:
+        raise ConfigError(f"{whose}: {twice[0]} is given twice")
 
 
 def _remedies(entries: list[Any], path: Path) -> list[Remedy]:
@@ -124,6 +135,9 @@ def _remedy(entry: Any, whose: str) -> Remedy:
     if not isinstance(entry, (str, dict)):
         raise ConfigError(f"{whose}: must be a name, or a mapping with the key remedy, not {entry!r}")
     remedy = _checked(Remedy, {"remedy": entry} if isinstance(entry, str) else entry, whose)
+    _refuse_twice(f"{whose}: seeds", remedy.seeds or [])
+    if "seed" in remedy.settings:
+        raise ConfigError(f"{whose}: settings: seed: its seeds are given by seeds; leave it out here")
     lengths = {key: len(values) for key, values in remedy.strengths.items()}
     if len(set(lengths.values())) > 1:
         said = ", ".join(f"{key} has {length}" for key, length in lengths.items())

@@ -47,6 +47,7 @@ def diagnose_run(run: Run, split: str = "valid", lm: str | Path | None = None, s
         If `lm` does not fit this run, or matplotlib is not installed.
     """
     began = time.monotonic()
+    run.require_writable()
     subject = subject_of(run, split, seed, lm)
     numbers = finite(_numbers(subject))
     found = diagnose(numbers, {path.stem for path in recipe_files("remedies")}.__contains__)
@@ -86,8 +87,9 @@ def _numbers(subject: Subject) -> dict[str, Any]:
     wanted = [part for part in BRIEF if part.refusal(subject) is None]
     known = {part.name: kept(subject.run, subject.split, part.name, part.settings(subject)) for part in FULL}
     todo = [part for part in wanted if known[part.name] is None]
-    minutes = expected_minutes(subject, todo)
-    remark(f"{subject.run.path}: {len(todo)} parts to measure, about {minutes:.1f} minutes")
+    if todo:
+        minutes = expected_minutes(subject, todo)
+        remark(f"{subject.run.path}: {len(todo)} parts to measure, about {minutes:.1f} minutes")
     values = {"latent_dim": subject.vae.latent_dim, "sentences": len(subject.sequences), **terms(subject.found)}
     values |= latent_use(subject.vae.model, subject.sequences, subject.found, subject.seed)
     for part in wanted:

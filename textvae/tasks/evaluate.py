@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from textvae import build
-from textvae.api import load
+from textvae.api import Vae, load
 from textvae.console.output import remark
 from textvae.console.progress import counting
 from textvae.data.corpora import open_corpus
+from textvae.errors import RunError, require_whole
 from textvae.evaluation.estimators import Survey
 from textvae.evaluation.evaluate import evaluate
 from textvae.runs import Run, finite
@@ -33,10 +34,12 @@ def evaluate_run(
     Under torchrun the processes share every batch, and rank 0 stores the result. Numbers on another corpus
     (`corpus`, and its text column if it is a table) are not stored: the file only holds those on the run's own.
     """
+    require_whole("samples", samples, 1)
+    require_whole("seed", seed, 0)
     run = run if isinstance(run, Run) else Run.open(run)
     processes = Processes.join(build.device(device))
     vae = load(run.path, processes.device)
-    if corpus is None and (known := _known(run, split, samples, seed)):
+    if corpus is None and (known := _known(run, split, _settings(vae, samples, seed))):
         return known
     opened = own_corpus(run, vae) if corpus is None else open_corpus(corpus, column=column)
     subject = Subject(run, vae, opened, split, seed)
@@ -47,34 +50,40 @@ def evaluate_run(
 
 def evaluated(subject: Subject, samples: int) -> dict[str, Any]:
     """What `evaluate_run` returns and stores, from the survey that the subject has."""
-    known = _known(subject.run, subject.split, samples, subject.seed)
+    known = _known(subject.run, subject.split, _settings(subject.vae, samples, subject.seed))
     return known or _keep(subject, _measured(subject, samples, subject.found))
 
 
-def _known(run: Run, split: str, samples: int, seed: int) -> dict[str, Any] | None:
+def _known(run: Run, split: str, settings: Mapping[str, Any]) -> dict[str, Any] | None:
     """The numbers of a split in `evaluation.json`, if stored with these weights and settings."""
     known = dict(run.evaluation.get(split, {}))
-    if not known.items() >= _settings(run, samples, seed).items():
+    if not known.items() >= settings.items():
         return None
     remark(f"{run.path}: {split} was already evaluated with these settings")
     return known
 
 
 def _keep(subject: Subject, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Store the numbers of a split in `evaluation.json`, with those of the parts measured so far."""
+    """Store the numbers of a split in `evaluation.json`, with those of the parts measured so far.
+
+    Where they cannot be written they are still returned, and that is printed.
+    """
     run, split = subject.run, subject.split
-    whole = {**values, **headlines(run, split, subject.seed)}
-    run.evaluation = {**run.evaluation, split: whole}
+    whole = {**values, **headlines(run, split, subject.weights_sha256, subject.seed)}
+    try:
+        run.evaluation = {**run.evaluation, split: whole}
+    except RunError as error:
+        remark(f"{error}; the numbers are printed but not kept")
     return whole
 
 
-def _settings(run: Run, samples: int, seed: int) -> dict[str, Any]:
-    return {"iwae_samples_asked": samples, "seed": seed, "weights_sha256": run.weights_sha256}
+def _settings(vae: Vae, samples: int, seed: int) -> dict[str, Any]:
+    return {"iwae_samples_asked": samples, "seed": seed, "weights_sha256": vae.weights_sha256}
 
 
 def _measured(subject: Subject, samples: int, found: Survey | None = None) -> dict[str, Any]:
     vae, sentences, split = subject.vae, subject.corpus[subject.split], subject.split
-    settings = _settings(subject.run, samples, subject.seed)
+    settings = _settings(vae, samples, subject.seed)
     passes = (found is None) + vae.model.has_z
     with counting(f"evaluating {split}", passes * len(sentences)) as tick:
         values = evaluate(

@@ -29,6 +29,7 @@ def evaluate_all(
 
     Parts already measured with the same weights and settings are not measured again.
     """
+    run.require_writable()
     subject = subject_of(run, split, lm=lm, device=device)
     wanted = _possible(subject, parts)
     todo = [part for part in wanted if kept(run, split, part.name, part.settings(subject)) is None]
@@ -37,13 +38,15 @@ def evaluate_all(
         f"{run.path}: {len(todo)} of {len(wanted)} parts are to be measured on {split}, about {minutes:.0f} "
         f"minutes with {torch.get_num_threads()} threads; if interrupted, run the same command to resume"
     )
-    evaluated(subject, samples)
+    values = evaluated(subject, samples)
     for number, part in enumerate(todo, 1):
         remark(f"{number}/{len(todo)} {part.name}: {part.what}")
         measured(subject, part)
-        base = run.evaluation[split]
-        run.evaluation = {**run.evaluation, split: {**base, **headlines(run, split, subject.seed)}}
-    return dict(run.evaluation[split])
+        values |= headlines(run, split, subject.weights_sha256, subject.seed)
+        run.evaluation = {**run.evaluation, split: values}
+    if run.weights_sha256 != subject.weights_sha256:
+        remark(f"{run.path}: was trained further meanwhile; these numbers are of the weights before that")
+    return values
 
 
 def measured(subject: Subject, part: Part) -> dict[str, Any]:

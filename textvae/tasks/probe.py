@@ -25,6 +25,7 @@ def probe(run: Run, split: str = "valid", seed: int = 0) -> list[dict[str, Any]]
     RunError
         If the run has no z.
     """
+    run.require_writable()
     subject = subject_of(run, split, seed)
     if not subject.vae.model.has_z:
         raise RunError(f"{run.path}: is a language model, which has no z to probe")
@@ -35,6 +36,6 @@ def probe(run: Run, split: str = "valid", seed: int = 0) -> list[dict[str, Any]]
         "factors": [row for row in rows if row["factor"] in factors],
         "labels": [row for row in rows if row["factor"] not in factors],
     }
-    made = {"split": split, "seed": seed, "weights_sha256": run.weights_sha256}
+    made = {"split": split, "seed": seed, "weights_sha256": subject.weights_sha256}
     run.write_json("probes.json", made | by_kind)
     return list(rows)

@@ -9,7 +9,7 @@ from pathlib import Path
 from textvae.api import Vae, load
 from textvae.data.batches import Sequences, encode
 from textvae.data.corpora import Corpus, open_corpus
-from textvae.errors import ConfigError, RunError
+from textvae.errors import ConfigError, DataError, RunError
 from textvae.evaluation.estimators import Survey, survey
 from textvae.evaluation.noise import SentenceNoise
 from textvae.runs import Run
@@ -19,13 +19,19 @@ __all__ = ["Subject", "own_corpus", "subject_of"]
 
 FRESH = 2**40
 """Added to a seed, gives one that no user is likely to choose."""
+WARM_UP = 8
+"""Sentences surveyed before the time is taken."""
 TRAIN = 20_000
 """Maximum number of train sentences that probes are fitted to."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A run to measure on a split of its own corpus, and optionally a language model to compare it with."""
+    """A run to measure on a split of its own corpus, and optionally a language model to compare it with.
+
+    What is measured is kept under `weights_sha256`, the digest of the weights that were loaded: if the run trains
+    on meanwhile, its new weights are not taken for those.
+    """
 
     run: Run
     vae: Vae
@@ -33,7 +39,10 @@ class Subject:
     split: str
     seed: int = 0
     lm: Vae | None = None
-    lm_sha256: str | None = None
+
+    @property
+    def weights_sha256(self) -> str | None:
+        return self.vae.weights_sha256
 
     @cached_property
     def sentences(self) -> list[str]:
@@ -60,6 +69,7 @@ class Subject:
     @cached_property
     def timed_survey(self) -> tuple[Survey, float]:
         """The survey of the split, and the seconds it took per sentence."""
+        survey(self.vae.model, self.some(WARM_UP), self.noise)  # the first products are slow
         began = time.monotonic()
         found = survey(self.vae.model, self.sequences, self.noise)
         return found, (time.monotonic() - began) / len(self.sequences)
@@ -81,11 +91,16 @@ def own_corpus(run: Run, vae: Vae) -> Corpus:
 
     Raises
     ------
+    DataError
+        If it cannot be opened.
     RunError
         If its sentences have changed since.
     """
     data = vae.config.data
-    corpus = open_corpus(data.corpus, column=data.column)
+    try:
+        corpus = open_corpus(data.corpus, column=data.column)
+    except DataError as error:
+        raise DataError(f"{run.path / 'config.yaml'}: data.corpus: {error}") from None
     digest = corpus.digest()
     if run.environment.get("corpus_sha256", digest) != digest:
         raise RunError(
@@ -111,10 +126,9 @@ def subject_of(run: Run, split: str, seed: int = 0, lm: str | Path | None = None
     corpus = own_corpus(run, vae)
     if lm is None:
         return Subject(run, vae, corpus, split, seed)
-    other = Run.open(lm)
-    against = load(other.path, device)
+    against = load(lm, device)
     if against.model.has_z:
         raise ConfigError(f"--lm {lm}: is not a language model: its latent_dim is {against.latent_dim}, not 0")
     if against.tokenizer.content() != vae.tokenizer.content():
         raise ConfigError(f"--lm {lm}: has another vocabulary than {run.path}, so they cannot be compared")
-    return Subject(run, vae, corpus, split, seed, against, other.weights_sha256)
+    return Subject(run, vae, corpus, split, seed, against)

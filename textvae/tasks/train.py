@@ -37,7 +37,7 @@ SHOWN = 20
 
 
 def train(
-    names: Sequence[str] = (),
+    names: str | Path | Sequence[str | Path] = (),
     options: Mapping[str, Any] | None = None,
     directory: str | Path | None = None,
     init: str | Path | None = None,
@@ -54,10 +54,10 @@ def train(
         Before any work starts, where possible.
     """
     draft = Draft()
-    for name in names:
-        draft.merge_file(name)
-    for key, value in (options or {}).items():
-        draft.set(key, value)
+    for name in [names] if isinstance(names, (str, Path)) else names:
+        draft.merge_file(str(name))
+    for key, value in dict(options or {}).items():
+        draft.set(str(key), value)
     config = build.complete(draft)
     processes = Processes.join(build.device(config.device, draft.blame(("device",))))
     build.refuse_device(config, processes.device, draft.blame)
@@ -111,10 +111,12 @@ def first_stage(run: Run, config: Config, processes: Processes, init: Run | None
 
 
 def _train(run: Run, config: Config, corpus: Corpus, processes: Processes, first: Run | None) -> None:
+    refuse_without_checkpoint(run)
     refuse_other_sentences(run, config, corpus)
     tokenizer = own_tokenizer(run, config, corpus)
     sequences = {split: encoded(corpus, split, tokenizer, config) for split in ("train", "valid")}
-    run.config = config
+    if not run.exists():
+        run.config = config
     if not run.environment:
         stages = {"first_weights_sha256": first.weights_sha256} if first else {}
         run.environment = describe(processes.device, corpus.digest()) | stages
@@ -126,6 +128,7 @@ def _train(run: Run, config: Config, corpus: Corpus, processes: Processes, first
         more = "valid had stopped improving" if trainer.progress.stopped else "to continue, give a larger --steps"
         remark(f"{run.path}: trained already, {start} steps; {more}")
     else:
+        run.config = config  # with its own budget
         remark(f"{run.path}: continuing from step {start}" if start else f"{run.path}: {budget} steps")
         if not start:
             record_settings(run, config.flat())
@@ -145,6 +148,15 @@ def refuse_other_settings(run: Run, config: Config) -> None:
         raise RunError(
             f"{run.path}: made with other settings of {', '.join(changed)}; use another --run, or resume it with "
             f"its own: textvae train {run.path / 'config.yaml'} --run {run.path} --steps N"
+        )
+
+
+def refuse_without_checkpoint(run: Run) -> None:
+    """Raise if a trained run has lost its checkpoint: it would start again and replace its weights."""
+    if run.status == "done" and not run.checkpoint.exists():
+        raise RunError(
+            f"{run.path}: trained already, and {run.checkpoint.name} is missing, so it cannot go on; use it "
+            "as it is, or train into another --run"
         )
 
 

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load, save
 from torch import nn
 
 from textvae.errors import RunError
-from textvae.runs import Run, write_atomically
+from textvae.runs import Run, digest, write_atomically
 
 __all__ = [
     "load_best",
@@ -25,6 +25,9 @@ __all__ = [
     "save_best",
     "save_checkpoint",
 ]
+
+AGAIN = "delete its directory and train it again, or train into another --run"
+"""What to do about a trained run without usable weights; its checkpoint holds the last ones, not the best."""
 
 
 def random_state(device: torch.device) -> dict[str, Any]:
@@ -77,8 +80,8 @@ def save_best(run: Run, model: nn.Module, selection: str) -> None:
     write_atomically(run.best, lambda file: file.write(content))
 
 
-def load_best(run: Run, model: nn.Module) -> None:
-    """Load `best.safetensors` into the model.
+def load_best(run: Run, model: nn.Module) -> str:
+    """Load `best.safetensors` into the model; returns the digest of these weights.
 
     Raises
     ------
@@ -86,12 +89,16 @@ def load_best(run: Run, model: nn.Module) -> None:
         If the file is missing, damaged, or does not fit the model.
     """
     if not run.best.exists():
+        if run.status == "done":
+            raise RunError(f"{run.path}: has lost its trained weights (best.safetensors); {AGAIN}")
         raise RunError(f"{run.path}: has no trained weights yet (best.safetensors); finish its training first")
     try:
-        model.load_state_dict(load_file(run.best))
+        content = run.best.read_bytes()
+        model.load_state_dict(load(content))
     except (SafetensorError, OSError):
-        raise RunError(f"{run.best}: damaged checkpoint; train the run again") from None
+        raise RunError(f"{run.best}: damaged weights; {AGAIN}") from None
     except RuntimeError:
         raise RunError(
-            f"{run.best}: the weights do not fit config.yaml; if another textvae version made them, train again"
+            f"{run.best}: the weights do not fit config.yaml; if another textvae version made them, {AGAIN}"
         ) from None
+    return digest(content)

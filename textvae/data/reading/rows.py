@@ -14,6 +14,8 @@ from textvae.errors import DataError, first_line
 
 __all__ = ["Column", "cause", "choose_column", "open_column", "quiet"]
 
+SET = "set data.column (or --column) to one of"
+
 TEXT_COLUMNS = ("text", "sentence")
 
 
@@ -73,11 +75,11 @@ def choose_column(rows: Any, column: str | None, where: str) -> str:
     found = next((name for name in wanted if name in names), None)
     if found is None:
         asked = f"`{column}`" if column else "`text` or `sentence`"
-        raise DataError(f"{where} has no column {asked}: set `column` to one of {', '.join(names)}.")
+        raise DataError(f"{where} has no column {asked}: {SET} {', '.join(names)}.")
     kind = getattr(rows.features[found], "dtype", "a nested value")
     if kind not in ("string", "large_string"):
         choices = ", ".join(names)
-        raise DataError(f"{where}: column {found} holds {kind}, not text; set `column` to one of {choices}.")
+        raise DataError(f"{where}: column {found} holds {kind}, not text; {SET} {choices}.")
     return found
 
 

@@ -24,10 +24,10 @@ def kept(run: Run, split: str, part: str, settings: Mapping[str, Any]) -> dict[s
     return dict(found["values"]) if same else None
 
 
-def headlines(run: Run, split: str, seed: int) -> dict[str, Any]:
-    """Every scalar of the parts that were measured with the run's current weights and this seed."""
+def headlines(run: Run, split: str, weights_sha256: str | None, seed: int) -> dict[str, Any]:
+    """Every scalar of the parts that were measured with these weights and this seed."""
     values: dict[str, Any] = {}
-    present = {"weights_sha256": run.weights_sha256, "seed": seed}
+    present = {"weights_sha256": weights_sha256, "seed": seed}
     for path in sorted((run.path / "evaluation" / split).glob("*.json")):
         found = run.read_json(_file(split, path.stem))
         if found.get("settings", {}).items() >= present.items():

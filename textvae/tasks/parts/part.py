@@ -56,8 +56,8 @@ class Part(ABC):
 
     def settings(self, subject: Subject) -> Mapping[str, Any]:
         """What its numbers depend on; if it changes they are measured again."""
-        lm = {"lm_sha256": subject.lm_sha256} if "lm" in self.needs else {}
-        return {"weights_sha256": subject.run.weights_sha256, "seed": subject.seed, **lm, **asdict(self)}
+        lm = {"lm_sha256": subject.lm and subject.lm.weights_sha256} if "lm" in self.needs else {}
+        return {"weights_sha256": subject.weights_sha256, "seed": subject.seed, **lm, **asdict(self)}
 
     def refusal(self, subject: Subject) -> str | None:
         """Why this part does not apply to the run, or None if it does."""

@@ -10,6 +10,7 @@ from textvae import build
 from textvae.console.progress import counting
 from textvae.data.batches import Sequences
 from textvae.data.grammar import embedded_grammar, embedded_split
+from textvae.errors import ConfigError
 from textvae.evaluation.estimators import survey
 from textvae.evaluation.noise import SentenceNoise
 from textvae.models.text_vae import TextVAE
@@ -57,6 +58,8 @@ class Knowledge(Part):
 
     def measure(self, subject: Subject) -> dict[str, Any]:
         train, held_out = subject.encoded(subject.train), subject.sequences
+        if min(len(train), len(held_out)) < 2:
+            raise ConfigError(f"probes need at least 2 sentences of train and of {subject.split}")
         z = _codes(subject.vae.model, train, subject.seed), subject.found.z
         fresh = untrained(subject)
         untold = _codes(fresh, train, subject.seed), _codes(fresh, held_out, subject.seed)

@@ -561,6 +561,12 @@ def test_true_is_no_number(key, says):
     assert says in outcome(lambda: build.complete(draft))
 
 
+def test_without_a_first_stage_nothing_is_inherited():
+    draft = Draft()
+    draft.set("inherit", {"decoder": "decoder"})
+    assert outcome(lambda: build.complete(draft)).startswith("--inherit: there is nothing to inherit from")
+
+
 def test_of_two_remedies_in_one_slot_the_first_is_said_to_be_replaced():
     draft = Draft()
     draft.merge_file("free_bits")

@@ -24,6 +24,9 @@ def complete(draft: Draft) -> Config:
     if stage is not None:
         draft.values["first"] = complete(stage).plain()
     config = _typed(draft)
+    if config.inherit and config.first is None:
+        whose = draft.blame(("inherit",))
+        raise ConfigError(f"{whose}: there is nothing to inherit from without a first stage (first)")
     try_out(config, draft)
     return config
 

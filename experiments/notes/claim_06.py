@@ -33,7 +33,7 @@ def claim(notes: Notes) -> Page:
     found = notes.spread(cell, [(model, x, exact, batch, samples, repeats) for batch, samples in grid])
     best = best_loss(x)
     ends = notes.spread(trained, [(x, *how, steps, seed) for how in TRAINED for seed in range(seeds)])
-    above = dict(zip(TRAINED, torch.tensor(ends).sub(best).view(-1, seeds), strict=True))
+    above = dict(zip(TRAINED, torch.tensor([end - best for end in ends]).view(-1, seeds), strict=True))
     found += [line(above, *how) for how in TRAINED]
     cells = [row for row in found if row["what"] == "gradient"]
     along, along_se = pooled(cells)

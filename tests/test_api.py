@@ -281,6 +281,18 @@ def test_what_an_evaluation_cannot_be_asked_for(vae_run):
             textvae.evaluate(vae_run, **wrong)
 
 
+def test_loading_leaves_torchs_precision_alone(vae_run):
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    torch.set_float32_matmul_precision("high")
+    torch.backends.cudnn.allow_tf32 = True
+    try:
+        textvae.load(vae_run).sample(1)
+        assert (torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32) == ("high", True)
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+        torch.backends.cudnn.allow_tf32 = before[1]
+
+
 def test_public_names_are_listed_for_completion():
     assert dir(textvae) == sorted(textvae.__all__)
 

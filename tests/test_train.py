@@ -171,6 +171,13 @@ def test_a_finished_run_is_extended_by_more_steps(corpus, tmp_path):
     assert Run(tmp_path / "short").config.training.budget == 40
 
 
+def test_an_extended_run_says_where_it_was_validated_off_schedule(corpus, tmp_path):
+    both = ("train", *TINY, "--corpus", corpus, "--training.validate_every", 10, "--run", tmp_path / "run")
+    worked(*both, "--steps", 15)
+    assert "was validated at step 15, where its budget ended" in worked(*both, "--steps", 20).err
+    assert "where its budget ended" not in worked(*both, "--steps", 30).err
+
+
 def test_other_settings_are_refused_by_name(own_vae_run):
     before = (own_vae_run / "config.yaml").read_bytes()
     sentence = refused(

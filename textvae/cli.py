@@ -304,7 +304,7 @@ def interpolate(run: RunPath, a: Sentence, b: Sentence, /, *, steps: Whole = 7, 
 
 @app.command
 def encode(run: RunPath, file: Lines, /, *, out: Path) -> None:
-    """Write the posterior mean of every line to a NumPy file, one row per line.
+    """Write the centre of q(z|x) of every line, for a Gaussian its mean, to a NumPy file, one row per line.
 
     Parameters
     ----------

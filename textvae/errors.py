@@ -12,6 +12,7 @@ __all__ = [
     "TextvaeError",
     "did_you_mean",
     "first_line",
+    "named",
     "require_whole",
 ]
 
@@ -46,6 +47,11 @@ def first_line(error: BaseException) -> str:
     """The first line of an error that is not ours, or its type if it says nothing, to end a sentence with."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return " ".join(lines[0].split()).rstrip(". ")
+
+
+def named(error: BaseException) -> str:
+    """The type and first line of an error that is not ours."""
+    return f"{type(error).__name__}: {first_line(error)}"
 
 
 def require_whole(name: str, value: object, least: int) -> None:

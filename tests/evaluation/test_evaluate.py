@@ -145,7 +145,7 @@ def test_evaluation_is_a_pure_function_of_model_sentences_and_seed():
 
 @pytest.mark.parametrize("samples", [0, -3])
 def test_no_samples_are_refused(samples):
-    with pytest.raises(ConfigError, match="at least 1 sample"):
+    with pytest.raises(ConfigError, match="samples: an estimate needs at least 1"):
         evaluate(alive(2), TOKENIZER, SENTENCES, samples=samples)
 
 

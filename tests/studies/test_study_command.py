@@ -16,7 +16,7 @@ from command_line import refused, textvae, worked
 
 from textvae.runs import Run
 from textvae.studies.grid import expand
-from textvae.studies.launchers import LAUNCHERS
+from textvae.studies.launchers import LauncherName
 from textvae.studies.manifest import Manifest
 from textvae.studies.study import read_study
 from textvae.tasks.study import _elsewhere, _make
@@ -79,7 +79,7 @@ def test_every_mistake_is_listed_and_nothing_is_started(tmp_path: Path, corpus: 
 
 @pytest.mark.parametrize(("launcher", "missing"), [("local", True), ("ray", False), ("slurm", False)])
 def test_only_a_local_study_needs_its_device_here(
-    launcher: LAUNCHERS, missing: bool, tmp_path: Path, corpus: Path
+    launcher: LauncherName, missing: bool, tmp_path: Path, corpus: Path
 ) -> None:
     file = write(tmp_path, corpus, remedies=["lm"], settings={"device": "cuda", "training.precision": "bf16"})
     cells, _ = expand(read_study(file), file)

@@ -13,10 +13,11 @@ from textvae import build
 from textvae.config import Draft
 from textvae.data.batches import BatchStream
 from textvae.errors import ConfigError
+from textvae.models.modes import exact, fixed, inert
 from textvae.models.terms import forward_pass
 from textvae.objectives.objective import Objective
 from textvae.tasks.train import train
-from textvae.training.precision import cast, exactly, prepare, refuse, switch
+from textvae.training.precision import cast, prepare, refuse, switch
 
 HERE, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -70,14 +71,16 @@ def test_lstms_stay_out_of_autocast() -> None:
 def test_float32_is_float32_for_lstms_too() -> None:
     switch("tf32")
     assert (torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32) == ("high", True)
-    build.device("cpu")
+    switch("float32")
     assert (torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32) == ("highest", False)
 
 
 def test_validation_is_exact_whatever_training_rounds() -> None:
     switch("tf32")
-    with exactly():
-        assert (torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32) == ("highest", False)
+    model = tiny()
+    for mode in (exact(), inert(model), fixed(model)):
+        with mode:
+            assert (torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32) == ("highest", False)
     assert (torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32) == ("high", True)
 
 

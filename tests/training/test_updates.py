@@ -57,23 +57,39 @@ def test_the_encoder_moves_alone_and_then_everything_else():
     assert moved(encoder, model.posterior)
     assert not moved(decoder, model.decoder)
     encoder = weights(model.posterior)
-    rule._move(next(Stream()), 0, generator(), still=rule.encoder)
+    rule.move(next(Stream()), 0, generator(), rule.encoder)
     assert not moved(encoder, model.posterior)
     assert moved(decoder, model.decoder)
 
 
 def test_the_encoder_stops_once_a_window_gains_nothing():
     rule = rule_of(tiny(2), batches=100, window=3)
-    losses = iter([5.0] * 3 + [4.0] * 3 + [4.5] * 3)
-    real = rule._move
+    losses = iter([5.0] * 3 + [4.0] * 3 + [4.5] * 3 + [9.0])
+    real = rule.move
 
-    def scripted(*args, **options):
-        done = real(*args, **options)
+    def scripted(*args):
+        done = real(*args)
         value = torch.tensor(next(losses) * done.batch.tokens / done.batch.sentences)
         return type(done)(**{**vars(done), "loss": type(done.loss)(**{**vars(done.loss), "value": value})})
 
-    rule._move = scripted
-    assert len(rule._train_encoder(Stream(), 0, generator())) == 9
+    rule.move = scripted
+    assert rule(Stream(), 0, generator()).encoder_updates == 9
+    assert next(losses, None) is None, "losses of the script that were not used"
+
+
+@pytest.mark.parametrize(
+    ("posterior", "dim"), [("diagonal", 0), ("dirac", 2)], ids=["language model", "autoencoder"]
+)
+def test_without_a_rate_nothing_is_aggressive(posterior, dim):
+    with pytest.raises(ValueError, match="needs a z with a rate"):
+        rule_of(tiny(dim, posterior=posterior))
+
+
+def test_frozen_parts_are_not_counted_as_updated():
+    for part, updates in (("decoder", (1, 0)), ("posterior", (0, 1))):
+        rule = rule_of(tiny(2), kind="joint", frozen=[part])
+        done = rule(Stream(), 0, generator())
+        assert (done.encoder_updates, done.decoder_updates) == updates
 
 
 @pytest.mark.parametrize("kind", ["joint", "aggressive"])

@@ -27,7 +27,6 @@ from textvae.models.decoders import LSTMDecoder
 from textvae.models.modes import inert
 from textvae.models.output import word_log_probs
 from textvae.models.products import product
-from textvae.training.precision import exactly
 from textvae.training.updates import gradient_norms
 
 __all__ = ["PLAIN", "SAMPLES", "STEP", "WHOLE"]
@@ -85,7 +84,7 @@ def decoder(load: Workload) -> Work:
     z = torch.randn(1, ROWS, load.cell.latent_dim, device=load.device)
 
     def work() -> int:
-        with inert(load.model), exactly():
+        with inert(load.model):
             load.model.decoder(batch, z)
         return batch.tokens
 
@@ -97,8 +96,7 @@ def evaluation(load: Workload) -> Work:
     noise = SentenceNoise(0, load.cell.latent_dim)
 
     def work() -> int:
-        with exactly():
-            importance_weighted_nll(load.model, sentences, SAMPLES, noise)
+        importance_weighted_nll(load.model, sentences, SAMPLES, noise)
         return SAMPLES * len(sentences.ids)
 
     return work

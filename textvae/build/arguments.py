@@ -11,9 +11,9 @@ from typing import Any, get_args, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
-from textvae.build.slots import constructor, named
+from textvae.build.slots import constructor
 from textvae.config import Draft, Member, epochs
-from textvae.errors import ConfigError
+from textvae.errors import ConfigError, named
 from textvae.fields import Steps
 
 __all__ = ["arguments", "in_steps"]
@@ -48,7 +48,8 @@ def in_steps(value: Any, steps_per_epoch: int) -> Any:
     if isinstance(value, Mapping):
         return {key: in_steps(inner, steps_per_epoch) for key, inner in value.items()}
     number = epochs(value)
-    return value if number is None else math.ceil(number * steps_per_epoch)
+    # 1.1 · 50 is a little above 55 in floating point.
+    return value if number is None else math.ceil(round(number * steps_per_epoch, 9))
 
 
 def _schema(constructor: Callable[..., Any]) -> tuple[type[BaseModel], set[str]]:

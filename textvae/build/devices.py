@@ -32,7 +32,6 @@ def device(name: str, whose: str = "--device", *, here: bool = True) -> torch.de
             torch.zeros(1, device=found)
     except (RuntimeError, AssertionError, NotImplementedError):
         raise ConfigError(f"{whose}: {name} is not available; use cpu, or a device that torch can see") from None
-    precision.switch("float32")
     return found
 
 

@@ -6,9 +6,9 @@ from typing import Any
 import torch
 
 from textvae.build.arguments import in_steps
-from textvae.build.slots import SLOTS, chosen, constructor, named
+from textvae.build.slots import SLOTS, chosen, constructor
 from textvae.config import Config
-from textvae.errors import ConfigError
+from textvae.errors import ConfigError, named
 from textvae.models.parts import inherit
 from textvae.models.text_vae import TextVAE, initialise
 from textvae.objectives.objective import Objective

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from textvae.config import Config, Member
-from textvae.errors import ConfigError, did_you_mean, first_line
+from textvae.errors import ConfigError, did_you_mean, named
 from textvae.models.decoders import DECODERS, Decoder
 from textvae.models.encoders import ENCODERS, Encoder
 from textvae.models.posteriors import POSTERIORS, Posterior
@@ -22,7 +22,7 @@ from textvae.objectives.weights import DISTORTION_WEIGHTS, SCHEDULES, WEIGHTS, S
 from textvae.training.optimisers import OPTIMISERS
 from textvae.training.updates import UPDATES, Update
 
-__all__ = ["SLOTS", "Slot", "chosen", "constructor", "named"]
+__all__ = ["SLOTS", "Slot", "chosen", "constructor"]
 
 
 @dataclass(frozen=True)
@@ -90,8 +90,3 @@ def _imported(slot: str, kind: str, whose: str) -> Callable[..., Any]:
         raise ConfigError(f"{whose}: {kind!r} is not a subclass of {family.__module__}.{family.__qualname__}")
     external: Callable[..., Any] = found
     return external
-
-
-def named(error: BaseException) -> str:
-    """The type and first line of an error in code that is not ours."""
-    return f"{type(error).__name__}: {first_line(error)}"

@@ -6,11 +6,11 @@ import numpy as np
 import torch
 
 from textvae.build.parts import begin, model, objective, update
-from textvae.build.slots import SLOTS, chosen, named
+from textvae.build.slots import SLOTS, chosen
 from textvae.config import Config, Draft
 from textvae.data.batches import collate
 from textvae.data.tokenizers import EOS
-from textvae.errors import ConfigError, first_line
+from textvae.errors import ConfigError, first_line, named
 from textvae.objectives.objective import Loss
 
 __all__ = ["try_out"]
@@ -66,6 +66,8 @@ def _trial(config: Config) -> Loss:
         generator = torch.Generator().manual_seed(0)
         tiny.observe(tiny(batch, 0, generator).terms)
         loss: Loss = tiny(batch, 1, generator)
+        if loss.value.requires_grad and not loss.value.dim():
+            loss.value.backward()
     return loss
 
 

@@ -21,7 +21,11 @@ RUNTIME = (
     *("device", "threads", "training.budget", "training.checkpoint_every", "training.graphs"),
     *("first.device", "first.threads", "first.training.checkpoint_every", "first.training.graphs"),
 )
-"""Keys that may change between two calls on the same run, because they do not affect what its steps compute."""
+"""Keys that may change between two calls on the same run, because they do not affect what its steps compute.
+
+With one exception: a run is validated at the end of its budget. If that lies between two validations and the run
+is then extended, it has had one more than a run with the larger budget; `train` says so.
+"""
 
 
 def epochs(value: object) -> float | None:

@@ -48,7 +48,9 @@ def table(title: str, headings: Iterable[str], rows: Iterable[Iterable[object]],
 
 
 def number(value: Any, digits: int = 2) -> str:
-    """Format a number; — if it is undefined."""
-    if value is None or math.isnan(value):
+    """Format a number; — if it is undefined; text as it is."""
+    if value is None or isinstance(value, str):
+        return value or "—"
+    if math.isnan(value):
         return "—"
     return f"{value:,}" if isinstance(value, int) else f"{value:,.{digits}f}"

@@ -14,7 +14,6 @@ from torch import Tensor
 from textvae.data.batches import Sequences, encode
 from textvae.data.grammar import Grammar
 from textvae.data.tokenizers import UNK, Tokenizer, WordTokenizer
-from textvae.errors import ConfigError
 from textvae.evaluation.collapse import active_units, mean_variances
 from textvae.evaluation.density import information
 from textvae.evaluation.estimators import (
@@ -27,6 +26,7 @@ from textvae.evaluation.estimators import (
 )
 from textvae.evaluation.listening import another, listening, mean_along
 from textvae.evaluation.noise import SentenceNoise
+from textvae.evaluation.requirements import require_counts
 from textvae.evaluation.verdict import LANGUAGE_MODEL, judge
 from textvae.models.text_vae import TextVAE
 
@@ -54,8 +54,7 @@ def evaluate(
     ConfigError
         If `samples` is not positive.
     """
-    if samples < 1:
-        raise ConfigError(f"--samples: an importance-weighted estimate needs at least 1 sample, not {samples}")
+    require_counts("samples", [samples])
     sequences = encode(sentences, tokenizer, max_length)
     noise = SentenceNoise(seed, model.latent_dim)
     if found is None:

@@ -3,6 +3,7 @@
 inert     evaluation mode, without gradients: to measure
 silent    evaluation mode, with gradients of everything: to differentiate without dropout
 fixed     parameters frozen, with gradients of everything else: to optimise z or q
+exact     products in full float32, whatever training uses; inert and fixed are exact, too
 """
 
 from collections.abc import Iterable, Iterator
@@ -12,13 +13,13 @@ from typing import Literal
 import torch
 from torch import nn
 
-__all__ = ["fixed", "inert", "silent"]
+__all__ = ["exact", "fixed", "inert", "silent"]
 
 
 @contextmanager
 def inert(model: nn.Module) -> Iterator[None]:
     """Evaluation mode without gradients; restores every module's own mode on exit."""
-    with _off("training", model.modules()), torch.no_grad():
+    with _off("training", model.modules()), torch.no_grad(), exact():
         yield
 
 
@@ -35,8 +36,21 @@ def fixed(model: nn.Module) -> Iterator[None]:
 
     `requires_grad` is restored on exit.
     """
-    with _off("requires_grad", model.parameters()), torch.enable_grad(), _backwards_in_evaluation():
+    with _off("requires_grad", model.parameters()), torch.enable_grad(), _backwards_in_evaluation(), exact():
         yield
+
+
+@contextmanager
+def exact() -> Iterator[None]:
+    """Switch off TF32, which CUDA libraries may use for float32 products, and by default do for LSTMs."""
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+        torch.backends.cudnn.allow_tf32 = before[1]
 
 
 @contextmanager

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from textvae.data.grammar import Grammar, Sentence
+from textvae.evaluation.estimators import standard_error
 from textvae.probes.linear import Reading, hits, read_off
 
 __all__ = ["Label", "factor_labels", "first_word", "length", "words"]
@@ -140,7 +141,8 @@ def _function_of_the_sentence(name: str, train: Tensor, held_out: Tensor, classe
     else:
         share = held_out.double().mean(0)
         surprisal = -share.where(held_out.bool(), 1 - share).log().mean(1)
-    return Label(name, train, held_out, classes, surprisal, float(surprisal.mean()), 0.0, best_accuracy=1.0)
+    ceiling, error = float(surprisal.mean()), standard_error(surprisal)
+    return Label(name, train, held_out, classes, surprisal, ceiling, error, best_accuracy=1.0)
 
 
 def _first(text: str) -> str:

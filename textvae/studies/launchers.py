@@ -19,7 +19,7 @@ from textvae.data.workers import cores
 from textvae.errors import ConfigError
 from textvae.studies.jobs import Job, Requeued, Work, note, perform
 
-__all__ = ["LAUNCHERS", "Handle", "Launcher", "Local", "OnRay", "OnSlurm", "launcher_named"]
+__all__ = ["LauncherName", "Handle", "Launcher", "Local", "OnRay", "OnSlurm", "launcher_named"]
 
 DAY = 24 * 60
 
@@ -224,11 +224,11 @@ def _shared(cores: int, jobs: int | None) -> tuple[int, int]:
     return jobs, max(1, cores // jobs)
 
 
-LAUNCHERS = Literal["local", "ray", "slurm"]
+LauncherName = Literal["local", "ray", "slurm"]
 
 
 def launcher_named(
-    name: LAUNCHERS, jobs: int | None, folder: Path, options: Mapping[str, Any], *, cards: bool = False
+    name: LauncherName, jobs: int | None, folder: Path, options: Mapping[str, Any], *, cards: bool = False
 ) -> Launcher:
     """The launcher of this name; with `cards`, its jobs are shared among the GPUs."""
     if name == "slurm":

@@ -30,7 +30,7 @@ def read_lines(source: str) -> list[str]:
 
 
 def encode_lines(run: Path, source: str, out: Path) -> None:
-    """Write the posterior mean of every line to the file `out`, as an array (N, D)."""
+    """Write the centre of q(z|x) of every line to the file `out`, as an array (N, D)."""
     import numpy as np
 
     from textvae.api import load
@@ -41,7 +41,7 @@ def encode_lines(run: Path, source: str, out: Path) -> None:
     content = io.BytesIO()
     np.save(content, z)
     write_atomically(out, lambda target: target.write(content.getvalue()))
-    remark(f"{out}: {z.shape[0]} posterior means of {z.shape[1]} dimensions")
+    remark(f"{out}: {z.shape[0]} centres of q(z|x), of {z.shape[1]} dimensions")
 
 
 def _content(source: str, name: str) -> bytes:

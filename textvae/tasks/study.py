@@ -20,14 +20,14 @@ from textvae.runs import LOCK, Run, write_atomically
 from textvae.studies.conduct import Conductor, finished
 from textvae.studies.grid import Cell, expand, shared
 from textvae.studies.jobs import job_of, log_of
-from textvae.studies.launchers import LAUNCHERS, launcher_named
+from textvae.studies.launchers import LauncherName, launcher_named
 from textvae.studies.manifest import Manifest, Record
 from textvae.studies.study import Study, read_study
 
 __all__ = ["study"]
 
 
-def study(name: str, out: Path | None = None, jobs: int | None = None, launcher: LAUNCHERS = "local") -> Path:
+def study(name: str, out: Path | None = None, jobs: int | None = None, launcher: LauncherName = "local") -> Path:
     """Run the unfinished cells of a study in `out`, by default `runs/<its name>`, and return that directory.
 
     Raises
@@ -53,7 +53,7 @@ def study(name: str, out: Path | None = None, jobs: int | None = None, launcher:
     return out
 
 
-def _checked(asked: Study, file: Path, out: Path, launcher: LAUNCHERS) -> dict[str, Cell]:
+def _checked(asked: Study, file: Path, out: Path, launcher: LauncherName) -> dict[str, Cell]:
     """Every cell by its path, in the order to run them.
 
     Raises
@@ -77,7 +77,7 @@ def _checked(asked: Study, file: Path, out: Path, launcher: LAUNCHERS) -> dict[s
     return {cell.path: cell for cell in cells}
 
 
-def _elsewhere(cells: Iterable[Cell], out: Path, launcher: LAUNCHERS) -> Iterable[str]:
+def _elsewhere(cells: Iterable[Cell], out: Path, launcher: LauncherName) -> Iterable[str]:
     """Problems outside the settings: corpora, devices, and runs that already exist.
 
     Devices must be available on this machine only if the runs are launched on it.
@@ -162,7 +162,7 @@ def _manifest(out: Path, asked: Study, file: Path, cells: dict[str, Cell]) -> Ma
 
 
 def _conduct(
-    out: Path, asked: Study, cells: dict[str, Cell], manifest: Manifest, jobs: int | None, launcher: LAUNCHERS
+    out: Path, asked: Study, cells: dict[str, Cell], manifest: Manifest, jobs: int | None, launcher: LauncherName
 ) -> None:
     done = manifest.count(["done"])
     remark(f"{out}: {_counted(len(cells), 'run')}, {done} already finished")

@@ -128,6 +128,11 @@ def _train(run: Run, config: Config, corpus: Corpus, processes: Processes, first
         more = "valid had stopped improving" if trainer.progress.stopped else "to continue, give a larger --steps"
         remark(f"{run.path}: trained already, {start} steps; {more}")
     else:
+        if run.status == "done" and start % trainer.plan.validate_every:
+            remark(
+                f"{run.path}: was validated at step {start}, where its budget ended, between two validations; a "
+                f"run of {budget} steps in one go would not be, and may differ"
+            )
         run.config = config  # with its own budget
         remark(f"{run.path}: continuing from step {start}" if start else f"{run.path}: {budget} steps")
         if not start:

@@ -99,9 +99,6 @@ class Recorded:
         self.schedules = [part for part in update.objective.modules() if isinstance(part, Schedule)]
         self.places = [torch.zeros((), device=self.parameters[0].device) for _ in self.schedules]
         self.recordings: dict[Any, tuple[Callable[[], None], Batch, Step] | None] = {}
-        for group in update.optimiser.param_groups:
-            if "capturable" in group:
-                group["capturable"] = self.parameters[0].is_cuda
 
     def __call__(self, batch: Batch, step: int, generator: Generator, still: Iterable[nn.Parameter]) -> Step:
         values = [schedule.at(step) for schedule in self.schedules]
@@ -131,6 +128,9 @@ class Recorded:
     def _recording(
         self, batch: Batch, step: int, generator: Generator, still: Iterable[nn.Parameter], values: list[float]
     ) -> tuple[Callable[[], None], Batch, Step]:
+        for group in self.update.optimiser.param_groups:  # not before: a checkpoint brings its own
+            if "capturable" in group:
+                group["capturable"] = True
         own = replace(batch, **{name: getattr(batch, name).clone() for name in INPUTS})
         for schedule, place, value in zip(self.schedules, self.places, values, strict=True):
             schedule.held = None if value in (0, 1) else place

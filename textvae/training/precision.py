@@ -8,8 +8,7 @@ Under autocast torch runs cuDNN's LSTMs in float16, whatever type is asked for, 
 gradients become 0; so LSTMs are excluded. Devices other than CUDA support only float32.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 from textvae.models.decoders import Decoder
 from textvae.models.encoders import Encoder
 
-__all__ = ["Precision", "exactly", "prepare", "refuse", "switch"]
+__all__ = ["Precision", "prepare", "refuse", "switch"]
 
 Precision = Literal["float32", "tf32", "bf16"]
 
@@ -40,18 +39,6 @@ def switch(precision: Precision) -> None:
     rounded = precision != "float32"
     torch.set_float32_matmul_precision("high" if rounded else "highest")
     torch.backends.cudnn.allow_tf32 = rounded
-
-
-@contextmanager
-def exactly() -> Iterator[None]:
-    """Compute products in full float32, whatever training uses, so that validation matches `evaluate`."""
-    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
-    switch("float32")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before[0])
-        torch.backends.cudnn.allow_tf32 = before[1]
 
 
 def prepare(objective: nn.Module, precision: Precision, device: torch.device) -> None:

@@ -21,6 +21,7 @@ from textvae.evaluation.density import log_densities, mutual_information
 from textvae.evaluation.estimators import perplexity, survey
 from textvae.evaluation.evaluate import terms
 from textvae.evaluation.noise import SentenceNoise
+from textvae.models.modes import exact
 from textvae.objectives.objective import Loss, Objective
 from textvae.runs import Run
 from textvae.training.checkpoints import (
@@ -33,7 +34,6 @@ from textvae.training.checkpoints import (
 )
 from textvae.training.metrics import MetricLog, Totals
 from textvae.training.plan import Plan, Progress, Watcher
-from textvae.training.precision import exactly
 from textvae.training.processes import Processes
 from textvae.training.signals import stopping
 from textvae.training.updates import Step, Update
@@ -179,10 +179,11 @@ class Trainer:
     def _validate(self, log: MetricLog) -> None:
         self._refuse_broken()
         began = time.monotonic()
-        with self.processes.splitting(self.objective), exactly():
-            found = survey(self.objective.model, self.valid, self.noise)
         model = self.objective.model
-        told = mutual_information(*log_densities(found, REFERENCE)) if model.has_z else {}
+        with self.processes.splitting(self.objective):
+            found = survey(model, self.valid, self.noise)
+        with exact():  # a flow's densities are products, too
+            told = mutual_information(*log_densities(found, REFERENCE)) if model.has_z else {}
         nats, tokens = -float(found.elbo.double().sum()), int(found.tokens.sum())
         per_dimension = found.rate_per_dimension
         values: dict[str, Any] = {

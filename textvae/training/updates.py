@@ -1,10 +1,11 @@
 """Update rules: one optimiser step from the stream of batches.
 
-    joint         (φ, θ) ← (φ, θ) − lr · clip(∇ loss)
-    aggressive    φ ← φ − lr · clip(∇_φ loss), repeated until the loss per word no longer falls,
-                  then θ ← θ − lr · clip(∇_θ loss) once
+    joint         (φ, θ) ← (φ, θ) − lr · s ∇ loss
+    aggressive    φ ← φ − lr · s ∇_φ loss, repeated until the loss per word no longer falls,
+                  then θ ← θ − lr · s ∇_θ loss once
 
-with φ the encoder's weights and θ all others. A rule draws its own batches, so that one that needs
+with φ the encoder's weights, θ all others, and s = min(1, clip_norm / ‖∇ loss‖), whose norm is that of the whole
+gradient in each of these steps. A rule draws its own batches, so that one that needs
 several has the same interface and needs no other training loop.
 
 References
@@ -125,8 +126,10 @@ class Joint(Update):
             scale = (self.clip_norm / (total + 1e-6)).clamp(max=1.0)
             torch._foreach_mul_([p.grad for p in self.objective.parameters() if p.grad is not None], scale)
         _move_if(finite, self.optimiser)
-        trained = any(p.requires_grad for p in model.posterior.parameters())
-        return Step(loss, batch, encoder, decoder, finite, encoder_updates=int(trained))
+        trained = [
+            int(any(p.requires_grad for p in part.parameters())) for part in (model.posterior, model.decoder)
+        ]
+        return Step(loss, batch, encoder, decoder, finite, *trained)
 
 
 class Aggressive(Joint):
@@ -135,9 +138,14 @@ class Aggressive(Joint):
     While the rule is aggressive, a step first updates only the encoder, on at most `batches` fresh batches,
     until its loss per word over the last `window` batches is no better than over the `window` before; then it
     updates everything else once, on one more batch. The rule becomes joint for good when the mutual
-    information on the validation split falls from one validation to the next. In He et al. 2019, `batches`
-    is 100 and `window` 15, and the batches of the inner loop are drawn at random; here they are the next
-    ones of the stream.
+    information on the validation split falls from one validation to the next, so that it needs a z with a
+    rate. In He et al. 2019, `batches` is 100 and `window` 15, and the batches of the inner loop are drawn at
+    random; here they are the next ones of the stream.
+
+    Raises
+    ------
+    ValueError
+        For a language model or a deterministic autoencoder.
     """
 
     def __init__(
@@ -149,6 +157,9 @@ class Aggressive(Joint):
         batches: Count = 100,
         window: Count = 15,
     ) -> None:
+        model = objective.model
+        if not (model.has_z and model.has_likelihood):
+            raise ValueError("aggressive follows the mutual information of x and z, which needs a z with a rate")
         super().__init__(objective, optimiser, clip_norm=clip_norm)
         self.batches, self.window = batches, window
         self.encoder = list(objective.model.posterior.parameters())

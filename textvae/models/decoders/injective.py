@@ -55,10 +55,15 @@ class InjectiveDecoder(Autoregressive):
         self.map = BrenierMap(hidden_dim + latent_dim, convex_dim, convex_layers, strength)
         self.output = words_out(hidden_dim + latent_dim, vocabulary)
 
+    @property
+    def stack(self) -> list[nn.LSTM]:
+        """The layers, from below."""
+        return [self.lstm, *self.upper]
+
     def hidden(self, words: Tensor, z: Tensor) -> Tensor:
         # The LSTM does not read z, so it runs once per sentence, however many z there are.
         zeros = z.new_zeros(self.layers, len(words), self.hidden_dim)
-        states, _, _ = run([self.lstm, *self.upper], self.embed(words), (zeros, zeros), self.dropout_out)
+        states, _, _ = run(self.stack, self.embed(words), (zeros, zeros), self.dropout_out)
         heard = z[:, :, None].expand(-1, -1, words.shape[1], -1)
         return torch.cat([states.expand(len(z), -1, -1, -1), heard], dim=-1)
 
@@ -69,7 +74,7 @@ class InjectiveDecoder(Autoregressive):
     def advance(self, words: Tensor, state: State) -> tuple[Tensor, State]:
         h, c, z = state
         before = h.transpose(0, 1).contiguous(), c.transpose(0, 1).contiguous()
-        states, h, c = run([self.lstm, *self.upper], self.embed(words[:, None]), before, self.dropout_out)
+        states, h, c = run(self.stack, self.embed(words[:, None]), before, self.dropout_out)
         return torch.cat([states[:, 0], z], dim=-1), (h.transpose(0, 1), c.transpose(0, 1), z)
 
     def readout(self, hidden: Tensor) -> Tensor:

@@ -2,9 +2,9 @@
 
     μ_d = γ (m̂_d − E_B m̂_d)/√Var_B m̂_d + β_d        E_B rate ≥ Σ_d (γ² + β_d²)/2
 
-for any variances of q, in training mode; in evaluation E_B and Var_B are running averages. The ε under
-the root is far below the variance of any trained or freshly initialised encoder: torch's 10⁻⁵ is far above
-that of the published initialisation, U(−0.01, 0.01), and would break the bound.
+against N(0, I), for any variances of q, in training mode; in evaluation E_B and Var_B are running averages.
+The ε under the root is far below the variance of any trained or freshly initialised encoder: torch's 10⁻⁵ is
+far above that of the published initialisation, U(−0.01, 0.01), and would break the bound.
 
 References
 ----------

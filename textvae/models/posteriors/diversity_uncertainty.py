@@ -3,10 +3,10 @@
     μ_d = γ g_d/√(mean_d g²) (m̂_d − E_B m̂_d)/√Var_B m̂_d + β_d        E_B rate ≥ Σ_d (γ_d² + β_d²)/2, mean γ_d² = γ²
     σ_d² = b_d exp(ŝ_d) + α/(2πe),   b_d ~ Bernoulli(1 − p)/(1 − p)
 
-The scales g are learned with their root mean square held at γ, which keeps the means diverse. The variance has
-a floor, at which a dimension of q has the entropy ½ ln α, and dropout sets it there at random, which keeps q
-uncertain. Dropout is off in evaluation. The published code turns dropout and floor on only when the weight
-has reached 1; here both are on from the first step.
+The least rate is that against N(0, I). The scales g are learned with their root mean square held at γ, which
+keeps the means diverse. The variance has a floor, at which a dimension of q has the entropy ½ ln α, and dropout
+sets it there at random, which keeps q uncertain. Dropout is off in evaluation. The published code turns dropout
+and floor on only when the weight has reached 1; here both are on from the first step.
 
 References
 ----------

@@ -61,6 +61,8 @@ class SemiAmortised(Inference):
     def __call__(
         self, model: TextVAE, q: Reparameterised, batch: Batch, weight: float | Tensor, generator: Generator
     ) -> Reparameterised:
+        if not model.has_z:  # a language model: nothing to refine
+            return q
         if type(q) is not DiagonalGaussian:
             raise ValueError("semi-amortised inference needs a diagonal Gaussian; choose the posterior diagonal")
         start = torch.stack([q.mean, q.log_variance])

@@ -1,6 +1,7 @@
 """Stored results of a run, part by part: `evaluation/<split>/<part>.json`, each with its settings.
 
-A part is written when it is done, so that an interrupted evaluation resumes after the last one.
+With a seed other than 0 the file is `<part>-seed-<seed>.json`, so that one does not replace the other. A part is
+written when it is done, so that an interrupted evaluation resumes after the last one.
 """
 
 from collections.abc import Mapping
@@ -14,12 +15,12 @@ __all__ = ["headlines", "keep", "kept"]
 def keep(run: Run, split: str, part: str, settings: Mapping[str, Any], values: Mapping[str, Any]) -> None:
     """Write the numbers of a part."""
     (run.path / "evaluation" / split).mkdir(parents=True, exist_ok=True)
-    run.write_json(_file(split, part), {"settings": dict(settings), "values": dict(values)})
+    run.write_json(_file(split, part, settings), {"settings": dict(settings), "values": dict(values)})
 
 
 def kept(run: Run, split: str, part: str, settings: Mapping[str, Any]) -> dict[str, Any] | None:
     """The stored numbers of a part, if they were measured with these settings."""
-    found = run.read_json(_file(split, part))
+    found = run.read_json(_file(split, part, settings))
     same = found.get("settings") == dict(settings)
     return dict(found["values"]) if same else None
 
@@ -29,7 +30,7 @@ def headlines(run: Run, split: str, weights_sha256: str | None, seed: int) -> di
     values: dict[str, Any] = {}
     present = {"weights_sha256": weights_sha256, "seed": seed}
     for path in sorted((run.path / "evaluation" / split).glob("*.json")):
-        found = run.read_json(_file(split, path.stem))
+        found = run.read_json(str(path.relative_to(run.path)))
         if found.get("settings", {}).items() >= present.items():
             values |= {
                 name: value for name, value in found["values"].items() if not isinstance(value, (list, dict))
@@ -37,5 +38,6 @@ def headlines(run: Run, split: str, weights_sha256: str | None, seed: int) -> di
     return values
 
 
-def _file(split: str, part: str) -> str:
-    return f"evaluation/{split}/{part}.json"
+def _file(split: str, part: str, settings: Mapping[str, Any]) -> str:
+    seed = settings["seed"]
+    return f"evaluation/{split}/{part}{f'-seed-{seed}' if seed else ''}.json"

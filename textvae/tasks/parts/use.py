@@ -82,4 +82,5 @@ class Positions(Part):
         nothing = torch.empty(len(subject.sequences), 0)
         own = token_log_probs(subject.vae.model, subject.sequences, subject.found.z)
         reference = token_log_probs(subject.lm.model, subject.sequences, nothing)
-        return position_gain(own, reference, subject.sequences, subject.found.rate)
+        gain = position_gain(own, reference, subject.sequences, subject.found.rate)
+        return {**gain, "lm_sha256": subject.lm.weights_sha256}

@@ -61,6 +61,7 @@ class Plan:
     rates: tuple[float, ...]
     epochs: int
     seeds: int
+    curve_seeds: int
     curve: tuple[str, ...]
     counted: int  # sentences behind the best of a class
 
@@ -73,14 +74,14 @@ class Plan:
         return [
             (rung, rate, length, seed)
             for length in LENGTHS for rung in self.rungs if rung.name in self.curve
-            for rate in (0.0, CURVE_RATE) for seed in range(self.seeds)
+            for rate in (0.0, CURVE_RATE) for seed in range(self.curve_seeds)
         ]  # fmt: skip
 
 
 def plan(notes: Notes) -> Plan:
     if notes.full:
-        return Plan(RUNGS, (1.0, 2.0, 4.0, 8.0), 10, 3, CURVES, 20_000 if notes.quick else 2_000_000)
-    return Plan(tuple(r for r in RUNGS if r.name in SHORT), (2.0, 8.0), 4, 1, (), 20_000 if notes.quick else 500_000)
+        return Plan(RUNGS, (1.0, 2.0, 4.0, 8.0), 10, 5, 3, CURVES, 20_000 if notes.quick else 2_000_000)
+    return Plan(tuple(r for r in RUNGS if r.name in SHORT), (2.0, 8.0), 4, 1, 0, (), 20_000 if notes.quick else 500_000)
 
 
 def claim(notes: Notes) -> Page:
@@ -140,7 +141,7 @@ counts, interpolated with those of lower orders, since raw counts have no probab
 **(9c) The collapsed model is a language model disturbed by a random z**: {disturbed(notes)}
 """,
         open="Whether a collapsed model reaches H(p*) itself: every decoder here and in the kept run is still above it, and the sign of a small difference may change on the way. "
-        + ("" if notes.full else "One seed and a short ladder settle the weak end only; `make notes-full` has eight decoders, four rates, three seeds and the curve up to two million sentences. ")
+        + ("" if notes.full else "One seed and a short ladder settle the weak end only; `make notes-full` has eight decoders, four rates, five seeds and the curve up to two million sentences. ")
         + treebank(notes),
         table=[*rows.values(), *curve_lines(curve, truth)],
         picture=picture(runs, runs_.rungs, rows, curve, floor, sure),

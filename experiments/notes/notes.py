@@ -143,7 +143,7 @@ def main(claim: Callable[[Notes], Page]) -> None:
     parser.add_argument(
         "--quick", action="store_true", help="everything small: to see that it works, not to believe"
     )
-    parser.add_argument("--full", action="store_true", help="claim 9: the whole ladder, three seeds: hours")
+    parser.add_argument("--full", action="store_true", help="claim 9: the whole ladder, five seeds: hours")
     parser.add_argument("--jobs", type=int, default=1, help="runs trained at once, one thread each")
     given = parser.parse_args()
     torch.set_num_threads(1)

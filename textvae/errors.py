@@ -55,7 +55,7 @@ def named(error: BaseException) -> str:
 
 
 def require_whole(name: str, value: object, least: int) -> None:
-    """Require a whole number of at least `least`, and below 2⁶³, which torch's generators cannot pass.
+    """Require a whole number of at least `least`, and below 2⁶³, the limit of torch's generators.
 
     Raises
     ------

@@ -12,6 +12,7 @@ The loss is the same in all processes, and the mean of their gradients is the gr
 depend on the process, they are equal in distribution.
 """
 
+import atexit
 import os
 import shutil
 import tempfile
@@ -75,6 +76,7 @@ class Processes:
         own = device if device.type == "cpu" else state.device
         # Decisions are exchanged on the host, by gloo, so that no process waits for its device.
         host = distributed.new_group(timeout=PATIENCE, backend="gloo")
+        atexit.register(_leave)
         return cls(state.process_index, state.num_processes, own, host)
 
     @property
@@ -191,6 +193,12 @@ class Processes:
             with _telling():
                 distributed.all_reduce(values, group=group)
         return values
+
+
+def _leave() -> None:
+    """Leave the group before the interpreter is gone: gloo's threads would else now and then abort the process."""
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 @contextmanager

@@ -485,10 +485,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             _run(given)
     except CycloptsError as error:
         said = " ".join(str(error).split())
-        unknown = given[:1] == ["train"] and said.startswith("Unknown option")
-        _fail(
-            said + " Settings are given as --section.key VALUE, such as --training.optimiser.lr 0.5." * unknown, 2
-        )
+        if given[:1] == ["train"] and said.startswith("Unknown option"):
+            said += " Settings are given as --section.key VALUE, such as --training.optimiser.lr 0.5."
+        _fail(said, 2)
     except ConfigError as error:
         _fail(str(error), 2)
     except TextvaeError as error:

@@ -81,6 +81,10 @@ def test_training_shows_valid_alone_and_a_rate_only_where_there_is_one():
     assert list(diagnosis.training(rows).axes[0].lines[0].get_xdata()) == [1, 2]
 
 
+def test_a_q_that_is_not_refined_has_no_picture_of_the_gaps():
+    assert diagnosis.bounds({"evidence": "iwae", "amortised_elbo": -30.0, "gap_sentences": 10}) is None
+
+
 @pytest.mark.parametrize(
     ("way", "said", "nll"),
     [("quadrature", "quadrature", 28.9), ("ais", "annealing", 29.5), ("refined_iwae", "importance", 29.2)],

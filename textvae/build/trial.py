@@ -1,4 +1,4 @@
-"""The loss of a tiny model, computed before training starts to reject combinations that cannot work."""
+"""The loss and gradient of a tiny model, computed before training starts to reject what cannot work."""
 
 import traceback
 
@@ -20,7 +20,7 @@ TINY = 16
 
 
 def try_out(config: Config, draft: Draft) -> None:
-    """Compute two losses with a tiny vocabulary, to reject invalid combinations before training starts."""
+    """Compute two losses and a gradient with a tiny vocabulary, to reject invalid combinations before training."""
     penalty = draft.blame(("objective", "penalty", "kind"))
     try:
         loss = _trial(config)
@@ -55,7 +55,7 @@ def try_out(config: Config, draft: Draft) -> None:
 
 
 def _trial(config: Config) -> Loss:
-    """The second loss of a tiny model: the effect of a NaN rate on a controller appears only there."""
+    """The second loss of a tiny model, and its gradient: a NaN rate affects a controller only there."""
     batch = collate([np.array([4, 5, EOS]), np.array([6, EOS])])
     with torch.random.fork_rng(devices=[]):
         built = model(config, TINY)

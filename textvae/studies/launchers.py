@@ -19,7 +19,7 @@ from textvae.data.workers import cores
 from textvae.errors import ConfigError
 from textvae.studies.jobs import Job, Requeued, Work, note, perform
 
-__all__ = ["LauncherName", "Handle", "Launcher", "Local", "OnRay", "OnSlurm", "launcher_named"]
+__all__ = ["Handle", "Launcher", "LauncherName", "Local", "OnRay", "OnSlurm", "launcher_named"]
 
 DAY = 24 * 60
 

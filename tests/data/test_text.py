@@ -52,6 +52,7 @@ REFUSED = {
     "utf-8": (b"good\nb\xffd\n", "a.txt", "a.txt, line 2: byte 2 (0xff) is not valid UTF-8"),
     "latin-1": ("größe".encode("latin-1"), "a.txt", "line 1: byte 3"),
     "nul": (b"good\ngood\nb\0d\n", "a.txt", "a.txt, line 3: holds a NUL byte"),
+    "returns": (b"one\rtwo\rthree\r", "a.txt", "its lines end in carriage returns alone"),
     "utf-16": ("text".encode("utf-16"), "a.txt", "line 1: this is UTF-16"),
     "no gzip": (b"plain\n", "a.txt.gz", "a.txt.gz, line 1: the gzip stream"),
     "cut gzip": (gzip.compress(b"line\n" * 5000)[:-20], "a.txt.gz", "the gzip stream is truncated"),

@@ -135,7 +135,7 @@ def _split_info(split: str, sentences: Sequence[str], tokenizer: Tokenizer, know
 
 
 def _grammar_info(corpus: Corpus, grammar: Grammar, fresh: int) -> GrammarInfo:
-    information = grammar.information(corpus["valid"])
+    information = grammar.information([grammar.factor_posterior(sentence) for sentence in corpus["valid"]])
     return GrammarInfo(
         fresh=fresh,
         entropy=Estimate(*grammar.entropy(fresh, FRESH_SEED)),

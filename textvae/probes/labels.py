@@ -77,8 +77,8 @@ class Label:
 
 def factor_labels(grammar: Grammar, train: Sequence[Sentence], held_out: Sequence[Sentence]) -> list[Label]:
     """One label per factor that generated the sentences; posteriors are exact."""
-    texts = [sentence.text for sentence in held_out]
-    ceilings, posteriors = grammar.information(texts), [grammar.factor_posterior(text) for text in texts]
+    posteriors = [grammar.factor_posterior(sentence.text) for sentence in held_out]
+    ceilings = grammar.information(posteriors)
 
     def label(name: str, values: Sequence[str]) -> Label:
         prior = np.asarray(grammar.factor_prior()[name])

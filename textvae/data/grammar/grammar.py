@@ -124,11 +124,8 @@ class Grammar:
         """p(fᵢ) of each factor."""
         return self._marginals(self.joint_prior())
 
-    def information(
-        self, sentences: Iterable[str], vocabulary: Container[str] | None = None
-    ) -> Mapping[str, tuple[float, float]]:
-        """I(x; fᵢ) = H(fᵢ) − E H(fᵢ|x) in nats, estimated over sentences, with its standard error."""
-        posteriors = [self.factor_posterior(sentence, vocabulary) for sentence in sentences]
+    def information(self, posteriors: Sequence[Mapping[str, Array]]) -> Mapping[str, tuple[float, float]]:
+        """I(x; fᵢ) = H(fᵢ) − E H(fᵢ|x) in nats, from the `factor_posterior` of sentences, with standard errors."""
         return {
             name: _mean_and_error([_entropy(prior) - _entropy(posterior[name]) for posterior in posteriors])
             for name, prior in self.factor_prior().items()

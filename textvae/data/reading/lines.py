@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from textvae.console.progress import pacing
 from textvae.data import store
 from textvae.data.reading.lazy import LazySentences, is_large
-from textvae.data.reading.text import Text, clean, is_zipped, lines, read_text, refuse_empty
+from textvae.data.reading.text import Text, clean, ends_in_returns, is_zipped, lines, read_text, refuse_empty
 from textvae.errors import DataError
 
 __all__ = ["Lines", "open_text"]
@@ -153,6 +153,8 @@ def _blocks(path: Path) -> Iterator[bytes]:
         with path.open("rb") as file, gzip.open(file) if is_zipped(path) else file as text:
             while block := text.read(BYTES) + text.readline():
                 _refuse_other(block)
+                if seen == 0 and ends_in_returns(block):
+                    raise ValueError
                 yield block
                 tick(file.tell() - seen)
                 seen = file.tell()

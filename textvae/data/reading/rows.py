@@ -1,8 +1,6 @@
 """The text column of a memory-mapped table, as a lazy sequence of sentences."""
 
-import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -10,9 +8,9 @@ from numpy.typing import NDArray
 
 from textvae.data.reading.lazy import LazySentences, arrays_of
 from textvae.data.reading.text import clean, refuse_nul
-from textvae.errors import DataError, first_line
+from textvae.errors import DataError
 
-__all__ = ["Column", "cause", "choose_column", "open_column", "quiet"]
+__all__ = ["Column", "choose_column", "open_column"]
 
 SET = "set data.column (or --column) to one of"
 
@@ -81,32 +79,3 @@ def choose_column(rows: Any, column: str | None, where: str) -> str:
         choices = ", ".join(names)
         raise DataError(f"{where}: column {found} holds {kind}, not text; {SET} {choices}.")
     return found
-
-
-def cause(error: BaseException) -> str:
-    """The innermost cause of an error, in one line."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return first_line(error)
-
-
-@contextmanager
-def quiet(*, bars: bool = False) -> Iterator[None]:
-    """Silence the retry messages of `datasets` and the hub and, unless `bars`, their progress bars."""
-    import datasets
-    from datasets.utils import are_progress_bars_disabled
-
-    loggers = [logging.getLogger(name) for name in ("datasets", "huggingface_hub")]
-    levels = [logger.level for logger in loggers]
-    silenced = not bars and not are_progress_bars_disabled()
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL)
-    if silenced:
-        datasets.disable_progress_bars()
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-        if silenced:
-            datasets.enable_progress_bars()

@@ -19,6 +19,7 @@ __all__ = [
     "Text",
     "blank_remark",
     "clean",
+    "ends_in_returns",
     "is_zipped",
     "lines",
     "open_bytes",
@@ -87,6 +88,8 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
         with open_bytes(path) as stream:
             for number, line in enumerate(stream, start=1):
                 mark = len(codecs.BOM_UTF8) if number == 1 and line.startswith(codecs.BOM_UTF8) else 0
+                if number == 1 and ends_in_returns(line):
+                    raise DataError(f"{path}: its lines end in carriage returns alone; save it with line feeds.")
                 yield position + mark, _decode(line[mark:], path, number)
                 position += len(line)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
@@ -94,6 +97,11 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
         raise DataError(f"{place}: the gzip stream is truncated or damaged; create the file again.") from error
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}.") from error
+
+
+def ends_in_returns(text: bytes) -> bool:
+    """Whether the lines of `text` end in carriage returns alone, so that it would be one sentence."""
+    return b"\n" not in text and text.count(b"\r") > 1
 
 
 def _decode(line: bytes, path: Path, number: int) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from textvae.data.reading.rows import cause, quiet
+from textvae.data.sources.client import cause, quiet
 from textvae.data.sources.hub import PARQUET
 from textvae.errors import DataError
 

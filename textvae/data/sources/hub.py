@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from textvae.data.corpus import SPLITS, Corpus, safe_name
-from textvae.data.reading.rows import Column, cause, choose_column, open_column, quiet
+from textvae.data.reading.rows import Column, choose_column, open_column
 from textvae.data.reading.text import blank_remark
+from textvae.data.sources.client import cause, quiet
 from textvae.data.sources.splits import CARVED, carve
 from textvae.errors import DataError
 

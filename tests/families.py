@@ -7,7 +7,7 @@ import pytest
 import torch
 from helpers import HIDDEN, VOCABULARY, batch_of, make, members, randomise
 
-from textvae.build import SLOTS
+from textvae.builder import SLOTS
 from textvae.models.distributions import Reparameterised
 from textvae.models.posteriors import BatchStatistics, Posterior
 

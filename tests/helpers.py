@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from textvae.build import SLOTS
+from textvae.builder import SLOTS
 from textvae.data.batches import Batch, Sequences, collate
 from textvae.data.tokenizers import EOS, UNK
 from textvae.evaluation.noise import SentenceNoise

@@ -6,7 +6,7 @@ import torch
 import yaml
 from helpers import random_rows, sequences_of
 
-from textvae import build
+from textvae import builder
 from textvae.config import Config, Draft
 from textvae.config.recipes import recipe_files, resolve
 from textvae.data.batches import BatchStream, Sequences
@@ -26,7 +26,7 @@ def settings_of(name: str, others: dict[str, dict[str, Any]] | None = None) -> C
     draft.merge({"model": {"latent_dim": 8, "encoder": SIZES, "decoder": SIZES}}, "sizes")
     recipe = (others or {}).get(name) or yaml.safe_load(resolve(name).read_text("utf-8"))
     draft.merge({key: value for key, value in recipe.items() if key not in ("first", "inherit")}, name)
-    return build.complete(draft)
+    return builder.complete(draft)
 
 
 def rows() -> Sequences:
@@ -37,6 +37,6 @@ def rows() -> Sequences:
 def trained_by(config: Config, stream: BatchStream, device: str = "cpu") -> tuple[Objective, Update]:
     """An objective and its update rule on a device, from seed 0."""
     torch.manual_seed(0)
-    model = build.model(config, WORDS).to(device)
-    objective = build.objective(config, model, WORDS, stream.batches_per_epoch).to(device)
-    return objective, build.update(config, objective, stream.batches_per_epoch)
+    model = builder.model(config, WORDS).to(device)
+    objective = builder.objective(config, model, WORDS, stream.batches_per_epoch).to(device)
+    return objective, builder.update(config, objective, stream.batches_per_epoch)

@@ -57,7 +57,7 @@ def with_decoder(vae, decoder):
 
 
 def test_the_package_offers_what_the_readme_uses():
-    assert {"load", "Vae", "train", "evaluate"} <= set(textvae.__all__)
+    assert {"load", "Vae", "train", "evaluate", "Run", "TextvaeError"} <= set(textvae.__all__)
     with pytest.raises(AttributeError, match="no attribute 'laod'"):
         textvae.laod  # noqa: B018
 
@@ -359,8 +359,8 @@ def test_train_load_and_evaluate_from_python(corpus, tmp_path):
     sizes = {"model.latent_dim": 2, "model.encoder.hidden_dim": 8, "model.decoder.hidden_dim": 8}
     options = {"corpus": str(corpus), "steps": 5, "threads": 1, **sizes}
     run = textvae.train(["free_bits"], options, tmp_path / "run")
-    assert textvae.load(run.path).encode(["the cat"]).shape == (1, 2)
-    assert textvae.evaluate(run.path, samples=2)["iwae_samples"] == 2
+    assert textvae.load(run).encode(["the cat"]).shape == (1, 2)
+    assert textvae.evaluate(run, samples=2)["iwae_samples"] == 2
 
 
 def test_a_run_is_used_while_it_trains(own_vae_run):

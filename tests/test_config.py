@@ -11,7 +11,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from textvae import build
+from textvae import builder
 from textvae.config import Config, Draft, changed_keys, recipe_files, signature
 from textvae.errors import ConfigError
 
@@ -32,7 +32,7 @@ def complete(*sources, **options):
             draft.merge_file(source)
     for option, value in options.items():
         draft.set(option.replace("__", "."), value)
-    return build.complete(draft)
+    return builder.complete(draft)
 
 
 def complaint(*sources, **options):
@@ -50,7 +50,7 @@ def test_defaults_are_complete():
     config = complete()
     assert config.model.decoder.arguments["hidden_dim"] == 256
     assert config.training.optimiser.arguments == {"lr": 0.001, "weight_decay": 0.0}
-    assert build.complete(Draft(config.plain())) == config
+    assert builder.complete(Draft(config.plain())) == config
 
 
 def test_files_merge_left_to_right_and_options_last():
@@ -88,7 +88,7 @@ def test_steps_replaces_any_budget(budget):
 
 
 def test_epochs_become_steps_once():
-    assert build.in_steps({"a": "2 epochs", "b": ["1 epochs", 3], "c": {"d": "0.5 epoch"}}, 7) == {
+    assert builder.in_steps({"a": "2 epochs", "b": ["1 epochs", 3], "c": {"d": "0.5 epoch"}}, 7) == {
         "a": 14, "b": ["1 epochs", 3], "c": {"d": 4},
     }  # fmt: skip
 
@@ -113,7 +113,7 @@ def test_yaml_floats_without_a_dot_are_floats():
 def test_what_is_written_is_read_back_the_same():
     config = complete("ptb", "cyclical", "data: {corpus: Müßiggang}")
     text = yaml.safe_dump(config.plain(), sort_keys=False, allow_unicode=True)
-    assert build.complete(Draft(yaml.safe_load(text))) == config
+    assert builder.complete(Draft(yaml.safe_load(text))) == config
 
 
 # What ships
@@ -122,7 +122,7 @@ def test_what_is_written_is_read_back_the_same():
 @pytest.mark.parametrize(("corpus", "remedy"), list(product(CORPORA, REMEDIES)), ids=name)
 def test_every_remedy_fits_every_corpus(corpus, remedy):
     config = complete(corpus.stem, remedy.stem)
-    for slot in build.SLOTS:
+    for slot in builder.SLOTS:
         section, member = slot.split(".")
         given = yaml.safe_load(remedy.read_text("utf-8")).get(section, {}).get(member, {})
         assert getattr(getattr(config, section), member).model_dump().items() >= given.items()
@@ -541,7 +541,7 @@ def test_python_values_are_those_of_yaml():
     draft.set("training.optimiser.lr", np.float32(0.5))
     draft.set("model.decoder", {"kind": "dilated_convolution"})
     draft.set("model.decoder.dilations", (1, 2))
-    found = build.complete(draft)
+    found = builder.complete(draft)
     assert (found.data.corpus, found.seed) == ("some/corpus", 3)
     assert found.training.optimiser.arguments["lr"] == 0.5
     assert found.model.decoder.arguments["dilations"] == [1, 2]
@@ -558,13 +558,13 @@ def test_python_values_are_those_of_yaml():
 def test_true_is_no_number(key, says):
     draft = Draft()
     draft.set(key, True)
-    assert says in outcome(lambda: build.complete(draft))
+    assert says in outcome(lambda: builder.complete(draft))
 
 
 def test_without_a_first_stage_nothing_is_inherited():
     draft = Draft()
     draft.set("inherit", {"decoder": "decoder"})
-    assert outcome(lambda: build.complete(draft)).startswith("--inherit: there is nothing to inherit from")
+    assert outcome(lambda: builder.complete(draft)).startswith("--inherit: there is nothing to inherit from")
 
 
 def test_of_two_remedies_in_one_slot_the_first_is_said_to_be_replaced():
@@ -587,24 +587,24 @@ def test_any_mappings_give_settings_or_one_sentence(first, second):
         draft = Draft()
         draft.merge(first, "first")
         draft.merge(second, "second")
-        return build.complete(draft)
+        return builder.complete(draft)
 
     found = outcome(merged)
     if isinstance(found, str):
         assert re.match(r"(first|second|the configuration): \S", found)
     else:
-        assert build.complete(Draft(found.plain())) == found
+        assert builder.complete(Draft(found.plain())) == found
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
-@given(values=nested, slot=st.sampled_from(sorted(build.SLOTS)))
+@given(values=nested, slot=st.sampled_from(sorted(builder.SLOTS)))
 def test_any_value_in_a_slot_gives_settings_or_one_sentence(values, slot):
     section, member = slot.split(".")
     draft = Draft()
 
     def merged():
         draft.merge({section: {member: values}}, "file")
-        return build.complete(draft)
+        return builder.complete(draft)
 
     found = outcome(merged)
     assert isinstance(found, Config) or found.startswith(("file: ", "the configuration: "))

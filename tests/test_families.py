@@ -8,7 +8,7 @@ from families import posterior_module, together
 from helpers import MEMBERS, SIZES, VOCABULARY, batch_of, draw_log_weights, make, randomise
 from torch import Tensor
 
-from textvae import build
+from textvae import builder
 from textvae.api import Vae
 from textvae.config import Config, Draft
 from textvae.data.tokenizers import WordTokenizer
@@ -120,5 +120,5 @@ def test_what_does_not_go_together_is_refused_in_one_sentence(settings, sentence
     for name, value in settings.items():
         draft.set(f"model.{name}", value)
     with pytest.raises(ConfigError, match=sentence) as error:
-        build.complete(draft)
+        builder.complete(draft)
     assert "\n" not in str(error.value)

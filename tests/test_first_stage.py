@@ -6,7 +6,7 @@ import pytest
 import torch
 from helpers import SIZES, batch_of, make, objective_of, tiny
 
-from textvae import build
+from textvae import builder
 from textvae.api import load
 from textvae.config import Draft
 from textvae.config.draft import read_mapping
@@ -34,7 +34,7 @@ def completed(*names: str, **options: object):
         draft.merge_file(name)
     for key, value in options.items():
         draft.set(key.replace("__", "."), value)
-    return build.complete(draft)
+    return builder.complete(draft)
 
 
 def test_the_first_stage_is_the_recipe_on_the_same_corpus_and_sizes():
@@ -99,7 +99,7 @@ def test_the_resolved_settings_read_back_as_themselves():
     config = completed("grammar", "pretrained_free_bits")
     draft = Draft()
     draft.merge(config.plain(), "config.yaml")
-    assert build.complete(draft) == config
+    assert builder.complete(draft) == config
 
 
 @pytest.mark.parametrize(

@@ -16,12 +16,12 @@ ROOT = Path(textvae.__file__).parent
 
 FLOORS = (
     {"errors", "fields"},
-    {"console"},
+    {"console", "files"},
     {"config", "data", "plots"},
     {"runs", "models"},
     {"objectives", "evaluation", "generation"},
     {"training"},
-    {"build"},
+    {"builder"},
     {"api"},
     {"probes", "studies", "bench"},
     {"tasks", "options"},
@@ -84,7 +84,7 @@ def internal() -> list[Import]:
 
 
 def target(found: Import) -> str:
-    """The room an import reaches: `from textvae import build` reaches build."""
+    """The room an import reaches: `from textvae import builder` reaches builder."""
     if found.module == "textvae" and found.name:
         return found.name if (ROOT / found.name).exists() or (ROOT / f"{found.name}.py").exists() else "__init__"
     return room_of(found.module)
@@ -121,7 +121,7 @@ def test_imports_go_down_the_floors_only():
         ("evaluation", "from textvae.objectives.weights import Schedule"),
         ("models", "def f():\n    from textvae.training import trainer"),
         ("data", "import textvae.config"),
-        ("training", "from textvae import build"),
+        ("training", "from textvae import builder"),
         ("fields", "from textvae.errors import ConfigError"),
     ],
 )
@@ -149,7 +149,7 @@ def test_nothing_below_build_sees_a_configuration():
     below = [
         i.file
         for i in internal()
-        if target(i) == "config" and floor(i.room) < floor("build") and i.room not in ("runs", "config")
+        if target(i) == "config" and floor(i.room) < floor("builder") and i.room not in ("runs", "config")
     ]
     assert below == []
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from textvae import build
+from textvae import builder
 from textvae.config import Draft
 from textvae.evaluation.evaluate import KEYS
 
@@ -24,10 +24,10 @@ KEPT = sorted((ROOT / "experiments" / "results").glob("*/config.yaml"))
 def test_a_kept_configuration_is_valid_and_complete(config: Path) -> None:
     draft = Draft()
     draft.merge_file(str(config))
-    made = build.complete(draft)
+    made = builder.complete(draft)
     again = Draft()
     again.merge(made.plain(), "again")
-    assert build.complete(again) == made
+    assert builder.complete(again) == made
 
 
 @pytest.mark.parametrize("config", KEPT, ids=lambda path: path.parent.name)

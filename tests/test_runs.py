@@ -18,7 +18,8 @@ from safetensors.torch import load_file, save_file
 import textvae as package
 from textvae.config import Config
 from textvae.errors import RunError
-from textvae.runs import Run, finite, write_atomically
+from textvae.files import finite, write_atomically
+from textvae.runs import Run
 
 USES = (["evaluate"], ["sample"], ["score", "-"], ["reconstruct", "-"], ["interpolate", "a", "b"])
 
@@ -210,7 +211,7 @@ def test_a_reader_never_sees_a_part(tmp_path):
     """A process writes two large files in turn over each other; every reading is one of them, whole."""
     path = tmp_path / "file"
     code = (
-        "import sys\nfrom pathlib import Path\nfrom textvae.runs import write_atomically\n"
+        "import sys\nfrom pathlib import Path\nfrom textvae.files import write_atomically\n"
         "for i in range(200): write_atomically(Path(sys.argv[1]), 'ab'[i % 2] * 200_000)"
     )
     with subprocess.Popen([sys.executable, "-c", code, str(path)]) as writer:

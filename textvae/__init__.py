@@ -5,14 +5,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from textvae.api import Vae, load
+    from textvae.errors import TextvaeError
+    from textvae.runs import Run
     from textvae.tasks.evaluate import evaluate_run as evaluate
     from textvae.tasks.train import train
 
-__all__ = ["Vae", "__version__", "evaluate", "load", "train"]
+__all__ = ["Run", "TextvaeError", "Vae", "__version__", "evaluate", "load", "train"]
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Run": ("textvae.runs", "Run"),
+    "TextvaeError": ("textvae.errors", "TextvaeError"),
     "Vae": ("textvae.api", "Vae"),
     "load": ("textvae.api", "load"),
     "evaluate": ("textvae.tasks.evaluate", "evaluate_run"),

@@ -7,13 +7,13 @@ vae.decode(z)
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from os import PathLike
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from textvae import build
+from textvae import builder
 from textvae.config import Config
 from textvae.data.batches import Batch, Sequences, encode
 from textvae.data.tokenizers import Tokenizer, load_tokenizer
@@ -193,7 +193,7 @@ class Vae:
             )
 
 
-def load(run: str | Path, device: str | torch.device = "cpu") -> Vae:
+def load(run: str | PathLike[str], device: str | torch.device = "cpu") -> Vae:
     """Load the trained model of a run directory; no other argument is needed.
 
     Raises
@@ -202,12 +202,12 @@ def load(run: str | Path, device: str | torch.device = "cpu") -> Vae:
         If the run does not exist, has not been trained, or has a damaged file.
     """
     directory = Run.open(run)
-    place = build.device(str(device), "device")
+    place = builder.device(str(device), "device")
     try:
-        config = build.checked(directory.config, str(directory.path / "config.yaml"))
+        config = builder.checked(directory.config, str(directory.path / "config.yaml"))
         tokenizer = load_tokenizer(directory.tokenizer)
         with torch.random.fork_rng(devices=[]):
-            model = build.model(config, tokenizer.size).to(place)
+            model = builder.model(config, tokenizer.size).to(place)
     except ConfigError as error:
         raise RunError(f"{error}; if another version of textvae made this run, use that version") from None
     weights = load_best(directory, model)

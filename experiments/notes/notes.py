@@ -7,7 +7,6 @@ so that no sentence outlives the numbers behind it.
 import argparse
 import csv
 import io
-import json
 import math
 import re
 import time
@@ -93,8 +92,8 @@ class Notes:
         """Let the page name a run that is trained, and count its time."""
         name, recipes, options = run
         self.commands.append(_command(name, recipes, options))
-        rows = Run(self.runs / name).read_text("metrics.jsonl")
-        self.training[name] = max(json.loads(row).get("elapsed_seconds", 0.0) for row in rows)
+        rows = Run(self.runs / name).rows()
+        self.training[name] = max(row.get("elapsed_seconds", 0.0) for row in rows)
 
     def ahead(self, wanted: Sequence[Wanted]) -> None:
         """Train runs that `trained` will ask for, `jobs` at a time, one thread each; what is done is kept."""

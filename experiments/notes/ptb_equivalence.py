@@ -12,7 +12,6 @@ Schuirmann 1987, *A Comparison of the Two One-Sided Tests Procedure and the Powe
 """
 
 import argparse
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,7 +82,7 @@ def looked_at(notes: Notes, wanted: Wanted, lines: list[str]) -> Seen:
 
 def epochs(notes: Notes, wanted: Wanted) -> float:
     """How many epochs a run took."""
-    rows = map(json.loads, Run(notes.runs / wanted[0]).read_text("metrics.jsonl"))
+    rows = Run(notes.runs / wanted[0]).rows()
     return max(row.get("epoch", 0.0) for row in rows)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from notes import HERE, Notes, Wanted
 from textvae.api import Vae
-from textvae.build import SLOTS
+from textvae.builder import SLOTS
 from textvae.data.batches import Batch, BatchStream, Sequences, collate, encode
 from textvae.data.grammar import Grammar
 from textvae.evaluation.quadrature import Quadrature, on_grid

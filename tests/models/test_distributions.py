@@ -8,7 +8,7 @@ from families import POSTERIORS_AND_PRIORS, density_where, posterior_of, prior_o
 from helpers import MEMBERS, members
 from torch.distributions import Independent, MultivariateNormal, Normal, kl_divergence
 
-from textvae.build import SLOTS
+from textvae.builder import SLOTS
 from textvae.models.distributions import (
     DiagonalGaussian,
     Dirac,

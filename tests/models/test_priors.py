@@ -10,7 +10,7 @@ from helpers import MEMBERS, SIZES, VOCABULARY, batch_of, make
 from scipy import stats
 from torch import Tensor
 
-from textvae import build
+from textvae import builder
 from textvae.config import Draft
 from textvae.models.terms import forward_pass
 from textvae.models.text_vae import TextVAE
@@ -115,6 +115,6 @@ def test_a_mixture_starts_with_components_apart():
     draft.merge(
         {"model": {"latent_dim": 2, "prior": {"kind": "mixture", "components": 4}, "init_range": 0.01}}, "test"
     )
-    means = build.model(build.complete(draft), 20).prior().components.mean
+    means = builder.model(builder.complete(draft), 20).prior().components.mean
     assert means.shape == (4, 2)
     assert torch.cdist(means, means)[~torch.eye(4, dtype=torch.bool)].min() > 0.05

@@ -10,7 +10,7 @@ import torch
 from helpers import SIZES, VOCABULARY, batch_of, make, members, objective_of, random_rows, tiny
 from torch import Tensor
 
-from textvae import build
+from textvae import builder
 from textvae.config import Draft
 from textvae.config.recipes import resolve
 from textvae.data.batches import Batch, collate
@@ -193,7 +193,7 @@ def test_info_vae_is_one_minus_alpha_of_the_rate_and_alpha_plus_lambda_minus_one
 def test_the_recipe_of_info_vae_has_the_weights_that_its_alpha_and_lambda_make():
     draft = Draft()
     draft.merge_file("info_vae")
-    objective = build.complete(draft).objective
+    objective = builder.complete(draft).objective
     first = resolve("info_vae").read_text("utf-8").split("\n")[0]
     alpha, lambda_ = map(float, re.search(r"α = (\S+) and λ = ([\d.]+)", first).groups())
     assert objective.weight.arguments["value"] == pytest.approx(1 - alpha)

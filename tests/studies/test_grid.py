@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from textvae import build
+from textvae import builder
 from textvae.config import Draft
 from textvae.config.recipes import recipe_files
 from textvae.options import take_settings
@@ -52,7 +52,7 @@ def completed(command: tuple[str, ...]) -> dict[str, Any]:
     for word in rest:
         if word.startswith("--seed="):
             draft.set("seed", int(word.removeprefix("--seed=")))
-    return build.complete(draft).plain()
+    return builder.complete(draft).plain()
 
 
 def test_corpora_times_remedies_times_strengths_times_seeds(tmp_path: Path) -> None:

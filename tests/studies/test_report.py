@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from invented import METRICS, TRUTH, probes, write_run, write_study
 
-from textvae import build
+from textvae import builder
 from textvae.config import Config, Draft
 from textvae.errors import RunError
 from textvae.evaluation.density import saturated
@@ -338,7 +338,7 @@ def of_recipes(*names: str, **settings: Any) -> Config:
         draft.merge_file(name)
     for key, value in settings.items():
         draft.set(key.replace("__", "."), value)
-    return build.complete(draft)
+    return builder.complete(draft)
 
 
 def beside_which(config: Config) -> set[str]:
@@ -580,7 +580,7 @@ def test_the_report_builds_no_model() -> None:
     code = (
         "import sys, textvae.tasks.report, textvae.studies.report.page\n"
         "print(sorted(name for name in sys.modules if name.split('.')[0] == 'torch' or\n"
-        "    name.startswith(('textvae.models', 'textvae.training', 'textvae.build'))))"
+        "    name.startswith(('textvae.models', 'textvae.training', 'textvae.builder'))))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

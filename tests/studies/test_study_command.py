@@ -17,9 +17,9 @@ from command_line import refused, textvae, worked
 from textvae.runs import Run
 from textvae.studies.grid import expand
 from textvae.studies.launchers import LauncherName
-from textvae.studies.manifest import Manifest
+from textvae.studies.manifest import Manifest, StudyDirectory
 from textvae.studies.study import read_study
-from textvae.tasks.study import _elsewhere, _make
+from textvae.tasks.study import _elsewhere
 
 PATIENCE = 900
 """Seconds: a busy machine is no failure."""
@@ -101,7 +101,7 @@ def test_a_study_that_was_killed_before_its_first_file_begins_again(tmp_path: Pa
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "lock").touch()
     (tmp_path / "out" / ".study.yaml.12").touch()
-    _make(tmp_path / "out")
+    StudyDirectory(tmp_path / "out").create()
 
 
 def test_a_name_that_no_study_has(tmp_path: Path) -> None:

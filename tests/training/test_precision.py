@@ -9,7 +9,7 @@ from helpers import batch_of, tiny
 from recipes import NAMES, rows, settings_of, trained_by
 from torch import nn
 
-from textvae import build
+from textvae import builder
 from textvae.config import Draft
 from textvae.data.batches import BatchStream
 from textvae.errors import ConfigError
@@ -96,7 +96,7 @@ def test_bfloat16_rounds_the_objectives_products_and_neither_weights_nor_evaluat
     model = tiny().float()
     draft = Draft()
     draft.merge({"model": {"latent_dim": 2}}, "test")
-    objective = build.objective(build.complete(draft), model, 7, 1)
+    objective = builder.objective(builder.complete(draft), model, 7, 1)
     batch, noise = batch_of([4, 5, 6], [5, 5]), torch.zeros(1, 2, 2)
 
     def loss() -> torch.Tensor:

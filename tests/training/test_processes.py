@@ -14,7 +14,7 @@ import torch
 from helpers import batch_of, random_rows, sequences_of, tiny
 from torch import distributed, nn
 
-from textvae import build
+from textvae import builder
 from textvae.config import Draft, recipe_files
 from textvae.data.batches import Batch
 from textvae.data.tokenizers import UNK
@@ -79,14 +79,14 @@ def rule_of(remedy: str) -> Update:
         draft.merge_file(name)
     draft.set("objective.word_dropout", {"kind": "constant", "value": 0.2})
     draft.set("objective.samples", 2 if "iwae" in remedy else 1)
-    config = build.complete(draft)
+    config = builder.complete(draft)
     torch.manual_seed(0)
-    model = build.model(config, 12)
-    objective = build.objective(config, model, 12, steps_per_epoch=2).double()
+    model = builder.model(config, 12)
+    objective = builder.objective(config, model, 12, steps_per_epoch=2).double()
     silence(objective)
     for parameter in objective.parameters():
         parameter.data.mul_(3)
-    rule = build.update(config, objective, steps_per_epoch=2)
+    rule = builder.update(config, objective, steps_per_epoch=2)
     rule.optimiser = torch.optim.SGD(objective.parameters(), lr=0.05)
     return rule
 

@@ -11,7 +11,7 @@ from itertools import product
 import numpy as np
 import torch
 
-from textvae import build
+from textvae import builder
 from textvae.config import Config, Draft
 from textvae.data.batches import BatchStream, Sequences
 from textvae.data.resident import gathering_on
@@ -68,7 +68,7 @@ class Cell:
         model = {"latent_dim": self.latent_dim, "encoder": sizes, "decoder": sizes}
         training = {"precision": self.precision}
         draft.merge({"model": model, "data": {"batch_size": self.batch_size}, "training": training}, "bench")
-        return build.complete(draft)
+        return builder.complete(draft)
 
 
 REFERENCE = Cell()
@@ -91,24 +91,24 @@ class Workload:
     def __init__(self, cell: Cell) -> None:
         self.cell = cell
         self.config = cell.config()
-        self.device = build.device(cell.device)
+        self.device = builder.device(cell.device)
         self.generator = torch.Generator(self.device).manual_seed(0)
 
     @cached_property
     def model(self) -> TextVAE:
         torch.manual_seed(0)
-        return build.model(self.config, self.cell.tokens).to(self.device)
+        return builder.model(self.config, self.cell.tokens).to(self.device)
 
     @cached_property
     def objective(self) -> Objective:
-        made = build.objective(self.config, self.model, self.cell.tokens, self.stream.batches_per_epoch)
+        made = builder.objective(self.config, self.model, self.cell.tokens, self.stream.batches_per_epoch)
         made.to(self.device)
         prepare(made, self.cell.precision, self.device)
         return made
 
     @cached_property
     def update(self) -> Joint:
-        made = build.update(self.config, self.objective, self.stream.batches_per_epoch)
+        made = builder.update(self.config, self.objective, self.stream.batches_per_epoch)
         assert isinstance(made, Joint)
         return made
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from textvae import build
+from textvae import builder
 from textvae.bench.cell import MEAN, Cell, Workload, sentences_of
 from textvae.data.batches import Batch, collate
 from textvae.training.processes import Processes
@@ -80,7 +80,7 @@ def timed(work: Callable[[], object]) -> tuple[float, float]:
 
 
 def main() -> None:
-    processes = Processes.join(build.device("cpu"))
+    processes = Processes.join(builder.device("cpu"))
     torch.set_num_threads(1)
     found = [scaling(processes, size) for size in BATCHES]
     if processes.is_main:

@@ -105,7 +105,7 @@ class Draft:
         return stage
 
     def config(self) -> Config:
-        """The typed settings; `textvae.build` checks the arguments of members."""
+        """The typed settings; `textvae.builder` checks the arguments of members."""
         try:
             config = Config.model_validate(self.values)
         except ValidationError as error:

@@ -1,6 +1,6 @@
 """The typed schema of the settings of a run.
 
-The members of the slots are not known here: `textvae.build` derives their schemas from the constructors.
+The members of the slots are not known here: `textvae.builder` derives their schemas from the constructors.
 """
 
 import hashlib

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from textvae import build
+from textvae import builder
 from textvae.config import Draft
 from textvae.data.batches import Sequences
 from textvae.errors import ConfigError
@@ -71,7 +71,7 @@ def first(sequences: Sequences, count: int) -> Sequences:
 def _trained(sequences: Sequences, vocabulary: int, steps: int, seed: int, tick: Tick) -> TextVAE:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = build.model(build.complete(_settings()), vocabulary)
+        model = builder.model(builder.complete(_settings()), vocabulary)
         maximise_elbo(model, model.parameters(), sequences, steps, seed=seed, tick=tick)
     return model.eval()
 

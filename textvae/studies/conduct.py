@@ -10,6 +10,7 @@ from pathlib import Path
 
 from textvae.config import changed_keys
 from textvae.errors import RunError
+from textvae.files import LOCK
 from textvae.runs import Run
 from textvae.studies.grid import Cell
 from textvae.studies.jobs import Job, last_line, probed
@@ -136,7 +137,7 @@ class Conductor:
 
 def _in_use(path: Path) -> bool:
     """Whether a process that this study did not start is training in this directory."""
-    if not (path / "lock").exists():
+    if not (path / LOCK).exists():
         return False
     try:
         with Run(path).lock():

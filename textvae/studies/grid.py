@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from textvae import build
+from textvae import builder
 from textvae.config import Config, Draft, signature
 from textvae.config.recipes import resolve
 from textvae.errors import ConfigError
@@ -91,7 +91,7 @@ def _seeds(study: Study, file: Path, corpus: str, remedy: Remedy, step: Mapping[
     for key, value in options.items():
         draft.set(key, value)
     stage = (draft.values["first"] or {}).get("recipe", remedy.label)
-    complete = build.complete(draft)
+    complete = builder.complete(draft)
     for seed in study.seeds if remedy.seeds is None else remedy.seeds:
         config = _seeded(complete, seed)
         name = Path(corpus).stem

@@ -9,12 +9,18 @@ from pathlib import Path
 from typing import Literal
 
 from textvae.errors import RunError
-from textvae.runs import Run
+from textvae.files import Directory
 
-__all__ = ["Manifest", "Record", "State"]
+__all__ = ["Manifest", "Record", "State", "StudyDirectory"]
 
 NAME = "manifest.json"
 State = Literal["waiting", "running", "interrupted", "failed", "done"]
+
+
+class StudyDirectory(Directory):
+    """The directory of a study: its runs, and what they share."""
+
+    KIND, MARKER, OTHER = "study", "study.yaml", "choose another --out"
 
 
 @dataclass
@@ -59,7 +65,7 @@ class Manifest:
             raise RunError(
                 f"{directory}: no study here (it has no {NAME}); run textvae study FILE --out {directory}"
             )
-        values = Run(directory).read_json(NAME)
+        values = StudyDirectory(directory).read_json(NAME)
         try:
             records = [Record(**record) for record in values.pop("records")]
             return cls(**values, records={record.path: record for record in records})
@@ -71,7 +77,7 @@ class Manifest:
     def write(self, directory: Path) -> None:
         """Write the manifest atomically."""
         values = {**asdict(self), "records": [asdict(record) for record in self.records.values()]}
-        Run(directory).write_json(NAME, values)
+        StudyDirectory(directory).write_json(NAME, values)
 
     def keep(self, others: Mapping[str, Record]) -> None:
         """Take over an earlier manifest's records of the same cells; those running then become interrupted."""

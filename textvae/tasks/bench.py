@@ -8,14 +8,14 @@ from typing import Any
 
 import torch
 
-from textvae import build
+from textvae import builder
 from textvae.bench.bench import bench
 from textvae.bench.cell import REFERENCE
 from textvae.bench.machine import describe
 from textvae.bench.trace import require_room, write_trace
 from textvae.console.output import remark
 from textvae.errors import TextvaeError
-from textvae.runs import write_atomically
+from textvae.files import write_atomically
 
 __all__ = ["run_bench", "table_rows"]
 
@@ -44,7 +44,7 @@ def run_bench(
     if threads:
         torch.set_num_threads(threads)
     machine = describe()
-    found = bench(rounds, seconds, machine, full, build.device(device).type, keep, _known(out, machine))
+    found = bench(rounds, seconds, machine, full, builder.device(device).type, keep, _known(out, machine))
     if trace is not None:
         write_trace(trace, replace(REFERENCE, device=device))
         remark(f"{trace}: written; open it with ui.perfetto.dev or TensorBoard's profiler")

@@ -7,7 +7,6 @@ RUN/diagnosis/*.png            the plots; page and plots are also in TensorBoard
 Parts that a full evaluation has already measured with the same weights are reused.
 """
 
-import json
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,9 +16,10 @@ from textvae.config import recipe_files
 from textvae.console.output import remark
 from textvae.evaluation.diagnosis import Diagnosis, diagnose
 from textvae.evaluation.evaluate import latent_use, terms
+from textvae.files import finite, write_atomically
 from textvae.plots import diagnosis as pictures
 from textvae.plots.figure import Figure, pixels, png
-from textvae.runs import Run, finite, write_atomically
+from textvae.runs import Run
 from textvae.tasks.evaluate_all import expected_minutes, measured
 from textvae.tasks.parts import BRIEF, FULL
 from textvae.tasks.parts.kept import kept
@@ -100,19 +100,11 @@ def _numbers(subject: Subject) -> dict[str, Any]:
 def _draw(run: Run, numbers: Mapping[str, Any]) -> dict[str, bytes]:
     """Draw every plot that these numbers allow, and write it beside the page."""
     (run.path / "diagnosis").mkdir(exist_ok=True)
-    made = {name: draw(numbers) for name, (_, draw) in DRAWN.items()} | {"training": pictures.training(_rows(run))}
+    made = {name: draw(numbers) for name, (_, draw) in DRAWN.items()} | {"training": pictures.training(run.rows())}
     drawn = {name: png(figure) for name, figure in made.items() if figure is not None}
     for name, content in drawn.items():
-        _write(run.path / "diagnosis" / f"{name}.png", content)
+        write_atomically(run.path / "diagnosis" / f"{name}.png", content)
     return drawn
-
-
-def _write(path: Path, content: bytes) -> None:
-    write_atomically(path, lambda file: file.write(content))
-
-
-def _rows(run: Run) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in run.read_text("metrics.jsonl")]
 
 
 def _caption(name: str) -> str:
@@ -122,7 +114,7 @@ def _caption(name: str) -> str:
 def _show_in_tensorboard(run: Run, drawn: Mapping[str, bytes], text: str) -> None:
     from torch.utils.tensorboard import SummaryWriter
 
-    step = max((row["step"] for row in _rows(run)), default=0)
+    step = max((row["step"] for row in run.rows()), default=0)
     with SummaryWriter(run.tensorboard) as board:
         board.add_text("diagnosis", text, step)
         for name, content in drawn.items():

@@ -1,10 +1,10 @@
 """`textvae evaluate`: measure a run on a split, and store the numbers with their settings."""
 
 from collections.abc import Mapping
-from pathlib import Path
+from os import PathLike
 from typing import Any
 
-from textvae import build
+from textvae import builder
 from textvae.api import Vae, load
 from textvae.console.output import remark
 from textvae.console.progress import counting
@@ -12,7 +12,8 @@ from textvae.data.corpora import open_corpus
 from textvae.errors import RunError, require_whole
 from textvae.evaluation.estimators import Survey
 from textvae.evaluation.evaluate import evaluate
-from textvae.runs import Run, finite
+from textvae.files import finite
+from textvae.runs import Run
 from textvae.tasks.parts.kept import headlines
 from textvae.tasks.subject import Subject, own_corpus
 from textvae.training.processes import Processes
@@ -21,7 +22,7 @@ __all__ = ["evaluate_run", "evaluated"]
 
 
 def evaluate_run(
-    run: Run | str | Path,
+    run: str | PathLike[str],
     split: str = "valid",
     samples: int = 100,
     corpus: str | None = None,
@@ -36,8 +37,8 @@ def evaluate_run(
     """
     require_whole("samples", samples, 1)
     require_whole("seed", seed, 0)
-    run = run if isinstance(run, Run) else Run.open(run)
-    processes = Processes.join(build.device(device))
+    run = Run.open(run)
+    processes = Processes.join(builder.device(device))
     vae = load(run.path, processes.device)
     if corpus is None and (known := _known(run, split, _settings(vae, samples, seed))):
         return known

@@ -34,13 +34,13 @@ def encode_lines(run: Path, source: str, out: Path) -> None:
     import numpy as np
 
     from textvae.api import load
-    from textvae.runs import write_atomically
+    from textvae.files import write_atomically
 
     sentences = read_lines(source)
     z = load(run).encode(sentences).numpy()
     content = io.BytesIO()
     np.save(content, z)
-    write_atomically(out, lambda target: target.write(content.getvalue()))
+    write_atomically(out, content.getvalue())
     remark(f"{out}: {z.shape[0]} centres of q(z|x), of {z.shape[1]} dimensions")
 
 

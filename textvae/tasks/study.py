@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from textvae import build
+from textvae import builder
 from textvae.config import Config, changed_keys
 from textvae.config.recipes import resolve
 from textvae.console.output import remark
@@ -16,12 +16,13 @@ from textvae.console.progress import StudyDisplay
 from textvae.data.corpora import open_corpus
 from textvae.errors import ConfigError, RunError, TextvaeError, did_you_mean
 from textvae.evaluation.evaluate import NUMBERS
-from textvae.runs import LOCK, Run, write_atomically
+from textvae.files import write_atomically
+from textvae.runs import Run
 from textvae.studies.conduct import Conductor, finished
 from textvae.studies.grid import Cell, expand, shared
 from textvae.studies.jobs import job_of, log_of
 from textvae.studies.launchers import LauncherName, launcher_named
-from textvae.studies.manifest import Manifest, Record
+from textvae.studies.manifest import Manifest, Record, StudyDirectory
 from textvae.studies.study import Study, read_study
 
 __all__ = ["study"]
@@ -42,8 +43,9 @@ def study(name: str, out: Path | None = None, jobs: int | None = None, launcher:
     out = out or Path("runs") / file.stem
     cells = _checked(asked, file, out, launcher)
     try:
-        _make(out)
-        with Run(out).lock():
+        directory = StudyDirectory(out)
+        directory.create()
+        with directory.lock():
             _prepare(out, asked, file, cells.values())
             manifest = _manifest(out, asked, file, cells)
             _conduct(out, asked, cells, manifest, jobs, launcher)
@@ -102,22 +104,13 @@ def _elsewhere(cells: Iterable[Cell], out: Path, launcher: LauncherName) -> Iter
 
 
 def _refuse_device(config: Config, *, here: bool) -> None:
-    build.refuse_device(config, build.device(config.device, "device", here=here), ".".join)
+    builder.refuse_device(config, builder.device(config.device, "device", here=here), ".".join)
 
 
 def _refuse_other_settings(run: Run, cell: Cell) -> None:
     changed = changed_keys(run.config, cell.config) if run.exists() else []
     if changed:
         raise RunError(f"{run.path}: was made with other settings of {', '.join(changed)}; choose another --out")
-
-
-def _make(out: Path) -> None:
-    """Create the study's directory, unless it holds other files."""
-    found = out.iterdir() if out.is_dir() else ()
-    others = sorted(path.name for path in found if path.name[0] != "." and path.name != LOCK)
-    if others and not (out / "study.yaml").exists():
-        raise RunError(f"{out}: holds other files ({others[0]}) and no study; choose another --out")
-    out.mkdir(parents=True, exist_ok=True)
 
 
 def _prepare(out: Path, asked: Study, file: Path, cells: Iterable[Cell]) -> None:

@@ -4,13 +4,14 @@ import random
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from textvae import build
+from textvae import builder
 from textvae.api import Vae, load
 from textvae.config import Config, Draft, changed_keys, signature
 from textvae.console.output import remark
@@ -39,12 +40,12 @@ SHOWN = 20
 def train(
     names: str | Path | Sequence[str | Path] = (),
     options: Mapping[str, Any] | None = None,
-    directory: str | Path | None = None,
-    init: str | Path | None = None,
+    run: str | PathLike[str] | None = None,
+    init: str | PathLike[str] | None = None,
 ) -> Run:
-    """Train with recipes and files merged left to right, options last; resume a run already in the directory.
+    """Train with recipes and files merged left to right, options last; resume a run already in the directory `run`.
 
-    `options` maps dotted keys such as `training.optimiser.lr` to values; the directory is by default
+    `options` maps dotted keys such as `training.optimiser.lr` to values; `run` is by default
     `runs/<corpus>-<hash of the settings>`. A first stage is trained in its folder `first`, unless `init`
     is a finished run with the settings of that stage.
 
@@ -58,17 +59,17 @@ def train(
         draft.merge_file(str(name))
     for key, value in dict(options or {}).items():
         draft.set(str(key), value)
-    config = build.complete(draft)
-    processes = Processes.join(build.device(config.device, draft.blame(("device",))))
-    build.refuse_device(config, processes.device, draft.blame)
+    config = builder.complete(draft)
+    processes = Processes.join(builder.device(config.device, draft.blame(("device",))))
+    builder.refuse_device(config, processes.device, draft.blame)
     if config.threads:
         torch.set_num_threads(config.threads)
     if init is not None and config.first is None:
         raise ConfigError(f"--init {init}: these settings have no first stage to replace; leave --init out")
-    return stage(config, directory, processes, Run.open(init) if init is not None else None)
+    return stage(config, run, processes, Run.open(init) if init is not None else None)
 
 
-def stage(config: Config, directory: str | Path | None, processes: Processes, init: Run | None) -> Run:
+def stage(config: Config, directory: str | PathLike[str] | None, processes: Processes, init: Run | None) -> Run:
     """Train one stage in its directory, after its first stage if it has one."""
     corpus = open_corpus(config.data.corpus, column=config.data.column)
     for sentence in corpus.remarks:
@@ -232,14 +233,14 @@ def assemble(
     again, gathering = fresh(corpus, tokenizer, config), gathering_on(device)
     stream = BatchStream(sequences["train"], config.data.batch_size, config.seed, again, gathering)
     epoch = stream.batches_per_epoch
-    model = build.model(config, tokenizer.size).to(device)
+    model = builder.model(config, tokenizer.size).to(device)
     if first is not None:
         if first.tokenizer.size != tokenizer.size:
             raise RunError(f"{run.path}: the first stage was trained with another vocabulary")
-        build.begin(model, first.model, config)
-    objective = build.objective(config, model, tokenizer.size, epoch).to(device)
+        builder.begin(model, first.model, config)
+    objective = builder.objective(config, model, tokenizer.size, epoch).to(device)
     precision.prepare(objective, config.training.precision, device)
-    update = build.update(config, objective, epoch)
+    update = builder.update(config, objective, epoch)
     if config.training.graphs:
         graphs.record(update)
     vae = Vae(model, tokenizer, config)
@@ -275,7 +276,7 @@ def fresh(corpus: Corpus, tokenizer: Tokenizer, config: Config) -> Callable[[int
 
 def plan(config: Config, steps_per_epoch: int) -> Plan:
     """The training schedule, with all epochs converted to steps."""
-    training = build.in_steps(config.training.model_dump(), steps_per_epoch)
+    training = builder.in_steps(config.training.model_dump(), steps_per_epoch)
     return Plan(
         budget=training["budget"],
         validate_every=max(1, training["validate_every"]),

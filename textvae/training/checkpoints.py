@@ -15,7 +15,8 @@ from safetensors.torch import load, save
 from torch import nn
 
 from textvae.errors import RunError
-from textvae.runs import Run, digest, write_atomically
+from textvae.files import digest, write_atomically
+from textvae.runs import Run
 
 __all__ = [
     "load_best",
@@ -77,7 +78,7 @@ def save_best(run: Run, model: nn.Module, selection: str) -> None:
     """Write `best.safetensors`; its metadata says how these weights were selected."""
     # Only one metadata entry: safetensors writes several in no fixed order, and files should compare equal.
     content = save(model.state_dict(), {"selection": selection})
-    write_atomically(run.best, lambda file: file.write(content))
+    write_atomically(run.best, content)
 
 
 def load_best(run: Run, model: nn.Module) -> str:

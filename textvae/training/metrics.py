@@ -16,7 +16,8 @@ from torch import Tensor
 
 from textvae.errors import RunError
 from textvae.evaluation.estimators import perplexity
-from textvae.runs import Run, finite
+from textvae.files import finite
+from textvae.runs import Run
 from textvae.training.updates import Step
 
 __all__ = ["MetricLog", "Totals", "record_settings"]

@@ -26,6 +26,7 @@ from torch import Tensor, distributed, nn
 
 from textvae.data.batches import Batch
 from textvae.errors import ConfigError, LostProcessError, RunError
+from textvae.files import LOCK
 from textvae.models.decoders import Decoder
 from textvae.models.encoders import Encoder
 from textvae.runs import Run
@@ -106,7 +107,7 @@ class Processes:
         self._scratch = tempfile.TemporaryDirectory(prefix="textvae-")
         copy = Path(self._scratch.name) / "run"
         try:
-            shutil.copytree(run.path, copy, ignore=shutil.ignore_patterns("tensorboard", "lock"))
+            shutil.copytree(run.path, copy, ignore=shutil.ignore_patterns("tensorboard", LOCK))
         except OSError as error:
             raise RunError(
                 f"{run.path}: cannot be read by process {self.rank} ({error.strerror or error}); several machines"

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from textvae.errors import DataError
+from textvae.files import write_atomically
 
 __all__ = [
     "BOS",
@@ -77,8 +78,8 @@ class Tokenizer(ABC):
         folder.mkdir(parents=True, exist_ok=True)
         content = self.content()
         header = {"kind": self.kind, "size": self.size, "sha256": hashlib.sha256(content).hexdigest()}
-        _write(folder / self.content_file, content)
-        _write(folder / HEADER, (json.dumps(header, indent=2) + "\n").encode())
+        write_atomically(folder / self.content_file, content)
+        write_atomically(folder / HEADER, json.dumps(header, indent=2) + "\n")
 
     @classmethod
     def load(cls, folder: Path, header: dict[str, Any]) -> "Tokenizer":
@@ -111,12 +112,3 @@ def read_header(folder: Path) -> dict[str, Any]:
 def spoken(ids: Iterable[int]) -> Iterator[int]:
     """The `ids` of text: those before the first EOS, without PAD and BOS."""
     return (i for i in takewhile(lambda i: i != EOS, map(int, ids)) if i not in (PAD, BOS))
-
-
-def _write(path: Path, content: bytes) -> None:
-    partial = path.with_name(path.name + ".part")
-    try:
-        partial.write_bytes(content)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

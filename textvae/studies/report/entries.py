@@ -4,7 +4,6 @@ Mean ± standard error are over seeds: s.e. = s.d. / √n, with the n − 1 stan
 a row that have the number.
 """
 
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -88,11 +87,7 @@ class Entry:
 
     @cached_property
     def metrics(self) -> list[dict[str, Any]]:
-        """The rows of `metrics.jsonl`, without a last one truncated by a kill."""
-        if not self.run.metrics.exists():
-            return []
-        lines = self.run.metrics.read_text("utf-8", "replace").split("\n")[:-1]
-        return [json.loads(line) for line in lines if line.endswith("}")]
+        return self.run.rows()
 
     def measured(self, split: str) -> dict[str, Any]:
         """Its numbers on a split; empty if it was not evaluated."""

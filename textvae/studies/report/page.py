@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
 
-from textvae.runs import Run, write_atomically
+from textvae.files import write_atomically
+from textvae.runs import Run
 from textvae.studies.manifest import Manifest, Record, State
 from textvae.studies.report import tables
 from textvae.studies.report.beside import published_beside_ours

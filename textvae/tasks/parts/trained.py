@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from textvae import build
+from textvae import builder
 from textvae.console.progress import counting
 from textvae.data.batches import Sequences
 from textvae.data.grammar import embedded_grammar, embedded_split
@@ -85,7 +85,7 @@ def untrained(subject: Subject) -> TextVAE:
     """A freshly initialised model of the same configuration."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(subject.seed)
-        return build.model(subject.vae.config, subject.vae.tokenizer.size).to(subject.vae.device)
+        return builder.model(subject.vae.config, subject.vae.tokenizer.size).to(subject.vae.device)
 
 
 def _codes(model: TextVAE, sequences: Sequences, seed: int) -> Tensor:

@@ -5,8 +5,8 @@ import traceback
 import numpy as np
 import torch
 
-from textvae.build.parts import begin, model, objective, update
-from textvae.build.slots import SLOTS, chosen
+from textvae.builder.parts import begin, model, objective, update
+from textvae.builder.slots import SLOTS, chosen
 from textvae.config import Config, Draft
 from textvae.data.batches import collate
 from textvae.data.tokenizers import EOS

@@ -11,7 +11,7 @@ from typing import Any, get_args, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
-from textvae.build.slots import constructor
+from textvae.builder.slots import constructor
 from textvae.config import Draft, Member, epochs
 from textvae.errors import ConfigError, named
 from textvae.fields import Steps

@@ -5,8 +5,8 @@ from typing import Any
 
 import torch
 
-from textvae.build.arguments import in_steps
-from textvae.build.slots import SLOTS, chosen, constructor
+from textvae.builder.arguments import in_steps
+from textvae.builder.slots import SLOTS, chosen, constructor
 from textvae.config import Config
 from textvae.errors import ConfigError, named
 from textvae.models.parts import inherit

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from textvae.build.arguments import arguments
-from textvae.build.slots import SLOTS, chosen
-from textvae.build.trial import try_out
+from textvae.builder.arguments import arguments
+from textvae.builder.slots import SLOTS, chosen
+from textvae.builder.trial import try_out
 from textvae.config import Config, Draft
 from textvae.errors import ConfigError
 

@@ -1,0 +1,20 @@
+"""Objects from settings; the only room that knows both."""
+
+from textvae.builder.arguments import in_steps
+from textvae.builder.devices import device, refuse_device
+from textvae.builder.parts import begin, model, objective, update
+from textvae.builder.settings import checked, complete
+from textvae.builder.slots import SLOTS
+
+__all__ = [
+    "SLOTS",
+    "begin",
+    "checked",
+    "complete",
+    "device",
+    "in_steps",
+    "model",
+    "objective",
+    "refuse_device",
+    "update",
+]

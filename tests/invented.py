@@ -60,7 +60,7 @@ def evaluation(
     }
 
 
-def probes(rate: float, split: str = "valid") -> dict[str, Any]:
+def probes(rate: float) -> dict[str, Any]:
     """What a linear probe read off z: the more, the higher the rate."""
     told = 1 - math.exp(-rate)
     factors = [
@@ -78,7 +78,7 @@ def probes(rate: float, split: str = "valid") -> dict[str, Any]:
         }
         for name, values in (("topic", 8), ("tense", 3), ("polarity", 2))
     ]
-    return {"split": split, "seed": 0, "factors": factors}
+    return {"factors": factors}
 
 
 def write_run(path: Path, config: Config, splits: dict[str, dict[str, Any]], rate: float) -> None:
@@ -131,7 +131,8 @@ def write_study(directory: Path, remedies: dict[str, dict[str, float]], seeds: i
                 found = {split: evaluation(rate, dim, seed, given.get("samples", 100), verdict) for split in splits}
                 write_run(directory / path, Config.model_validate(draft), found, rate)
                 if dim and given.get("probed"):
-                    Run(directory / path).write_json("probes.json", probes(rate, splits[0]))
+                    settings = {"weights_sha256": None, "seed": 0}
+                    Run(directory / path).write_part(splits[0], "knowledge", settings, probes(rate))
                 records.append(Record(path, corpus, remedy, strength, seed, state="done", seconds=60.0))
     manifest = Manifest(
         title="an invented study",

@@ -11,7 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from textvae.plots.figure import pixels
 from textvae.tasks import diagnose
-from textvae.tasks.parts.likelihood import Bound, Posterior, Prior
+from textvae.tasks.parts.likelihood import BoundCurve, PosteriorGap, PriorCurve
 from textvae.tasks.parts.trained import Lag
 from textvae.tasks.parts.use import Dimensions, Listening, Positions
 
@@ -19,9 +19,9 @@ SMALL = (
     Dimensions(),
     Listening(),
     Positions(),
-    Prior(prior_sentences=64, prior_samples=300),
-    Bound(gap_sentences=6),
-    Posterior(gap_sentences=6, refining_steps=30, mean_samples=200, temperatures=0),
+    PriorCurve(prior_sentences=64, prior_samples=300),
+    BoundCurve(gap_sentences=6),
+    PosteriorGap(gap_sentences=6, refining_steps=30, mean_samples=200, temperatures=0),
     Lag(lag_steps=3, lag_sentences=10),
 )
 
@@ -68,7 +68,7 @@ def test_a_full_evaluations_parts_are_taken_and_nothing_is_measured_twice(own_va
     page = diagnosed(own_vae_run)
     assert files == {path: path.stat().st_mtime_ns for path in files}
     monkeypatch.setattr(diagnose, "FULL", SMALL)
-    monkeypatch.setattr(diagnose, "measured", lambda *given: pytest.fail("measured again"))
+    monkeypatch.setattr(diagnose, "measure", lambda *given: pytest.fail("measured again"))
     assert diagnosed(own_vae_run) == page
 
 

@@ -14,12 +14,11 @@ from textvae.errors import ConfigError, RunError
 from textvae.evaluation import evaluate
 from textvae.runs import Run
 from textvae.tasks import evaluate_all as module
-from textvae.tasks.evaluate import evaluated
+from textvae.tasks.evaluate import evaluate_subject, headlines
 from textvae.tasks.evaluate_all import evaluate_all
 from textvae.tasks.parts import BRIEF, FULL
-from textvae.tasks.parts.kept import headlines, keep, kept
 from textvae.tasks.parts.language import Text
-from textvae.tasks.parts.likelihood import Bound, Posterior, Prior, Simulated
+from textvae.tasks.parts.likelihood import BoundCurve, PosteriorGap, PriorCurve, Simulated
 from textvae.tasks.parts.trained import Knowledge, Lag
 from textvae.tasks.parts.use import Dimensions, Listening, Positions
 from textvae.tasks.subject import subject_of
@@ -28,9 +27,9 @@ SMALL = (
     Dimensions(),
     Listening(),
     Positions(),
-    Prior(prior_sentences=8, prior_samples=40),
-    Bound(gap_sentences=6),
-    Posterior(gap_sentences=6, refining_steps=5, mean_samples=30, temperatures=4),
+    PriorCurve(prior_sentences=8, prior_samples=40),
+    BoundCurve(gap_sentences=6),
+    PosteriorGap(gap_sentences=6, refining_steps=5, mean_samples=30, temperatures=4),
     Simulated(simulated_sentences=6, temperatures=4),
     Lag(lag_steps=3, lag_sentences=10),
     Knowledge(),
@@ -87,7 +86,7 @@ def test_what_is_measured_is_kept_under_the_weights_that_were_loaded(own_vae_run
     assert Listening().settings(subject)["weights_sha256"] == before != run.weights_sha256
     new = Listening().numbers(subject_of(run, "valid"))
     assert new["distortion_own_z"] != old["distortion_own_z"]
-    assert evaluated(subject, 2)["weights_sha256"] == before
+    assert evaluate_subject(subject, 2)["weights_sha256"] == before
     assert run.evaluation == {}, "numbers of other weights"
 
 
@@ -112,8 +111,11 @@ def test_a_part_with_another_seed_replaces_nothing(own_vae_run):
     first, second = (subject_of(run, "valid", seed) for seed in (0, 1))
     own, other = Listening().numbers(first), Listening().numbers(second)
     assert own["distortion_prior_z"] != other["distortion_prior_z"]
-    assert kept(run, "valid", "listening", Listening().settings(first)) == own
-    assert headlines(run, "valid", run.weights_sha256, seed=1)["distortion_prior_z"] == other["distortion_prior_z"]
+    assert [Listening().known(subject) for subject in (first, second)] == [own, other]
+    assert [run.parts("valid", run.weights_sha256, seed) for seed in (0, 1)] == [
+        {"listening": own},
+        {"listening": other},
+    ]
 
 
 def test_numbers_that_cannot_be_kept_are_printed(own_vae_run, monkeypatch):
@@ -130,7 +132,7 @@ def test_a_directory_that_cannot_be_written_is_refused_before_the_work(own_vae_r
     def full(*_, **__):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("textvae.runs.tempfile.TemporaryFile", full)
+    monkeypatch.setattr("textvae.files.tempfile.TemporaryFile", full)
     for command in (["evaluate", "--all"], ["diagnose"], ["probe"]):
         name, *rest = command
         assert "cannot be written to: Permission denied" in refused(name, own_vae_run, *rest, code=1)
@@ -155,7 +157,7 @@ def test_each_part_has_a_file_with_curves_and_settings(whole):
         assert content["settings"]["weights_sha256"] == run.weights_sha256
     assert len(files["positions"]["values"]["lm_gain_by_position"]) > 2
     assert len(files["dimensions"]["values"]["mean_variances"]) == 4
-    labels = [row["factor"] for row in files["knowledge"]["values"]["probes"]]
+    labels = [row["factor"] for row in files["knowledge"]["values"]["labels"]]
     assert labels == ["length", "first word", "a word, mean of 25"]
     assert files["prior"]["settings"] == {
         "weights_sha256": run.weights_sha256, "seed": 0, "prior_sentences": 8, "prior_samples": 40,
@@ -170,7 +172,7 @@ def test_the_parts_are_those_of_a_full_evaluation_and_a_diagnosis_takes_some_of_
 
 def test_a_second_call_measures_nothing_and_changes_nothing(whole, lm_run, monkeypatch, capsys):
     run, values = whole
-    monkeypatch.setattr(module, "measured", lambda *given: pytest.fail("measured again"))
+    monkeypatch.setattr(module, "measure", lambda *given: pytest.fail("measured again"))
     assert evaluate_all(run, samples=4, lm=lm_run, parts=SMALL) == values
     assert f"0 of {len(FULL)} parts are to be measured" in capsys.readouterr().err
 
@@ -195,20 +197,20 @@ def test_a_plain_evaluation_keeps_the_parts_numbers(whole):
 def test_an_interrupted_evaluation_goes_on_behind_the_last_part(own_vae_run, monkeypatch, capsys):
     run = Run(own_vae_run)
     done: list[str] = []
-    measure = module.measured
+    measure = module.measure
 
-    def stop_at_the_third(subject, part):
+    def stop_at_the_third(part, subject):
         if len(done) == 2:
             raise KeyboardInterrupt
         done.append(part.name)
-        return measure(subject, part)
+        return measure(part, subject)
 
-    monkeypatch.setattr(module, "measured", stop_at_the_third)
+    monkeypatch.setattr(module, "measure", stop_at_the_third)
     with pytest.raises(KeyboardInterrupt):
         evaluate_all(run, samples=2, parts=SMALL)
     assert {path.stem for path in (run.path / "evaluation" / "valid").glob("*.json")} == set(done)
     assert "mmd" in run.evaluation["valid"]
-    monkeypatch.setattr(module, "measured", measure)
+    monkeypatch.setattr(module, "measure", measure)
     capsys.readouterr()
     values = evaluate_all(run, samples=2, parts=SMALL)
     said = capsys.readouterr().err
@@ -221,13 +223,15 @@ def test_an_interrupted_evaluation_goes_on_behind_the_last_part(own_vae_run, mon
 def test_parts_of_other_weights_or_settings_are_not_taken(own_vae_run):
     run = Run(own_vae_run)
     settings = {"weights_sha256": run.weights_sha256, "seed": 0}
-    keep(run, "valid", "x", settings, {"number": 1.0, "curve": [1, 2]})
-    keep(run, "valid", "y", {**settings, "weights_sha256": "other"}, {"stale": 1.0})
-    assert kept(run, "valid", "x", settings) == {"number": 1.0, "curve": [1, 2]}
-    assert kept(run, "valid", "x", {**settings, "seed": 1}) is None
-    assert kept(run, "test", "x", settings) is None
-    assert headlines(run, "valid", run.weights_sha256, seed=0) == {"number": 1.0}
-    assert headlines(run, "valid", run.weights_sha256, seed=1) == {}
+    numbers = {"number": 1.0, "curve": [1, 2]}
+    run.write_part("valid", "x", settings, numbers)
+    run.write_part("valid", "y", {**settings, "weights_sha256": "other"}, {"stale": 1.0})
+    assert run.read_part("valid", "x", settings) == numbers
+    assert run.read_part("valid", "x", {**settings, "seed": 1}) is None
+    assert run.read_part("test", "x", settings) is None
+    assert run.parts("valid", run.weights_sha256) == {"x": numbers}
+    assert run.parts("valid", run.weights_sha256, seed=1) == {}
+    assert headlines(subject_of(run, "valid")) == {"number": 1.0}
 
 
 def test_evaluation_is_inert(own_vae_run):

@@ -8,6 +8,7 @@ tensorboard/       the same numbers
 last.pt            the checkpoint that training resumes from (read with weights_only)
 best.safetensors   the weights that evaluation uses
 evaluation.json    {"valid": {…}, "test": {…}}
+evaluation/        the parts of a full evaluation, by split, each with its settings
 samples.txt, reconstructions.txt, interpolations.txt
 status             running | interrupted | failed | done
 """
@@ -103,12 +104,6 @@ class Run(Directory):
         self.write_json("evaluation.json", values)
 
     @property
-    def probes(self) -> dict[str, Any]:
-        """The results of the probes; empty if further training has replaced the weights."""
-        values, weights = self.read_json("probes.json"), self.weights_sha256
-        return values if values.get("weights_sha256", weights) == weights else {}
-
-    @property
     def status(self) -> Status | None:
         path = self.path / "status"
         return cast(Status, path.read_text("utf-8", "replace").strip()) if path.exists() else None
@@ -125,8 +120,33 @@ class Run(Directory):
                     half_written.unlink(missing_ok=True)
             yield
 
+    def write_part(self, split: str, part: str, settings: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+        """Write the numbers of a part of a full evaluation, with the settings that they depend on."""
+        (self.path / "evaluation" / split).mkdir(parents=True, exist_ok=True)
+        content = {"settings": dict(settings), "values": dict(values)}
+        self.write_json(_part(split, part, settings["seed"]), content)
+
+    def read_part(self, split: str, part: str, settings: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The numbers of a part, if they were measured with exactly these settings."""
+        found = self.read_json(_part(split, part, settings["seed"]))
+        return dict(found["values"]) if found.get("settings") == dict(settings) else None
+
+    def parts(self, split: str, weights_sha256: str | None, seed: int = 0) -> dict[str, dict[str, Any]]:
+        """The numbers of every part that was measured with these weights and this seed, by the part's name."""
+        found = {}
+        present = {"weights_sha256": weights_sha256, "seed": seed}.items()
+        for path in sorted(self.path.glob(_part(split, "*", seed))):
+            kept = self.read_json(str(path.relative_to(self.path)))
+            if kept.get("settings", {}).items() >= present:
+                found[path.stem.removesuffix(f"-seed-{seed}")] = dict(kept["values"])
+        return found
+
     def rows(self, split: str | None = None) -> list[dict[str, Any]]:
         """The rows of `metrics.jsonl`, of one split or all, without a last one truncated by a kill."""
         lines = self.read_text(self.metrics.name)
         rows = [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
         return [row for row in rows if split in (None, row.get("split"))]
+
+
+def _part(split: str, part: str, seed: int) -> str:
+    return f"evaluation/{split}/{part}{f'-seed-{seed}' if seed else ''}.json"

@@ -6,8 +6,18 @@ from textvae.config import recipe_files
 from textvae.evaluation.diagnosis import REMEDIES, diagnose
 from textvae.evaluation.verdict import judge
 
-LAGGING = {"inference_lags": True, "amortisation_gap": 2.0, "amortisation_gap_se": 0.1}
-STUCK = {"inference_lags": False, "amortisation_gap": 0.01, "amortisation_gap_se": 0.05}
+LAGS, LAGS_NOT = (
+    {"lag_steps": 500, "lag_sentences": 1000}
+    | {
+        f"{name}_{what}{error}": 0.0 if error else gain
+        for name in ("fresh_encoder", "continued_encoder")
+        for what in ("gain", "rate_gain")
+        for error in ("", "_se")
+    }
+    for gain in (1.0, 0.0)
+)
+LAGGING = {**LAGS, "amortisation_gap": 2.0, "amortisation_gap_se": 0.1}
+STUCK = {**LAGS_NOT, "amortisation_gap": 0.01, "amortisation_gap_se": 0.05}
 
 
 SPREAD = {"posterior_mean_sentences": 64}
@@ -33,7 +43,7 @@ def test_who_is_to_blame_for_a_collapse(evidence, cause):
 
 
 def test_a_refined_q_that_says_more_is_the_inferences_fault():
-    gap = {"inference_lags": False, "amortisation_gap": 1.0, "amortisation_gap_se": 0.1}
+    gap = {**LAGS_NOT, "amortisation_gap": 1.0, "amortisation_gap_se": 0.1}
     more = diagnose(numbers(0.0, **gap, refined_rate_gain=2.0, refined_rate_gain_se=0.1))
     less = diagnose(numbers(0.0, **gap, refined_rate_gain=0.0, refined_rate_gain_se=0.0))
     assert (more.cause, less.cause) == ("inference", "model")
@@ -42,7 +52,7 @@ def test_a_refined_q_that_says_more_is_the_inferences_fault():
 @pytest.mark.parametrize(
     ("tried", "ways"),
     [
-        ({"inference_lags": False}, "no other q, from another encoder, makes more"),
+        (LAGS_NOT, "no other q, from another encoder, makes more"),
         (
             {"amortisation_gap": 0.0, "amortisation_gap_se": 0.1},
             "no other q, refined for each sentence, makes more",

@@ -7,12 +7,13 @@ import torch
 from helpers import SIZES, WORDS, deafen, sequences_of, tiny
 
 from textvae.errors import ConfigError
+from textvae.evaluation.diagnosis import lags
 from textvae.probes.fitting import maximise_elbo
 from textvae.probes.inference_lag import inference_lag, refitted
 from textvae.probes.language import first
 
 SENTENCES = sequences_of([[word] * 3 + [one, other] for word in WORDS for one in WORDS for other in WORDS])
-STEPS, RATE = 120, 0.03
+STEPS, LR = 120, 0.03
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +21,7 @@ def trained():
     """A VAE whose z says which word is repeated, for its decoder sees none."""
     torch.manual_seed(0)
     model = tiny(2, scale=0.5, seed=1, decoder=("lstm", {**SIZES, "inputless": True}))
-    maximise_elbo(model, model.parameters(), SENTENCES, 300, rate=RATE)
+    maximise_elbo(model, model.parameters(), SENTENCES, 300, lr=LR)
     return model.eval()
 
 
@@ -37,8 +38,8 @@ def lazy(model):
 
 
 def test_a_model_whose_encoder_is_silent_lags(trained):
-    values = inference_lag(lazy(trained), fresh(), SENTENCES, SENTENCES, STEPS, rate=RATE)
-    assert values["inference_lags"] is True
+    values = inference_lag(lazy(trained), fresh(), SENTENCES, SENTENCES, STEPS, lr=LR)
+    assert lags(values) is True
     assert values["fresh_encoder_gain"] > 1
     assert values["fresh_encoder_rate_gain"] > 0.5
     assert values["fresh_encoder_listening"] > 1
@@ -47,16 +48,16 @@ def test_a_model_whose_encoder_is_silent_lags(trained):
 
 
 def test_a_model_whose_encoder_is_good_does_not(trained):
-    values = inference_lag(trained, fresh(), SENTENCES, SENTENCES, STEPS, rate=RATE)
-    assert values["inference_lags"] is False
+    values = inference_lag(trained, fresh(), SENTENCES, SENTENCES, STEPS, lr=LR)
+    assert lags(values) is False
     assert values["fresh_encoder_gain"] < 0.1
     assert abs(values["continued_encoder_gain"]) < 0.2
 
 
 def test_no_encoder_makes_a_deaf_decoder_listen(trained):
     model = deafen(copy.deepcopy(lazy(trained)))
-    values = inference_lag(model, fresh(), SENTENCES, SENTENCES, STEPS, rate=RATE)
-    assert values["inference_lags"] is False
+    values = inference_lag(model, fresh(), SENTENCES, SENTENCES, STEPS, lr=LR)
+    assert lags(values) is False
     assert values["fresh_encoder_gain"] < 0.01
     assert values["fresh_encoder_listening"] == 0
 
@@ -65,9 +66,9 @@ def test_an_encoder_that_overpays_gains_by_saying_less_and_does_not_lag(trained)
     loud = copy.deepcopy(trained)
     loud.posterior.log_variance.weight.data -= 1.0
     deaf = deafen(loud)
-    values = inference_lag(deaf, fresh(), SENTENCES, SENTENCES, STEPS, rate=RATE)
+    values = inference_lag(deaf, fresh(), SENTENCES, SENTENCES, STEPS, lr=LR)
     assert values["continued_encoder_gain"] > 0.1 > 0 > values["continued_encoder_rate_gain"]
-    assert values["inference_lags"] is False
+    assert lags(values) is False
 
 
 def test_the_model_and_what_is_frozen_stay_as_they_are(trained):

@@ -591,7 +591,8 @@ def test_what_z_knows_is_a_table_where_it_was_probed(tmp_path: Path) -> None:
     for seed, information in enumerate((0.1, 0.3)):
         values = probes(1.0)
         values["factors"] = [{**row, "information": information} for row in values["factors"]]
-        Run(tmp_path / f"s/grammar/beta-1/seed-{seed}").write_json("probes.json", values)
+        settings = {"weights_sha256": None, "seed": 0}
+        Run(tmp_path / f"s/grammar/beta-1/seed-{seed}").write_part("valid", "knowledge", settings, values)
     shown = list(rows(tmp_path / "s").values())
     cells = column(factors(shown, "valid"), "tense")
     controls = "untrained 0.03, shuffled −0.01 | accuracy 0.75, majority 0.33"

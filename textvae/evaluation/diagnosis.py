@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from textvae.evaluation.verdict import State, Verdict
 
-__all__ = ["LAG", "Cause", "Diagnosis", "diagnose"]
+__all__ = ["Cause", "Diagnosis", "diagnose", "lags"]
 
 Numbers = Mapping[str, Any]
 Cause = Literal["model", "inference", "unknown"]
@@ -111,8 +111,8 @@ def _blame(found: Numbers, cause: Cause) -> str:
         )
     if cause == "unknown":
         return "The measurements do not show whether the model or the inference is to blame."
-    tried = {"amortisation_gap": "refined for each sentence", "inference_lags": "from another encoder"}
-    ways = [way for name, way in tried.items() if found.get(name) is not None]
+    tried = {"refined for each sentence": found.get("amortisation_gap"), "from another encoder": lags(found)}
+    ways = [way for way, outcome in tried.items() if outcome is not None]
     said = (
         f"The model is to blame: no other q, {'neither ' if len(ways) > 1 else ''}{' nor '.join(ways)}, "
         "makes more use of z with this decoder"
@@ -130,10 +130,18 @@ def surely(found: Numbers, name: str) -> float | None:
 
 
 def _cause(found: Numbers) -> Cause:
-    lags, gap = found.get("inference_lags"), surely(found, "amortisation_gap")
-    if lags or (gap is not None and gap >= LAG and _refined_says_more(found)):
+    lag, gap = lags(found), surely(found, "amortisation_gap")
+    if lag or (gap is not None and gap >= LAG and _refined_says_more(found)):
         return "inference"
-    return "unknown" if (lags is None and gap is None) or _weak(found) or _model_spreads(found) else "model"
+    return "unknown" if (lag is None and gap is None) or _weak(found) or _model_spreads(found) else "model"
+
+
+def lags(found: Numbers) -> bool | None:
+    """Whether another encoder surely gains LAG nats with a higher rate; None if none was tried."""
+    encoders = ("fresh_encoder", "continued_encoder")
+    gains = [(surely(found, f"{name}_gain"), surely(found, f"{name}_rate_gain")) for name in encoders]
+    tried = [(gain, more) for gain, more in gains if gain is not None and more is not None]
+    return any(gain >= LAG and more > 0 for gain, more in tried) if tried else None
 
 
 def _model_spreads(found: Numbers) -> bool:

@@ -23,7 +23,7 @@ def maximise_elbo(
     steps: int,
     *,
     seed: int = 0,
-    rate: float = 3e-3,
+    lr: float = 3e-3,
     tick: Tick = lambda n: None,
 ) -> None:
     """Adam on −elbo (nats per sentence) of the given parameters, its learning rate falling linearly to 0.
@@ -34,7 +34,7 @@ def maximise_elbo(
     device, dtype = next((p.device, p.dtype) for p in model.parameters())
     stream = BatchStream(train, BATCH, seed)
     generator = torch.Generator(device).manual_seed(seed)
-    optimiser = torch.optim.Adam(changed, rate)
+    optimiser = torch.optim.Adam(changed, lr)
     falling = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 1 - step / steps)
     for _ in range(steps):
         batch = next(stream).to(device)

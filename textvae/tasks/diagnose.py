@@ -20,9 +20,8 @@ from textvae.files import finite, write_atomically
 from textvae.plots import diagnosis as pictures
 from textvae.plots.figure import Figure, pixels, png
 from textvae.runs import Run
-from textvae.tasks.evaluate_all import expected_minutes, measured
+from textvae.tasks.evaluate_all import expected_minutes, measure
 from textvae.tasks.parts import BRIEF, FULL
-from textvae.tasks.parts.kept import kept
 from textvae.tasks.subject import Subject, subject_of
 
 __all__ = ["diagnose_run", "page"]
@@ -85,7 +84,8 @@ def page(name: str, split: str, sentences: int, found: Diagnosis, drawn: Mapping
 def _numbers(subject: Subject) -> dict[str, Any]:
     """The numbers behind the verdict: the survey of the split, and the parts that apply to this run."""
     wanted = [part for part in BRIEF if part.refusal(subject) is None]
-    known = {part.name: kept(subject.run, subject.split, part.name, part.settings(subject)) for part in FULL}
+    whole = {part.name: part for part in FULL}
+    known = {part.name: whole[part.name].known(subject) or part.known(subject) for part in wanted}
     todo = [part for part in wanted if known[part.name] is None]
     if todo:
         minutes = expected_minutes(subject, todo)
@@ -93,7 +93,7 @@ def _numbers(subject: Subject) -> dict[str, Any]:
     values = {"latent_dim": subject.vae.latent_dim, "sentences": len(subject.sequences), **terms(subject.found)}
     values |= latent_use(subject.vae.model, subject.sequences, subject.found, subject.seed)
     for part in wanted:
-        values |= known[part.name] or measured(subject, part)
+        values |= known[part.name] or measure(part, subject)
     return values
 
 

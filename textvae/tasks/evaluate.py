@@ -14,11 +14,10 @@ from textvae.evaluation.estimators import Survey
 from textvae.evaluation.evaluate import evaluate
 from textvae.files import finite
 from textvae.runs import Run
-from textvae.tasks.parts.kept import headlines
 from textvae.tasks.subject import Subject, own_corpus
 from textvae.training.processes import Processes
 
-__all__ = ["evaluate_run", "evaluated"]
+__all__ = ["evaluate_run", "evaluate_subject", "headlines"]
 
 
 def evaluate_run(
@@ -49,7 +48,7 @@ def evaluate_run(
     return _keep(subject, values) if corpus is None and processes.is_main else values
 
 
-def evaluated(subject: Subject, samples: int) -> dict[str, Any]:
+def evaluate_subject(subject: Subject, samples: int) -> dict[str, Any]:
     """What `evaluate_run` returns and stores, from the survey that the subject has."""
     known = _known(subject.run, subject.split, _settings(subject.vae, samples, subject.seed))
     return known or _keep(subject, _measured(subject, samples, subject.found))
@@ -70,12 +69,18 @@ def _keep(subject: Subject, values: Mapping[str, Any]) -> dict[str, Any]:
     Where they cannot be written they are still returned, and that is printed.
     """
     run, split = subject.run, subject.split
-    whole = {**values, **headlines(run, split, subject.weights_sha256, subject.seed)}
+    whole = {**values, **headlines(subject)}
     try:
         run.evaluation = {**run.evaluation, split: whole}
     except RunError as error:
         remark(f"{error}; the numbers are printed but not kept")
     return whole
+
+
+def headlines(subject: Subject) -> dict[str, Any]:
+    """Every scalar of the parts that were measured with the subject's weights and seed."""
+    parts = subject.run.parts(subject.split, subject.weights_sha256, subject.seed).values()
+    return {name: value for part in parts for name, value in part.items() if not isinstance(value, (list, dict))}
 
 
 def _settings(vae: Vae, samples: int, seed: int) -> dict[str, Any]:

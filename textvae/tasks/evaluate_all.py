@@ -9,12 +9,11 @@ import torch
 from textvae.console.output import remark
 from textvae.errors import ConfigError
 from textvae.runs import Run
-from textvae.tasks.evaluate import evaluated
+from textvae.tasks.evaluate import evaluate_subject, headlines
 from textvae.tasks.parts import FULL, Part
-from textvae.tasks.parts.kept import headlines, kept
 from textvae.tasks.subject import Subject, subject_of
 
-__all__ = ["evaluate_all", "expected_minutes", "measured"]
+__all__ = ["evaluate_all", "expected_minutes", "measure"]
 
 
 def evaluate_all(
@@ -32,24 +31,24 @@ def evaluate_all(
     run.require_writable()
     subject = subject_of(run, split, lm=lm, device=device)
     wanted = _possible(subject, parts)
-    todo = [part for part in wanted if kept(run, split, part.name, part.settings(subject)) is None]
+    todo = [part for part in wanted if part.known(subject) is None]
     minutes = expected_minutes(subject, todo, samples)
     remark(
         f"{run.path}: {len(todo)} of {len(wanted)} parts are to be measured on {split}, about {minutes:.0f} "
         f"minutes with {torch.get_num_threads()} threads; if interrupted, run the same command to resume"
     )
-    values = evaluated(subject, samples)
+    values = evaluate_subject(subject, samples)
     for number, part in enumerate(todo, 1):
         remark(f"{number}/{len(todo)} {part.name}: {part.what}")
-        measured(subject, part)
-        values |= headlines(run, split, subject.weights_sha256, subject.seed)
+        measure(part, subject)
+        values |= headlines(subject)
         run.evaluation = {**run.evaluation, split: values}
     if run.weights_sha256 != subject.weights_sha256:
         remark(f"{run.path}: was trained further meanwhile; these numbers are of the weights before that")
     return values
 
 
-def measured(subject: Subject, part: Part) -> dict[str, Any]:
+def measure(part: Part, subject: Subject) -> dict[str, Any]:
     """The numbers of a part, measured now unless stored; none, which is printed, if the run cannot have them."""
     try:
         return part.numbers(subject)

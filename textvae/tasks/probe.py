@@ -16,9 +16,7 @@ __all__ = ["probe"]
 
 
 def probe(run: Run, split: str = "valid", seed: int = 0) -> list[dict[str, Any]]:
-    """One row per label, in nats, factors first; stored in `probes.json`, which reports read.
-
-    They are those of the part `knowledge` of a full evaluation: what either has measured, the other takes.
+    """One row per label, in nats, factors first: the part `knowledge` of a full evaluation, stored as such.
 
     Raises
     ------
@@ -29,13 +27,5 @@ def probe(run: Run, split: str = "valid", seed: int = 0) -> list[dict[str, Any]]
     subject = subject_of(run, split, seed)
     if not subject.vae.model.has_z:
         raise RunError(f"{run.path}: is a language model, which has no z to probe")
-    rows = Knowledge().numbers(subject)["probes"]
-    grammar = subject.corpus.grammar
-    factors = set(grammar.factors) if grammar is not None else set()
-    by_kind = {
-        "factors": [row for row in rows if row["factor"] in factors],
-        "labels": [row for row in rows if row["factor"] not in factors],
-    }
-    made = {"split": split, "seed": seed, "weights_sha256": subject.weights_sha256}
-    run.write_json("probes.json", made | by_kind)
-    return list(rows)
+    found = Knowledge().numbers(subject)
+    return [*found["factors"], *found["labels"]]

@@ -73,17 +73,19 @@ class Entry:
         """Whether there is a z to integrate out: without one the likelihood is exact."""
         return bool(self.config.get("model", {}).get("latent_dim"))
 
-    @cached_property
-    def _probes(self) -> dict[str, Any]:
-        return self.run.probes
-
     def factors(self, split: str) -> list[dict[str, Any]]:
         """Results of the probes on a split, one row per factor; empty if it was not probed."""
-        return list(self._probes.get("factors", [])) if self._probes.get("split") == split else []
+        return self._factors.get(split, [])
 
     def factor_information(self, split: str) -> float | None:
         """The probes' lower bounds on I(z; f), summed over the factors f, in nats."""
         return sum(row["information"] for row in self.factors(split)) if self.factors(split) else None
+
+    @cached_property
+    def _factors(self) -> dict[str, list[dict[str, Any]]]:
+        weights = self.run.weights_sha256
+        parts = {split: self.run.parts(split, weights) for split in self.evaluation}
+        return {split: part["knowledge"]["factors"] for split, part in parts.items() if "knowledge" in part}
 
     @cached_property
     def metrics(self) -> list[dict[str, Any]]:

@@ -1,7 +1,7 @@
 """Every part of a full evaluation, in the order in which they are measured."""
 
 from textvae.tasks.parts.language import Text
-from textvae.tasks.parts.likelihood import Bound, Posterior, Prior, Simulated
+from textvae.tasks.parts.likelihood import BoundCurve, PosteriorGap, PriorCurve, Simulated
 from textvae.tasks.parts.part import Part
 from textvae.tasks.parts.trained import Knowledge, Lag
 from textvae.tasks.parts.use import Dimensions, Listening, Positions
@@ -12,9 +12,9 @@ FULL: tuple[Part, ...] = (
     Dimensions(),
     Listening(),
     Positions(),
-    Prior(),
-    Bound(),
-    Posterior(),
+    PriorCurve(),
+    BoundCurve(),
+    PosteriorGap(),
     Simulated(),
     Lag(),
     Knowledge(),
@@ -24,9 +24,9 @@ BRIEF: tuple[Part, ...] = (
     Dimensions(),
     Listening(),
     Positions(),
-    Prior(prior_sentences=64, prior_samples=300),
-    Bound(gap_sentences=64, curve_samples=100),
-    Posterior(gap_sentences=64, refining_steps=100, temperatures=0),
+    PriorCurve(prior_sentences=64, prior_samples=300),
+    BoundCurve(gap_sentences=64, curve_samples=100),
+    PosteriorGap(gap_sentences=64, refining_steps=100, temperatures=0),
     Lag(lag_steps=150, lag_sentences=500),
 )
 """For a verdict in two minutes: enough to tell whether the model or the inference is to blame."""

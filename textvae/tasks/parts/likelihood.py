@@ -18,14 +18,14 @@ from textvae.evaluation.refinement import Gaussian, Refinement, gaps, refinement
 from textvae.tasks.parts.part import BOTH_WAYS, Part
 from textvae.tasks.subject import Subject
 
-__all__ = ["Bound", "Posterior", "Prior", "Simulated"]
+__all__ = ["BoundCurve", "PosteriorGap", "PriorCurve", "Simulated"]
 
 GRID = 2
 """Largest latent_dim for quadrature."""
 
 
 @dataclass(frozen=True)
-class Prior(Part):
+class PriorCurve(Part):
     """−log of the likelihood averaged over the prior, and its effective sample size."""
 
     name = "prior"
@@ -58,7 +58,7 @@ class Prior(Part):
 
 
 @dataclass(frozen=True)
-class Bound(Part):
+class BoundCurve(Part):
     """The importance-weighted bound as K grows, on the sentences used for the posterior gap."""
 
     name = "bound"
@@ -87,7 +87,7 @@ def rising(most: int) -> list[int]:
 
 
 @dataclass(frozen=True)
-class Posterior(Part):
+class PosteriorGap(Part):
     """The posterior gap and its two parts, and the plane of the two posterior means, on some sentences.
 
     On a sphere q cannot be refined: the gap is not split, and means and log p(x) are estimated from q itself.

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal
 
-from textvae.tasks.parts.kept import keep, kept
 from textvae.tasks.subject import Subject
 
 __all__ = ["BOTH_WAYS", "Need", "Part"]
@@ -44,15 +43,18 @@ class Part(ABC):
 
     def numbers(self, subject: Subject) -> dict[str, Any]:
         """Those stored with the same weights and settings, else measured and stored now; raises as `measure`."""
-        run, settings = subject.run, self.settings(subject)
-        known = kept(run, subject.split, self.name, settings)
+        known = self.known(subject)
         if known is not None:
             return known
         began = time.monotonic()
         values = self.measure(subject)
         values = {**values, f"{self.name}_seconds": round(time.monotonic() - began, 1)}
-        keep(run, subject.split, self.name, settings, values)
+        subject.run.write_part(subject.split, self.name, self.settings(subject), values)
         return values
+
+    def known(self, subject: Subject) -> dict[str, Any] | None:
+        """Its numbers, if they are stored with the same weights and settings."""
+        return subject.run.read_part(subject.split, self.name, self.settings(subject))
 
     def settings(self, subject: Subject) -> Mapping[str, Any]:
         """What its numbers depend on; if it changes they are measured again."""

@@ -47,7 +47,7 @@ class Lag(Part):
 
 @dataclass(frozen=True)
 class Knowledge(Part):
-    """Linear probes of z ~ q(z|x): one row per label; on the grammar corpus, factors first."""
+    """Linear probes of z ~ q(z|x): one row per factor of the grammar corpus, and one per other label."""
 
     name = "knowledge"
     what = "linear probes of z"
@@ -63,22 +63,27 @@ class Knowledge(Part):
         z = _codes(subject.vae.model, train, subject.seed), subject.found.z
         fresh = untrained(subject)
         untold = _codes(fresh, train, subject.seed), _codes(fresh, held_out, subject.seed)
-        made = labels(subject)
-        with counting("probes of z", len(made)) as tick:
-            rows = []
-            for label in made:
-                rows.append(label.row(z, untold, subject.seed))
+        asked = labels(subject)
+        with counting("probes of z", sum(map(len, asked.values()))) as tick:
+
+            def row(label: Label) -> dict[str, Any]:
                 tick(1)
-        return {"probe_train": len(train), "probes": rows}
+                return label.row(z, untold, subject.seed)
+
+            rows = {kind: [row(label) for label in each] for kind, each in asked.items()}
+        return {"probe_train": len(train), **rows}
 
 
-def labels(subject: Subject) -> list[Label]:
-    """Factors for the grammar corpus; length, first word and words for every corpus."""
+def labels(subject: Subject) -> dict[str, list[Label]]:
+    """The factors of the grammar corpus, and for every corpus length, first word and words."""
     texts = subject.train, subject.sentences
-    own = [length(*texts), first_word(*texts), words(*texts)]
-    if subject.corpus.grammar is None:
-        return own
-    return factor_labels(embedded_grammar(), embedded_split("train"), embedded_split(subject.split)) + own
+    known = subject.corpus.grammar is not None
+    return {
+        "factors": factor_labels(embedded_grammar(), embedded_split("train"), embedded_split(subject.split))
+        if known
+        else [],
+        "labels": [length(*texts), first_word(*texts), words(*texts)],
+    }
 
 
 def untrained(subject: Subject) -> TextVAE:

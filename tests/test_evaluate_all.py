@@ -11,7 +11,7 @@ from command_line import TINY, refused, worked
 from safetensors.torch import load_file, save
 
 from textvae.errors import ConfigError, RunError
-from textvae.evaluation import evaluate
+from textvae.evaluation.estimators import Survey
 from textvae.runs import Run
 from textvae.tasks import evaluate_all as module
 from textvae.tasks.evaluate import evaluate_subject, headlines
@@ -21,7 +21,7 @@ from textvae.tasks.parts.language import Text
 from textvae.tasks.parts.likelihood import BoundCurve, PosteriorGap, PriorCurve, Simulated
 from textvae.tasks.parts.trained import Knowledge, Lag
 from textvae.tasks.parts.use import Dimensions, Listening, Positions
-from textvae.tasks.subject import subject_of
+from textvae.tasks.subject import WARM_UP, subject_of
 
 SMALL = (
     Dimensions(),
@@ -178,8 +178,15 @@ def test_a_second_call_measures_nothing_and_changes_nothing(whole, lm_run, monke
 
 
 def test_the_split_is_surveyed_once(own_vae_run, monkeypatch):
-    monkeypatch.setattr(evaluate, "survey", lambda *given, **more: pytest.fail("surveyed again"))
+    real, surveyed = Survey.of, []
+
+    def counted(model, sequences, *given, **more):
+        surveyed.append(len(sequences))
+        return real(model, sequences, *given, **more)
+
+    monkeypatch.setattr(Survey, "of", counted)
     values = evaluate_all(Run(own_vae_run), samples=2, parts=(Dimensions(),))
+    assert surveyed == [WARM_UP, values["sentences"]]
     assert values["iwae_samples_asked"] == 2
     assert "mmd" in values
 

@@ -117,7 +117,7 @@ def test_imports_go_down_the_floors_only():
 @pytest.mark.parametrize(
     ("room", "line"),
     [
-        ("objectives", "from textvae.evaluation.estimators import survey"),
+        ("objectives", "from textvae.evaluation.estimators import Survey"),
         ("evaluation", "from textvae.objectives.weights import Schedule"),
         ("models", "def f():\n    from textvae.training import trainer"),
         ("data", "import textvae.config"),

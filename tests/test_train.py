@@ -207,7 +207,7 @@ def test_a_second_process_is_refused(own_vae_run):
     run = Run(own_vae_run)
     again = ("train", own_vae_run / "config.yaml", "--run", own_vae_run, "--steps", 300)
     with run.lock():
-        assert "another process is training" in refused(*again, code=1)
+        assert "another process is working on this run" in refused(*again, code=1)
         worked("evaluate", own_vae_run, "--samples", 1)
     assert run.config.training.budget == 250
     assert "continuing from step 250" in worked(*again).err

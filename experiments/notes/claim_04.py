@@ -9,7 +9,7 @@ from torch import Tensor
 from notes import Notes, Page, Row, Wanted, main
 from textvae.api import Vae
 from textvae.data.batches import Sequences
-from textvae.evaluation.estimators import Survey, standard_error, survey
+from textvae.evaluation.estimators import Survey, standard_error
 from textvae.evaluation.noise import SentenceNoise
 from textvae.evaluation.text import exact_match, grammaticality
 from textvae.plots.figure import BLUE, GREEN, ORANGE, Figure, canvas, legend
@@ -40,7 +40,7 @@ def claim(notes: Notes) -> Page:
         for source, z in (("P(z)", prior(count)), (FITTED, fitted(vae, some(vae, notes, 500), prior(count)))):
             found.append(judged(name, source, vae, some(vae, notes, count), z))
     for epochs, vae in free.items():
-        q = survey(vae.model, some(vae, notes, count), SentenceNoise(0, DIM))
+        q = Survey.of(vae.model, some(vae, notes, count), SentenceNoise(0, DIM))
         ratio = q.mean.std(0).mean() / deviation(q)
         steps.append((epochs, float(deviation(q)), float(ratio)))
         found.append({**dict.fromkeys(found[0], NONE), "model": f"variance learned, β = 0, {epochs} epochs", "z from": "—", "mean σ of q": float(deviation(q)),
@@ -120,7 +120,7 @@ def prior(count: int) -> Tensor:
 
 def fitted(vae: Vae, sequences: Sequences, noise: Tensor) -> Tensor:
     """Draws from the Gaussian with the mean and covariance of q(z) over sentences, from those of N(0, I)."""
-    found = survey(vae.model, sequences, SentenceNoise(0, DIM))
+    found = Survey.of(vae.model, sequences, SentenceNoise(0, DIM))
     variance = torch.cat([q.variance for _, q in found.posteriors]).mean(0)
     return found.mean.mean(0) + noise @ torch.linalg.cholesky(found.mean.T.cov() + variance.diag()).T
 
@@ -132,7 +132,7 @@ def deviation(found: Survey) -> Tensor:
 
 def judged(name: str, source: str, vae: Vae, sequences: Sequences, z: Tensor) -> Row:
     """Reconstruction of sentences, and the sentences said for some z."""
-    found = survey(vae.model, sequences, SentenceNoise(0, DIM))
+    found = Survey.of(vae.model, sequences, SentenceNoise(0, DIM))
     originals = [vae.tokenizer.decode(sequences[index][:-1].tolist()) for index in range(len(sequences))]
     torch.set_default_dtype(torch.float64)
     match = exact_match(originals, vae.decode(found.mean))

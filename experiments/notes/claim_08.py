@@ -10,8 +10,8 @@ from torch import Tensor
 
 from notes import Notes, Page, Row, Wanted, main, student
 from textvae.evaluation.density import log_densities, mutual_information, saturated
-from textvae.evaluation.estimators import Survey, standard_error, survey
-from textvae.evaluation.evaluate import exact_nll
+from textvae.evaluation.estimators import Survey, standard_error
+from textvae.evaluation.exact import exact_nll
 from textvae.evaluation.noise import SentenceNoise
 from textvae.plots.figure import BLUE, GREY, ORANGE, Figure, canvas, legend
 from worlds import TINY, lines, some, texts, wanted
@@ -27,7 +27,7 @@ def claim(notes: Notes) -> Page:
     wanted_ = [run(notes, beta, seed) for beta in BETAS for seed in range(seeds)]
     vaes = texts(notes, wanted_)
     truth = exact_nll(lines(notes, SENTENCES), vaes[0].tokenizer, TINY)
-    seen = [survey(vae.model, some(vae, notes, SENTENCES), SentenceNoise(0, DIM)) for vae in vaes]
+    seen = [Survey.of(vae.model, some(vae, notes, SENTENCES), SentenceNoise(0, DIM)) for vae in vaes]
     grouped = [seen[start : start + seeds] for start in range(0, len(seen), seeds)]
     found = [line(beta, own, following, truth) for beta, own, following in zip(BETAS, grouped, [*grouped[1:], None], strict=True)]
     first, *_, last = found

@@ -18,8 +18,8 @@ from textvae.api import Vae
 from textvae.data.batches import Sequences, encode
 from textvae.data.corpora import open_corpus
 from textvae.data.grammar import Grammar
-from textvae.evaluation.estimators import importance_weighted_nll, standard_error, survey
-from textvae.evaluation.evaluate import exact_nll
+from textvae.evaluation.estimators import Survey, importance_weighted_nll, standard_error
+from textvae.evaluation.exact import exact_nll
 from textvae.evaluation.listening import distortion_under
 from textvae.evaluation.noise import SentenceNoise
 from textvae.plots.figure import BLACK, BLUE, GREEN, GREY, ORANGE, RED, Axes, Figure, canvas, legend
@@ -193,9 +193,9 @@ def look(notes: Notes, rung: Rung, rate: float, epochs: int, seed: int, splits: 
     vae = trained(notes, rung, rate, epochs, seed)
     valid, test, scored = (encoded(vae, lines) for lines in (splits["valid"], splits["test"], splits["test"][:SCORED]))
     noise = SentenceNoise(0, vae.latent_dim)
-    seen = survey(vae.model, test, noise)
+    seen = Survey.of(vae.model, test, noise)
     return Seen(
-        rung.name, rate, epochs, seed, -survey(vae.model, valid, noise).elbo, (-seen.elbo).double(), seen.distortion, seen.rate,
+        rung.name, rate, epochs, seed, -Survey.of(vae.model, valid, noise).elbo, (-seen.elbo).double(), seen.distortion, seen.rate,
         importance_weighted_nll(vae.model, scored, 20, noise).double(),
     )  # fmt: skip
 

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from notes import Notes, Page, Row, Wanted, listed, main, student
 from textvae.evaluation.estimators import importance_weighted_nll, standard_error
-from textvae.evaluation.evaluate import exact_nll
+from textvae.evaluation.exact import exact_nll
 from textvae.evaluation.noise import SentenceNoise
 from textvae.plots.figure import BLUE, GREY, Figure, canvas, legend
 from worlds import TINY, lines, loaded, some, wanted

@@ -22,7 +22,7 @@ from torch import Tensor
 from notes import HERE, Notes, Row, Wanted, student, table
 from textvae.data.batches import encode
 from textvae.data.corpora import open_corpus
-from textvae.evaluation.estimators import standard_error, survey
+from textvae.evaluation.estimators import Survey, standard_error
 from textvae.evaluation.listening import distortion_under
 from textvae.evaluation.noise import SentenceNoise
 from textvae.runs import Run
@@ -74,7 +74,7 @@ def looked_at(notes: Notes, wanted: Wanted, lines: list[str]) -> Seen:
     name, recipes, options = wanted
     vae = notes.trained(name, *recipes, **options)
     sequences = encode(lines, vae.tokenizer, vae.config.data.max_length)
-    found = survey(vae.model, sequences, SentenceNoise(0, vae.latent_dim))
+    found = Survey.of(vae.model, sequences, SentenceNoise(0, vae.latent_dim))
     z = torch.randn(len(sequences), vae.latent_dim, generator=torch.Generator().manual_seed(0))
     drawn, still = (distortion_under(vae.model, sequences, code).double() for code in (z, torch.zeros_like(z)))
     return Seen(-found.elbo.double(), found.rate, drawn, still)

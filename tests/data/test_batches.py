@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from textvae.data import batches as module
-from textvae.data.batches import BatchStream, Sequences, collate, encode, in_order
+from textvae.data.batches import BatchStream, Sequences, collate, encode, longest_first
 from textvae.data.tokenizers import BOS, EOS, PAD, UNK, WordTokenizer
 
 
@@ -148,7 +148,7 @@ def test_streams_move_no_shared_random_state():
 def test_in_order_covers_every_index_once_by_length(size):
     sequences = numbered(100)
     seen, widths = [], []
-    for indices, batch in in_order(sequences, size):
+    for indices, batch in longest_first(sequences, size):
         assert names(batch) == indices.tolist()
         for index, row, length in zip(indices, batch.targets, batch.lengths, strict=True):
             assert row[:length].tolist() == sequences[int(index)].tolist()
@@ -200,7 +200,7 @@ def test_lengths_beyond_a_byte_are_sorted_too(monkeypatch):
     monkeypatch.setattr(module, "BLOCK", 3)
     rows = [3, 400, 1, 2, 3, 1, 70_000, 255, 256, 1]
     sequences = Sequences(np.full(sum(rows), EOS, dtype=np.int32), np.cumsum([0, *rows]))
-    assert [batch.lengths.tolist() for _, batch in in_order(sequences, 5)] == [
+    assert [batch.lengths.tolist() for _, batch in longest_first(sequences, 5)] == [
         [3, 255, 256, 400, 70_000],
         [1, 1, 1, 2, 3],
     ]

@@ -19,11 +19,11 @@ from helpers import (
     truth,
 )
 
-from textvae.data.batches import BatchStream, collate, in_order
+from textvae.data.batches import BatchStream, collate, longest_first
 from textvae.errors import ConfigError
 from textvae.evaluation.annealed import Annealing, annealed, sandwich
 from textvae.evaluation.curves import importance_curve
-from textvae.evaluation.estimators import importance_weighted_nll, standard_error, survey
+from textvae.evaluation.estimators import Survey, importance_weighted_nll, standard_error
 from textvae.evaluation.hamiltonian import Bridge
 from textvae.evaluation.noise import SentenceNoise
 from textvae.evaluation.quadrature import quadrature
@@ -112,7 +112,7 @@ def test_with_one_temperature_it_is_importance_sampling():
 
 
 def bridge_of(model, sequences) -> Bridge:
-    _, batch = next(in_order(sequences, len(sequences)))
+    _, batch = next(longest_first(sequences, len(sequences)))
     with torch.no_grad():
         return Bridge(model, batch, model.posterior(batch))
 
@@ -140,7 +140,7 @@ def test_transitions_leave_their_density_as_it_is(power):
     model = misfitted(2, scale=0.5)
     sequences, _, _ = drawn(model, 1)
     bridge, count = bridge_of(model, sequences), 20_000
-    _, batch = next(in_order(sequences, 1))
+    _, batch = next(longest_first(sequences, 1))
     with torch.no_grad():
         q, exact = model.posterior(batch), model.exact_posterior()(batch.targets)
         precision = (1 - power) * torch.diag(1 / q.variance[0]) + power * exact.precision_matrix[0]
@@ -169,7 +169,7 @@ def test_pilots_find_steps_that_are_accepted_as_often_as_asked_and_then_stay():
 
     model = misfitted(4)
     sequences, z, _ = drawn(model, 20)
-    _, batch = next(in_order(sequences, 20))
+    _, batch = next(longest_first(sequences, 20))
     with inert(model), fixed(model):
         paths = module._Paths(model, batch, Annealing(temperatures=60, pilots=4))
         steps = [step.clone() for step in paths.steps]
@@ -273,7 +273,7 @@ def trained() -> TextVAE:
 @pytest.mark.slow
 def test_on_a_trained_text_model_that_uses_z_the_bounds_are_half_a_nat_apart(trained):
     sequences, z = simulate(trained, 120, seed=0, max_length=20)
-    rate = survey(trained, sequences, SentenceNoise(0, 4)).rate
+    rate = Survey.of(trained, sequences, SentenceNoise(0, 4)).rate
     assert rate.mean() >= 3
     found = sandwich(trained, sequences, z, Annealing(temperatures=100), batch_size=120)
     assert -3 * standard_error(found.gap) <= found.gap.mean() <= 0.5

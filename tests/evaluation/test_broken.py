@@ -19,7 +19,7 @@ from surveys import told
 
 from textvae.data.batches import collate
 from textvae.evaluation.annealed import Annealing, sandwich
-from textvae.evaluation.estimators import standard_error, survey
+from textvae.evaluation.estimators import Survey, standard_error
 from textvae.evaluation.noise import SentenceNoise
 from textvae.evaluation.prior_monte_carlo import prior_curve
 from textvae.evaluation.refinement import refine
@@ -108,7 +108,7 @@ def test_mutual_information_in_a_minibatch():
     model = solvable(16, 24, scale=0.15, variance=1.0)
     set_posterior(model, model.best_diagonal())
     exact = model.best_diagonal().mutual_information(model.evidence).item()
-    found = survey(model, observations(model.sample(1500, seed=0)[1]), SentenceNoise(0, 16), batch_size=1500)
+    found = Survey.of(model, observations(model.sample(1500, seed=0)[1]), SentenceNoise(0, 16), batch_size=1500)
     indices, q = found.posteriors[0]
     assert torch.equal(indices, torch.arange(1500))
     assert 2.5 < exact <= math.log(1500) - 4

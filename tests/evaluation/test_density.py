@@ -11,7 +11,7 @@ from surveys import gaussian_survey, linear_gaussian, told
 
 from textvae.errors import ConfigError
 from textvae.evaluation.density import information, mismatch, saturated
-from textvae.evaluation.estimators import Survey, survey
+from textvae.evaluation.estimators import Survey
 from textvae.evaluation.noise import SentenceNoise
 from textvae.models.distributions import DiagonalGaussian, kl_per_dimension
 from textvae.models.linear_gaussian import observations
@@ -57,7 +57,7 @@ def test_the_solvable_models_closed_forms_are_met(dim):
     values = []
     for seed in range(4):
         _, x = model.sample(700, seed)
-        found = survey(model, observations(x), SentenceNoise(seed, dim))
+        found = Survey.of(model, observations(x), SentenceNoise(seed, dim))
         values.append(information(model, found))
     for name in ("mutual_information", "marginal_kl"):
         exact = float(getattr(off, name)(model.evidence).detach())
@@ -101,7 +101,7 @@ def test_the_reference_is_recorded_and_may_not_be_empty():
 def test_a_language_model_has_no_information():
     model = tiny(0, encoder=("none", {}))
     with pytest.raises(ConfigError, match="language model"):
-        information(model, survey(model, SEQUENCES, SentenceNoise(0, 0)))
+        information(model, Survey.of(model, SEQUENCES, SentenceNoise(0, 0)))
 
 
 def test_standard_errors_are_those_of_the_mean():
@@ -129,7 +129,7 @@ def test_a_matching_marginal_has_no_discrepancy():
 
 def test_it_looks_and_does_not_touch():
     model = alive(2).train()
-    found = survey(model, SEQUENCES, SentenceNoise(0, 2))
+    found = Survey.of(model, SEQUENCES, SentenceNoise(0, 2))
     before = torch.get_rng_state()
     assert information(model, found) == information(model, found)
     assert mismatch(model, found, 0) == mismatch(model, found, 0)
@@ -229,7 +229,7 @@ def test_the_reference_is_the_first_sentences(reference):
 
 def test_mutual_information_of_a_model_is_that_of_its_posteriors():
     model = alive(2)
-    found = survey(model, MANY, SentenceNoise(0, 2), batch_size=16)
+    found = Survey.of(model, MANY, SentenceNoise(0, 2), batch_size=16)
     means, variances = torch.empty(len(LINES), 2).double(), torch.empty(len(LINES), 2).double()
     for indices, q in found.posteriors:
         means[indices], variances[indices] = q.mean, q.variance
@@ -240,5 +240,5 @@ def test_mutual_information_of_a_model_is_that_of_its_posteriors():
 
 
 def test_an_autoencoders_mutual_information_is_undefined():
-    found = survey(tiny(2, posterior="dirac"), MANY, SentenceNoise(0, 2))
+    found = Survey.of(tiny(2, posterior="dirac"), MANY, SentenceNoise(0, 2))
     assert math.isnan(told(found)[0])

@@ -11,7 +11,7 @@ from helpers import SIZES, alive, batch_of, draw_pass, members, random_rows, seq
 from surveys import told
 
 from textvae.errors import ConfigError
-from textvae.evaluation.estimators import importance_weighted_nll, perplexity, standard_error, survey
+from textvae.evaluation.estimators import Survey, importance_weighted_nll, perplexity, standard_error
 from textvae.evaluation.listening import listening
 from textvae.evaluation.noise import SentenceNoise
 from textvae.models.distributions import Dirac
@@ -44,9 +44,9 @@ def loud() -> torch.nn.Module:
 def test_a_survey_does_not_depend_on_the_batch_size(kind, options, precision):
     model = tiny(2, encoder=(kind, options)).to(precision)
     atol = 5e-6 if precision is torch.float32 else 1e-12
-    whole = survey(model, SEQUENCES, noise(), batch_size=64)
+    whole = Survey.of(model, SEQUENCES, noise(), batch_size=64)
     for size in (1, 5):
-        agree(survey(model, SEQUENCES, noise(), batch_size=size), whole, atol=atol)
+        agree(Survey.of(model, SEQUENCES, noise(), batch_size=size), whole, atol=atol)
 
 
 @pytest.mark.parametrize(("kind", "options"), members("model.decoder"))
@@ -61,12 +61,12 @@ def test_importance_weighted_nll_does_not_depend_on_batch_or_chunk(kind, options
 
 def test_a_survey_stands_in_the_order_of_the_split():
     model = alive(2)
-    found = survey(model, SEQUENCES, noise(), batch_size=8)
+    found = Survey.of(model, SEQUENCES, noise(), batch_size=8)
     for i, row in enumerate(ROWS):
-        agree(survey(model, sequences_of([row]), noise()), SimpleRow(found, i), atol=1e-12)
+        agree(Survey.of(model, sequences_of([row]), noise()), SimpleRow(found, i), atol=1e-12)
         assert found.tokens[i] == len(row) + 1
     shuffled = np.random.default_rng(0).permutation(len(ROWS))
-    again = survey(model, sequences_of([ROWS[i] for i in shuffled]), noise(), batch_size=8)
+    again = Survey.of(model, sequences_of([ROWS[i] for i in shuffled]), noise(), batch_size=8)
     torch.testing.assert_close(again.elbo, found.elbo[torch.from_numpy(shuffled)], atol=1e-12, rtol=0)
     for indices, posterior in found.posteriors:
         torch.testing.assert_close(posterior.mean, found.mean[indices], atol=0, rtol=0)
@@ -83,7 +83,7 @@ class SimpleRow:
 
 def test_a_survey_is_the_pass_it_says_it_is():
     model, batch = alive(2), batch_of(*ROWS)
-    found, done = survey(model, SEQUENCES, noise(3)), draw_pass(model, batch, 1, seed=3)
+    found, done = Survey.of(model, SEQUENCES, noise(3)), draw_pass(model, batch, 1, seed=3)
     torch.testing.assert_close(found.distortion, -done.token_log_probs[0].sum(-1), atol=1e-12, rtol=0)
     torch.testing.assert_close(found.z, done.z[0], atol=1e-12, rtol=0)
     torch.testing.assert_close(found.elbo, -(found.distortion + found.rate), atol=0, rtol=0)
@@ -92,7 +92,7 @@ def test_a_survey_is_the_pass_it_says_it_is():
 
 
 def test_an_autoencoders_survey_has_no_rate():
-    found = survey(tiny(2, posterior="dirac"), SEQUENCES, noise())
+    found = Survey.of(tiny(2, posterior="dirac"), SEQUENCES, noise())
     assert found.rate.isnan().all()
     assert found.rate_per_dimension is None
     assert found.distortion.isfinite().all()
@@ -120,7 +120,7 @@ def test_a_posterior_from_outside_says_whether_there_is_a_likelihood():
 @pytest.mark.parametrize("precision", [torch.float32, torch.float64], ids=["float32", "float64"])
 def test_a_language_model_is_scored_exactly_with_one_sample(precision):
     model = tiny(0, encoder=("none", {})).to(precision)
-    found = survey(model, SEQUENCES, noise(dim=0))
+    found = Survey.of(model, SEQUENCES, noise(dim=0))
     for samples in (1, 100):
         nll = importance_weighted_nll(model, SEQUENCES, samples, noise(dim=0))
         torch.testing.assert_close(nll.to(precision), found.distortion, atol=2e-6, rtol=0)
@@ -142,7 +142,7 @@ def everything(model) -> list:
 
 
 def evaluate_all(model) -> list[torch.Tensor]:
-    found = survey(model, SEQUENCES, noise())
+    found = Survey.of(model, SEQUENCES, noise())
     return [
         *(getattr(found, name) for name in COLUMNS),
         importance_weighted_nll(model, SEQUENCES, 10, noise()),
@@ -190,14 +190,14 @@ def test_evaluating_twice_is_identical_also_under_heavy_dropout():
 
 def test_another_seed_gives_another_estimate():
     model = alive(2)
-    one, two = (survey(model, SEQUENCES, noise(seed)) for seed in (0, 1))
+    one, two = (Survey.of(model, SEQUENCES, noise(seed)) for seed in (0, 1))
     assert (one.distortion != two.distortion).all()
     assert torch.equal(one.rate, two.rate)
 
 
 def test_ticks_count_every_sentence_once_per_pass():
     ticks: list[int] = []
-    survey(alive(2), SEQUENCES, noise(), batch_size=10, tick=ticks.append)
+    Survey.of(alive(2), SEQUENCES, noise(), batch_size=10, tick=ticks.append)
     assert ticks == [7, 10, 10, 10]
     importance_weighted_nll(alive(2), SEQUENCES, 3, noise(), batch_size=20, tick=ticks.append)
     assert ticks[4:] == [17, 20]

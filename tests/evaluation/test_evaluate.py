@@ -10,8 +10,9 @@ from textvae.data.batches import encode
 from textvae.data.grammar import Grammar
 from textvae.data.tokenizers import WordTokenizer, train_tokenizer
 from textvae.errors import ConfigError
-from textvae.evaluation.estimators import importance_weighted_nll, survey
-from textvae.evaluation.evaluate import KEYS, evaluate, exact_nll
+from textvae.evaluation.estimators import Survey, importance_weighted_nll
+from textvae.evaluation.evaluate import KEYS, evaluate
+from textvae.evaluation.exact import exact_nll
 from textvae.evaluation.noise import SentenceNoise
 
 CONTRACT = {
@@ -53,7 +54,7 @@ def test_a_vaes_numbers_by_hand():
     model, noise = alive(2), SentenceNoise(5, 2)
     values = evaluate(model, TOKENIZER, SENTENCES, samples=10, seed=5)
     sequences = encode(SENTENCES, TOKENIZER)
-    found = survey(model, sequences, noise)
+    found = Survey.of(model, sequences, noise)
     nll = importance_weighted_nll(model, sequences, 10, noise).double()
     n = len(SENTENCES)
     assert (values["sentences"], values["tokens"], values["cut"]) == (n, TOKENS, 0)

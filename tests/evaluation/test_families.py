@@ -10,7 +10,7 @@ from helpers import MEMBERS, SIZES, make, random_rows, randomise, sequences_of
 from textvae.errors import ConfigError
 from textvae.evaluation.collapse import spectrum
 from textvae.evaluation.density import information, mismatch
-from textvae.evaluation.estimators import survey
+from textvae.evaluation.estimators import Survey
 from textvae.evaluation.listening import gradient_norms, listening, words_right
 from textvae.evaluation.noise import SentenceNoise
 from textvae.evaluation.plane import posterior_means
@@ -43,7 +43,7 @@ def model_of(posterior: str, prior: str) -> TextVAE:
 @pytest.mark.parametrize(("posterior", "prior"), PAIRS)
 def test_diagnostics_of_every_family(posterior, prior):
     model = model_of(posterior, prior)
-    found = survey(model, SEQUENCES, NOISE)
+    found = Survey.of(model, SEQUENCES, NOISE)
     told = information(model, found)
     sampled = told["mutual_information"] + told["marginal_kl"]
     # The rate, in closed form or by the same z, is what the two are parts of.
@@ -71,7 +71,7 @@ def test_another_encoder_of_every_family(posterior, prior):
 
 def test_a_dirac_is_told_why_not():
     model = model_of("dirac", "standard_normal")
-    found = survey(model, SEQUENCES, NOISE)
+    found = Survey.of(model, SEQUENCES, NOISE)
     assert math.isnan(information(model, found)["marginal_kl"])
     assert information(model, found)["mutual_information_saturated"] is None
     assert spectrum(found)["rates"] is None or all(math.isnan(rate) for rate in spectrum(found)["rates"])

@@ -12,7 +12,7 @@ from textvae.data.batches import collate
 from textvae.evaluation.collapse import active_units
 from textvae.evaluation.curves import importance_curve
 from textvae.evaluation.density import log_densities
-from textvae.evaluation.estimators import importance_weighted_nll, standard_error, survey
+from textvae.evaluation.estimators import Survey, importance_weighted_nll, standard_error
 from textvae.evaluation.listening import another, distortion_under, listening, mean_along
 from textvae.evaluation.noise import SentenceNoise
 from textvae.evaluation.prior_monte_carlo import prior_curve
@@ -77,7 +77,7 @@ def test_bounds_rise_with_the_number_of_samples_to_half_the_variance_over_k(worl
 
 
 def test_surveys_meet_the_closed_forms(world):
-    found = [survey(world.model, world.sequences, SentenceNoise(s, world.model.latent_dim)) for s in range(200)]
+    found = [Survey.of(world.model, world.sequences, SentenceNoise(s, world.model.latent_dim)) for s in range(200)]
     exact = world.evidence - world.gap
     check_unbiased(torch.stack([each.elbo for each in found]), exact)
     distortion = torch.stack([each.distortion for each in found])
@@ -87,7 +87,7 @@ def test_surveys_meet_the_closed_forms(world):
 
 def test_the_rate_of_a_split_is_the_closed_form_over_the_data(world):
     x = world.model.sample(4000, seed=7)[1]
-    found = survey(world.model, observations(x), SentenceNoise(0, world.model.latent_dim), batch_size=500)
+    found = Survey.of(world.model, observations(x), SentenceNoise(0, world.model.latent_dim), batch_size=500)
     data = world.model.evidence
     for estimates, exact in (
         (found.rate, world.q.rate(data)),
@@ -102,7 +102,7 @@ def split_of(dim: int, scale: float, count: int):
     model = solvable(dim, 24, scale=scale, variance=1.0)
     q = model.best_diagonal()
     set_posterior(model, q)
-    found = survey(model, observations(model.sample(count, seed=2)[1]), SentenceNoise(0, dim), batch_size=500)
+    found = Survey.of(model, observations(model.sample(count, seed=2)[1]), SentenceNoise(0, dim), batch_size=500)
     return q.mutual_information(model.evidence).item(), found
 
 
@@ -131,7 +131,7 @@ def test_active_units_are_the_dimensions_whose_mean_varies():
     q, data = model.best_diagonal(), model.evidence
     variances = (q.slope @ data.covariance_matrix @ q.slope.T).diagonal()
     assert not ((variances > 0.008) & (variances < 0.012)).any()
-    found = survey(model, observations(model.sample(3000, seed=0)[1]), SentenceNoise(0, 16), batch_size=500)
+    found = Survey.of(model, observations(model.sample(3000, seed=0)[1]), SentenceNoise(0, 16), batch_size=500)
     assert active_units(found.mean) == int((variances >= 0.01).sum()) == 10
 
 
@@ -145,7 +145,7 @@ def test_listening_is_the_cost_of_anothers_z_in_closed_form_and_its_error_honest
     set_posterior(model, q)
     data = model.evidence
     x = model.sample(4000, seed=3)[1]
-    found = survey(model, observations(x), SentenceNoise(0, 4), batch_size=500)
+    found = Survey.of(model, observations(x), SentenceNoise(0, 4), batch_size=500)
     gain = listening(model, observations(x), found, seed=0, batch_size=500)
     left = torch.eye(6, dtype=torch.float64) - model.decoder.linear.weight @ q.slope
     apart = (
@@ -157,7 +157,7 @@ def test_listening_is_the_cost_of_anothers_z_in_closed_form_and_its_error_honest
     exact = 0.5 * (apart - own) / model.decoder.log_variance.exp()
     assert abs(gain.mean() - exact.detach()) < 4 * standard_error(gain)
     rows = model.sample(25_000, seed=4)[1]
-    found = survey(model, observations(rows), SentenceNoise(0, 4), batch_size=5000)
+    found = Survey.of(model, observations(rows), SentenceNoise(0, 4), batch_size=5000)
     scores = []
     for seed, part in enumerate(torch.arange(25_000).split(100)):
         other = another(100, seed)

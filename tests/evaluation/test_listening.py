@@ -9,7 +9,7 @@ from helpers import SIZES, alive, batch_of, deafen, random_rows, sequences_of, t
 from surveys import told
 
 from textvae.data.batches import collate
-from textvae.evaluation.estimators import survey
+from textvae.evaluation.estimators import Survey
 from textvae.evaluation.listening import (
     another,
     distortion_under,
@@ -112,7 +112,7 @@ def test_gain_by_position_by_hand():
 def test_a_model_gains_nothing_over_itself():
     model = tiny(0, encoder=("none", {}), decoder=("lstm", SIZES))
     sequences = sequences_of(random_rows(40, 5, seed=2))
-    found = survey(model, sequences, SentenceNoise(0, 0))
+    found = Survey.of(model, sequences, SentenceNoise(0, 0))
     own = token_log_probs(model, sequences, found.z)
     values = position_gain(own, own, sequences, found.rate)
     assert values["lm_gain"] == values["lm_gain_net_of_rate"] == 0
@@ -129,7 +129,7 @@ def record_decoded(model) -> list[torch.Tensor]:
 @pytest.mark.parametrize("seed", range(5))
 def test_no_sentence_keeps_its_z(count, seed):
     model, sequences = alive(2), sequences_of(LINES[:count])
-    found = survey(model, sequences, SentenceNoise(0, 2))
+    found = Survey.of(model, sequences, SentenceNoise(0, 2))
     decoded = record_decoded(model)
     listening(model, sequences, found, seed, batch_size=len(LINES))
     order = np.argsort(sequences.lengths, kind="stable")
@@ -141,11 +141,11 @@ def test_no_sentence_keeps_its_z(count, seed):
 
 def test_listening_is_the_paired_difference_of_distortions():
     model = alive(2)
-    found = survey(model, MANY, SentenceNoise(0, 2))
+    found = Survey.of(model, MANY, SentenceNoise(0, 2))
     one, two = (listening(model, MANY, found, seed=4, batch_size=size) for size in (7, 64))
     torch.testing.assert_close(one, two, atol=1e-6, rtol=0)
     pair = sequences_of(LINES[3:5])
-    found = survey(model, pair, SentenceNoise(0, 2))
+    found = Survey.of(model, pair, SentenceNoise(0, 2))
     with torch.no_grad():
         swapped = [model.decoder(collate([pair[i]]), found.z[None, 1 - i : 2 - i]).sum() for i in range(2)]
     expected = -torch.stack(swapped) - found.distortion
@@ -155,7 +155,7 @@ def test_listening_is_the_paired_difference_of_distortions():
 @pytest.mark.parametrize("precision", [torch.float32, torch.float64], ids=["float32", "float64"])
 def test_a_deaf_decoder_gains_exactly_nothing(precision):
     model = deafen(alive(2)).to(precision)
-    found = survey(model, MANY, SentenceNoise(0, 2))
+    found = Survey.of(model, MANY, SentenceNoise(0, 2))
     assert found.z.std() > 0.5
     gain = listening(model, MANY, found, seed=0)
     assert gain.shape == (len(LINES),)
@@ -177,7 +177,7 @@ def test_a_decoder_that_listens_loses_by_another_z():
         loss.backward()
         optimiser.step()
     sequences = sequences_of(rows)
-    found = survey(model, sequences, SentenceNoise(0, 2))
+    found = Survey.of(model, sequences, SentenceNoise(0, 2))
     gain = listening(model, sequences, found, seed=0)
     assert gain.mean() > 1
     # A third of the sentences draws the z of an equal sentence, and gains next to nothing.

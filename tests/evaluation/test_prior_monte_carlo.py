@@ -20,7 +20,7 @@ from helpers import (
 from textvae.errors import ConfigError
 from textvae.evaluation.curves import Curve, importance_curve
 from textvae.evaluation.density import log_densities
-from textvae.evaluation.estimators import importance_weighted_nll, survey
+from textvae.evaluation.estimators import Survey, importance_weighted_nll
 from textvae.evaluation.noise import SentenceNoise
 from textvae.evaluation.prior_monte_carlo import prior_curve
 
@@ -130,8 +130,8 @@ def test_the_plain_estimate_and_the_information_refuse_the_same_in_a_sentence():
         importance_weighted_nll(tiny(2, posterior="dirac"), sequences_of(ROWS), 5, noise)
     with pytest.raises(ConfigError, match="empty"):
         importance_weighted_nll(alive(2), NO_SENTENCES, 5, noise)
-    found = survey(tiny(0, encoder=("none", {})), sequences_of(ROWS), SentenceNoise(0, 0))
+    found = Survey.of(tiny(0, encoder=("none", {})), sequences_of(ROWS), SentenceNoise(0, 0))
     with pytest.raises(ConfigError, match="language model has no z"):
         log_densities(found)
     with pytest.raises(ConfigError, match="reference sentences: an estimate needs at least 1"):
-        log_densities(survey(alive(2), sequences_of(ROWS), noise), 0)
+        log_densities(Survey.of(alive(2), sequences_of(ROWS), noise), 0)

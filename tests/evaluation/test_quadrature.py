@@ -9,7 +9,7 @@ from helpers import NO_SENTENCES, alive, batch_of, make, random_rows, sequences_
 
 from textvae.data.batches import collate
 from textvae.errors import ConfigError
-from textvae.evaluation.estimators import survey
+from textvae.evaluation.estimators import Survey
 from textvae.evaluation.noise import SentenceNoise
 from textvae.evaluation.quadrature import integrate, on_grid, quadrature
 from textvae.models.linear_gaussian import LinearPosterior, observations
@@ -245,7 +245,7 @@ def test_a_split_is_integrated_in_its_own_order_whatever_the_batches():
         alone = quadrature(model, batch_of(row))
         torch.testing.assert_close(found.log_evidence[i : i + 1], alone.log_evidence, atol=1e-6, rtol=0)
         torch.testing.assert_close(found.posterior_mean[i : i + 1], alone.posterior_mean, atol=1e-6, rtol=0)
-    rate = survey(model, sequences_of(rows), SentenceNoise(0, 1)).rate
+    rate = Survey.of(model, sequences_of(rows), SentenceNoise(0, 1)).rate
     torch.testing.assert_close(found.rate, rate, atol=1e-6, rtol=0)
 
 

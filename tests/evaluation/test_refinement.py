@@ -21,7 +21,7 @@ from torch.distributions import MultivariateNormal, kl_divergence
 
 from textvae.data.batches import collate
 from textvae.errors import ConfigError
-from textvae.evaluation.estimators import standard_error, survey
+from textvae.evaluation.estimators import Survey, standard_error
 from textvae.evaluation.noise import SentenceNoise
 from textvae.evaluation.quadrature import on_grid
 from textvae.evaluation.refinement import gaps, refinement
@@ -164,7 +164,7 @@ def test_it_does_not_depend_on_the_batch():
 def test_the_encoders_q_is_scored_as_a_survey_scores_it():
     model, rows = alive(2), random_rows(9, 5, seed=1)
     found = refinement(model, sequences_of(rows), SentenceNoise(3, 2), steps=1, scoring=1)
-    direct = survey(model, sequences_of(rows), SentenceNoise(3, 2))
+    direct = Survey.of(model, sequences_of(rows), SentenceNoise(3, 2))
     torch.testing.assert_close(found.amortised.elbo, direct.elbo, atol=1e-9, rtol=0)
 
 
@@ -203,3 +203,31 @@ def test_what_has_no_likelihood_is_refused_in_a_sentence():
         refinement(tiny(0, encoder=("none", {})), sequences_of([[4]]), noise)
     with pytest.raises(ConfigError, match="empty"):
         refinement(alive(2), NO_SENTENCES, noise)
+
+
+@pytest.mark.parametrize("kind", ["fixed_variance", "delta", "du"])
+def test_a_narrower_family_is_not_left(kind):
+    """Else what the family cannot do would count as the encoder's error."""
+    model = tiny(2, posterior=kind)
+    rows = sequences_of(random_rows(20, 4))
+    q = Survey.of(model, rows, SentenceNoise(0, 2)).posteriors[0][1]
+    found = refinement(model, rows, SentenceNoise(0, 2), steps=60)
+    assert (found.refined.elbo - found.amortised.elbo).mean() > 0
+    if kind == "fixed_variance":
+        assert torch.equal(found.q.variance, q.variance[:1].expand(20, 2))
+    elif kind == "delta":
+        floor = model.posterior.nats * 2
+        assert found.refined.rate.min() >= floor - 1e-9
+        assert found.refined.rate.mean() < found.amortised.rate.mean() or found.refined.rate.mean() > floor
+    else:
+        assert (found.q.variance > model.posterior.floor).all()
+
+
+def test_a_mean_at_the_edge_of_its_family_can_leave_it():
+    model = tiny(2, posterior="delta")
+    model.posterior.mean.weight.data.zero_()  # no rate above the floor
+    model.decoder.first_state.weight.data *= 8
+    rows = sequences_of(random_rows(20, 4))
+    found = refinement(model, rows, SentenceNoise(0, 2), steps=60)
+    assert (found.q.unconstrained[0] != 0).all()
+    assert (found.refined.rate > found.amortised.rate + 0.1).any()

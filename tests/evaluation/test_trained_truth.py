@@ -23,7 +23,7 @@ from helpers import (
 from textvae.data.batches import BatchStream, collate
 from textvae.evaluation.annealed import Annealing, sandwich
 from textvae.evaluation.density import information
-from textvae.evaluation.estimators import importance_weighted_nll, standard_error, survey
+from textvae.evaluation.estimators import Survey, importance_weighted_nll, standard_error
 from textvae.evaluation.noise import SentenceNoise
 from textvae.evaluation.prior_monte_carlo import prior_curve
 from textvae.evaluation.quadrature import integrate
@@ -122,7 +122,7 @@ def test_bounds_are_below_the_truth_and_rise_with_k(world):
 
 
 def test_elbo_rate_and_distortion_are_those_of_the_quadrature(world):
-    found = [survey(world.model, world.sequences, SentenceNoise(seed, world.dim)) for seed in range(250)]
+    found = [Survey.of(world.model, world.sequences, SentenceNoise(seed, world.dim)) for seed in range(250)]
     elbo = torch.stack([each.elbo for each in found])
     check_unbiased(elbo.mean(1, keepdim=True), world.exact.elbo.mean()[None], deviations=3)
     check_unbiased(elbo, world.exact.elbo)
@@ -153,7 +153,7 @@ def test_mutual_information_under_q_is_that_of_integrals(world):
     mixture = own.logsumexp(1, keepdim=True) - math.log(len(ROWS))
     exact = (own.exp() * (own - mixture)).sum(0).mean() * spacing**dim
     found = [
-        information(world.model, survey(world.model, world.sequences, SentenceNoise(seed, dim)))
+        information(world.model, Survey.of(world.model, world.sequences, SentenceNoise(seed, dim)))
         for seed in range(250)
     ]
     for name, value in {"mutual_information": exact, "marginal_kl": world.exact.rate.mean() - exact}.items():

@@ -28,7 +28,7 @@ from helpers import (
 )
 
 from textvae.data.batches import collate
-from textvae.evaluation.estimators import importance_weighted_nll, standard_error, survey
+from textvae.evaluation.estimators import Survey, importance_weighted_nll, standard_error
 from textvae.evaluation.noise import SentenceNoise
 from textvae.evaluation.quadrature import on_grid, quadrature
 from textvae.models.terms import forward_pass, importance_weighted
@@ -144,7 +144,7 @@ def test_one_sample_meets_the_closed_form_elbo_only_in_the_mean(world):
 
 def test_surveys_are_unbiased_and_their_elbo_is_below_the_evidence(world):
     found = [
-        survey(world.model, world.sequences, SentenceNoise(seed, world.model.latent_dim)) for seed in range(250)
+        Survey.of(world.model, world.sequences, SentenceNoise(seed, world.model.latent_dim)) for seed in range(250)
     ]
     elbo = torch.stack([each.elbo for each in found])
     check_unbiased(torch.stack([each.distortion for each in found]), world.exact.distortion)
@@ -174,7 +174,7 @@ def test_the_standard_error_over_sentences_is_one():
     scores = []
     for replication in range(250):
         chosen = torch.randint(len(strings), (40,), generator=torch.Generator().manual_seed(replication))
-        found = survey(model, sequences_of([strings[i] for i in chosen]), SentenceNoise(replication, 1))
+        found = Survey.of(model, sequences_of([strings[i] for i in chosen]), SentenceNoise(replication, 1))
         scores.append((found.elbo.mean().item() - exact.mean().item()) / standard_error(found.elbo))
     check_standard_errors(torch.tensor(scores))
 

@@ -10,7 +10,7 @@ from helpers import set_posterior, solvable
 from torch.distributions import MultivariateNormal, kl_divergence
 
 from textvae.data.batches import collate
-from textvae.evaluation.estimators import importance_weighted_nll, survey
+from textvae.evaluation.estimators import Survey, importance_weighted_nll
 from textvae.evaluation.noise import SentenceNoise
 from textvae.evaluation.quadrature import on_grid
 from textvae.models.linear_gaussian import LinearPosterior, observations
@@ -205,10 +205,10 @@ def test_estimates_do_not_depend_on_batch_or_chunk(posterior):
     model = solvable(3, 5, posterior=posterior)
     sequences = observations(model.sample(23, seed=0)[1])
     noise = SentenceNoise(0, 3)
-    whole = survey(model, sequences, noise)
+    whole = Survey.of(model, sequences, noise)
     bound = importance_weighted_nll(model, sequences, 20, noise)
     for size in (1, 7):
-        again = survey(model, sequences, noise, batch_size=size)
+        again = Survey.of(model, sequences, noise, batch_size=size)
         torch.testing.assert_close(again.elbo, whole.elbo, atol=1e-9, rtol=0)
         torch.testing.assert_close(again.z, whole.z, atol=1e-12, rtol=0)
         cut = importance_weighted_nll(model, sequences, 20, noise, batch_size=size, chunk=3)

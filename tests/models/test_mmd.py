@@ -9,7 +9,7 @@ import torch
 from helpers import check_unbiased
 from torch import Tensor
 
-from textvae.models.mmd import discrepancies, similarities
+from textvae.models.mmd import discrepancies, similarities, width
 
 KERNELS = ("imq", "rbf")
 
@@ -34,14 +34,14 @@ def test_the_estimate_by_hand(kernel, dim):
 
     inside = sum(k(x[i], x[j]) + k(y[i], y[j]) for i, j in permutations(range(5), 2)) / 20
     across = sum(k(x[i], y[j]) for i, j in permutations(range(5), 2)) / 20
-    assert discrepancies(x, y, kernel).mean().item() == pytest.approx(inside - 2 * across)
-    assert discrepancies(y, x, kernel).mean().item() == pytest.approx(inside - 2 * across)
+    assert discrepancies(x, y, width(dim), kernel).mean().item() == pytest.approx(inside - 2 * across)
+    assert discrepancies(y, x, width(dim), kernel).mean().item() == pytest.approx(inside - 2 * across)
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_a_kernel_is_positive_and_largest_at_no_distance(kernel):
     x = draw(30, 4)
-    found = similarities(x, x, kernel)
+    found = similarities(x, x, width(4), kernel)
     assert torch.linalg.eigvalsh(found).min() > -1e-9
     assert torch.allclose(found.diagonal(), found.max().expand(30))
     assert all(found[i, j] < found[i, i] for i, j in combinations(range(30), 2))
@@ -64,7 +64,9 @@ def test_it_is_unbiased(kernel, shift, scale):
     dim = 1
     estimates = torch.stack(
         [
-            discrepancies(shift + scale * draw(6, dim, seed=seed), draw(6, dim, seed=10_000 + seed), kernel).mean()
+            discrepancies(
+                shift + scale * draw(6, dim, seed=seed), draw(6, dim, seed=10_000 + seed), width(dim), kernel
+            ).mean()
             for seed in range(600)
         ]
     )
@@ -80,5 +82,14 @@ def test_it_is_unbiased(kernel, shift, scale):
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_points_that_coincide_have_a_gradient(kernel):
     x = torch.zeros(4, 2, dtype=torch.float64, requires_grad=True)
-    (slope,) = torch.autograd.grad(discrepancies(x, draw(4, 2), kernel).mean(), x)
+    (slope,) = torch.autograd.grad(discrepancies(x, draw(4, 2), width(2), kernel).mean(), x)
     assert slope.isfinite().all()
+
+
+@pytest.mark.parametrize("spherical", [False, True])
+@pytest.mark.parametrize("dim", [2, 8])
+def test_the_width_is_the_mean_squared_distance_of_two_draws_from_the_prior(dim, spherical):
+    x, y = draw(20_000, dim), draw(20_000, dim, seed=1)
+    if spherical:
+        x, y = (z / z.norm(dim=1, keepdim=True) for z in (x, y))
+    check_unbiased((x - y).square().sum(1)[:, None], torch.tensor([width(dim, spherical=spherical)]).double())

@@ -267,6 +267,20 @@ def test_a_batch_of_one_sentence_is_finite(kind):
     assert all(p.grad is None or p.grad.isfinite().all() for p in posterior.parameters())
 
 
+@pytest.mark.parametrize("kind", ["batch_norm", "scale", "du"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_batch_of_equal_sentences_is_not_told_apart_by_rounding(kind, dtype):
+    posterior = posterior_module(kind, {}).to(dtype).train()
+    posterior.mean.weight.data += 3.0
+    features = FEATURES[:1].to(dtype).expand(7, -1).clone().requires_grad_()
+    mean = posterior.mean(features)
+    assert torch.equal(posterior.statistics(mean)[1], torch.zeros_like(mean[0]))
+    q = posterior.distribution(features)
+    assert torch.allclose(q.mean, q.mean[:1].expand(7, -1), atol=1e-5)
+    (slope,) = torch.autograd.grad(q.mean[0].sum(), features)
+    assert slope.abs().max() < 1e3
+
+
 # Refusals
 
 

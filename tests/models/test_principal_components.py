@@ -12,7 +12,7 @@ from torch.distributions import MultivariateNormal
 
 from textvae.data.batches import BatchStream
 from textvae.evaluation.collapse import active_units
-from textvae.evaluation.estimators import survey
+from textvae.evaluation.estimators import Survey
 from textvae.evaluation.noise import SentenceNoise
 from textvae.models.linear_gaussian import observations
 from textvae.models.principal_components import Optimum, optimum
@@ -161,7 +161,7 @@ def test_training_finds_the_optimum_and_collapses_the_same_dimensions(posterior,
     expected = (found.weight**2).sum(0).sort(descending=True).values
     torch.testing.assert_close(spectrum[:dim], expected, atol=0.12, rtol=0.06)
     assert model.decoder.log_variance.exp().item() == pytest.approx(found.variance, rel=0.05)
-    survived = survey(model, observations(x), SentenceNoise(0, dim))
+    survived = Survey.of(model, observations(x), SentenceNoise(0, dim))
     data = MultivariateNormal(torch.zeros(6).double(), covariance)
     best = exact_loss(model_at(found, dim), best_response(model_at(found, dim), beta), data, beta)
     reached = survived.rate.mean() * beta + survived.distortion.mean()

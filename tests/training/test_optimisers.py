@@ -36,3 +36,16 @@ def test_adam() -> None:
         ahead = (first / (1 - 0.9**step)) / ((second / (1 - 0.999**step)).sqrt() + 1e-8)
         wanted = wanted * (1 - 0.01 * 0.1) - 0.01 * ahead
     torch.testing.assert_close(trajectory(lambda p: adam(p, lr=0.01, weight_decay=0.1)), wanted)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_a_weight_may_get_its_first_gradient_later(momentum: float) -> None:
+    """A frozen part of the model does, when it thaws."""
+    early, late = (torch.nn.Parameter(torch.zeros(2)) for _ in range(2))
+    optimiser = sgd([early, late], lr=1.0, momentum=momentum)
+    for gradients in ((1.0, None), (1.0, 2.0), (1.0, 2.0)):
+        for parameter, gradient in zip((early, late), gradients, strict=True):
+            parameter.grad = None if gradient is None else torch.full((2,), gradient)
+        optimiser.step()
+    assert late.tolist() == pytest.approx([-2 * (2 + momentum)] * 2)
+    assert early.tolist() == pytest.approx([-(3 + 2 * momentum + momentum**2)] * 2)

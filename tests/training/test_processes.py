@@ -19,7 +19,7 @@ from textvae.config import Draft, recipe_files
 from textvae.data.batches import Batch
 from textvae.data.tokenizers import UNK
 from textvae.errors import ConfigError, LostProcessError
-from textvae.evaluation.estimators import importance_weighted_nll, survey
+from textvae.evaluation.estimators import Survey, importance_weighted_nll
 from textvae.evaluation.noise import SentenceNoise
 from textvae.training.processes import Processes
 from textvae.training.updates import Update
@@ -170,7 +170,7 @@ def test_evaluation_counts_every_sentence_once(tmp_path: Path, count: int) -> No
     def measured(processes: Processes) -> dict[str, Any]:
         before = torch.get_rng_state()
         with processes.splitting(model):
-            found = survey(model, sequences, noise, batch_size=4)
+            found = Survey.of(model, sequences, noise, batch_size=4)
             nll = importance_weighted_nll(model, sequences, 5, noise, batch_size=4)
         assert torch.equal(torch.get_rng_state(), before)
         assert "forward" not in vars(model.decoder)

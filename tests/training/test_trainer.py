@@ -33,7 +33,7 @@ def rows(run: Run, split: str) -> list[dict[str, Any]]:
 
 
 def progress(run: Run) -> dict[str, Any]:
-    return dict(load_checkpoint(run, torch.device("cpu"))["progress"])
+    return dict(load_checkpoint(run)["progress"])
 
 
 def test_nothing_is_selected_before_the_weight_has_settled(tmp_path: Path) -> None:
@@ -105,14 +105,14 @@ def test_a_loss_that_is_no_number_moves_no_weight_and_is_refused_before_anything
 
 def test_weights_whose_rate_is_infinite_are_not_the_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However low their distortion: only where no sentence has a rate does the distortion alone count."""
-    real, validations = trainer.survey, iter(range(9))
+    real, validations = trainer.Survey.of, iter(range(9))
 
     def broken(*args: Any, **options: Any) -> Any:
         found = real(*args, **options)
         found.rate[0] = math.inf if next(validations) else found.rate[0]
         return replace(found, distortion=found.distortion / 100)
 
-    monkeypatch.setattr(trainer, "survey", broken)
+    monkeypatch.setattr(trainer.Survey, "of", broken)
     run = train([], {**TINY, "training.budget": 20}, tmp_path / "run")
     assert progress(run)["best_step"] == 5
 

@@ -77,7 +77,7 @@ REFERENCE = Cell()
 
 def grid(device: str) -> Iterator[Cell]:
     """Every cell of the full bench on one device."""
-    precisions: tuple[Precision, ...] = ("float32",) if device == "cpu" else ("float32", "tf32", "bf16")
+    precisions: tuple[Precision, ...] = ("float32",) if device.startswith("cpu") else ("float32", "tf32", "bf16")
     sizes = ((256, 256), (512, 1024))
     for precision, (width, hidden), vocabulary, batch in product(
         precisions, sizes, (10_000, 50_000, 200_000), (32, 128)

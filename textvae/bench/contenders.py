@@ -163,7 +163,9 @@ def output(load: Workload) -> Work:
     def backward(batch: Batch) -> None:
         states = torch.zeros(batch.tokens, width, device=load.device, requires_grad=True)
         words = torch.zeros(batch.tokens, dtype=torch.long, device=load.device)
-        word_log_probs(states, weight, words).mean().backward()
+        with torch.autocast(load.device.type, torch.bfloat16, enabled=load.cell.precision == "bf16"):
+            log_probs = word_log_probs(states, weight, words)
+        log_probs.mean().backward()
 
     return _there_and_back(load, backward)
 

@@ -13,6 +13,7 @@ __all__ = ["describe"]
 
 def describe() -> dict[str, Any]:
     """Processor, cores, threads, memory, CUDA devices, and versions."""
+    usable = torch.cuda.is_available()  # a card can be counted where its driver is too old
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),
@@ -20,7 +21,7 @@ def describe() -> dict[str, Any]:
         "memory_bytes": _memory(),
         "vector_instructions": torch.backends.cpu.get_cpu_capability(),
         "system": f"{platform.system()} {platform.machine()}",
-        "cuda": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+        "cuda": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if usable else [],
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": metadata.version("numpy"),

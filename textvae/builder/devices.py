@@ -26,7 +26,7 @@ def device(name: str, whose: str = "--device", *, here: bool = True) -> torch.de
             raise RuntimeError
         if here and found.type == "cuda":
             # Only counted: a tensor would create a context on the first card in every torchrun process.
-            if (found.index or 0) >= torch.cuda.device_count():
+            if not torch.cuda.is_available() or (found.index or 0) >= torch.cuda.device_count():
                 raise RuntimeError
         elif here:
             torch.zeros(1, device=found)

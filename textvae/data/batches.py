@@ -14,7 +14,17 @@ from torch import Tensor
 
 from textvae.data.tokenizers import BOS, EOS, PAD, Tokenizer
 
-__all__ = ["Batch", "BatchStream", "Gather", "Sequences", "collate", "encode", "in_order", "on_host", "sent"]
+__all__ = [
+    "Batch",
+    "BatchStream",
+    "Gather",
+    "Sequences",
+    "collate",
+    "encode",
+    "longest_first",
+    "on_host",
+    "to_device",
+]
 
 BLOCK = 1 << 20
 """Number of sentences sorted at a time."""
@@ -69,13 +79,13 @@ class Batch:
     def to(self, device: torch.device | str) -> "Batch":
         return replace(
             self,
-            inputs=sent(self.inputs, device),
-            targets=sent(self.targets, device),
-            lengths=sent(self.lengths, device),
+            inputs=to_device(self.inputs, device),
+            targets=to_device(self.targets, device),
+            lengths=to_device(self.lengths, device),
         )
 
 
-def sent(values: Tensor, device: torch.device | str) -> Tensor:
+def to_device(values: Tensor, device: torch.device | str) -> Tensor:
     """A tensor on a device; from the host to a CUDA device through pinned memory, without waiting for the copy."""
     if torch.device(device).type == "cuda" and values.device.type == "cpu":
         return values.pin_memory().to(device, non_blocking=True)
@@ -146,7 +156,7 @@ def _stack(rows: np.ndarray) -> Batch:
     )
 
 
-def in_order(sequences: Sequences, batch_size: int) -> Iterator[tuple[np.ndarray, Batch]]:
+def longest_first(sequences: Sequences, batch_size: int) -> Iterator[tuple[np.ndarray, Batch]]:
     """Every sentence once, in order of decreasing length: (indices into `sequences`, batch).
 
     Longest first: later batches reuse the memory of the first, so the peak does not grow.

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from textvae.data.batches import Batch, Gather, Sequences, on_host, sent
+from textvae.data.batches import Batch, Gather, Sequences, on_host, to_device
 from textvae.data.tokenizers import BOS, EOS, PAD
 
 __all__ = ["Resident", "gathering_on"]
@@ -58,7 +58,7 @@ class Resident:
         starts = self.offsets[indices]
         counts = self.offsets[indices + 1] - starts
         width = int(counts.max())
-        first, lengths = sent(torch.from_numpy(np.stack([starts, counts])), self.ids.device)
+        first, lengths = to_device(torch.from_numpy(np.stack([starts, counts])), self.ids.device)
         columns = torch.arange(width, device=self.ids.device)
         # The columns beyond a sentence belong to the next one; clamp where there is none.
         found = self.ids[(first[:, None] + columns).clamp_max(len(self.ids) - 1)].long()

@@ -143,7 +143,7 @@ def _bounds(
 
     def along(batch: Batch, rows: Tensor) -> Sequence[Tensor]:
         with fixed(model):
-            return of(_Paths(model, batch.to(model.device), how), rows)
+            return of(_Paths(model, batch, how), rows)
 
     return by_sentence(model, sequences, along, batch_size=batch_size, tick=tick)
 
@@ -153,6 +153,7 @@ class _Paths:
 
     def __init__(self, model: TextVAE, batch: Batch, how: Annealing) -> None:
         self.how, self.batch = how, batch
+        batch = batch.to(model.device)
         self.powers: list[float] = how.powers.tolist()
         self.increments = [after - before for before, after in pairwise(self.powers)]
         self.noise = SentenceNoise(how.seed, model.latent_dim + 2)

@@ -46,15 +46,15 @@ def collapsed_dimensions(rates: Tensor, epsilon: float, delta: float = DELTA) ->
     return int(((rates < epsilon).double().mean(0) >= 1 - delta).sum())
 
 
-def spectrum(found: Survey) -> dict[str, Any]:
+def spectrum(survey: Survey) -> dict[str, Any]:
     """Variances of the posterior means and mean rates, largest first, and the curve of collapse.
 
     Rates and curve are None if the posterior or prior does not factorise over dimensions.
     """
-    rates = found.rate_per_dimension
+    rates = survey.rate_per_dimension
     values: dict[str, Any] = {
-        "active_units": active_units(found.mean),
-        "mean_variances": mean_variances(found.mean),
+        "active_units": active_units(survey.mean),
+        "mean_variances": mean_variances(survey.mean),
         "collapse_delta": DELTA,
         "collapse_epsilons": list(EPSILONS),
         "collapsed_dimensions": None,

@@ -20,7 +20,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from textvae.data.batches import Batch, Sequences
+from textvae.data.batches import Batch, Sequences, to_device
 from textvae.evaluation.estimators import Tick, by_sentence
 from textvae.evaluation.noise import SentenceNoise
 from textvae.evaluation.requirements import require_counts, require_likelihood
@@ -78,10 +78,14 @@ def importance_curve(
     """
 
     def draws(batch: Batch) -> Draw:
-        posterior = model.posterior(batch)
-        return lambda start, stop: log_weight(
-            pass_under(model, batch, posterior, posterior.transport(noise(batch, start, stop)))
-        )
+        on_device = batch.to(model.device)
+        posterior = model.posterior(on_device)
+
+        def draw(start: int, stop: int) -> Tensor:
+            drawn = to_device(noise(batch, start, stop), model.device)
+            return log_weight(pass_under(model, on_device, posterior, posterior.transport(drawn)))
+
+        return draw
 
     return sampled_curve(model, sequences, samples, draws, batch_size, chunk, tick)
 
@@ -100,21 +104,23 @@ def sampled_curve(
     require_likelihood(model, sequences, "importance weights")
     log_counts = torch.tensor(samples, dtype=torch.float64).log()[:, None]
 
+    def nothing(batch: Batch) -> Tensor:
+        return torch.full((2, batch.sentences), -math.inf, dtype=torch.float64, device=model.device)
+
     def estimates(batch: Batch, rows: Tensor) -> Sequence[Tensor]:
-        first, second = _sums(draws(batch.to(model.device)), batch.sentences, samples, chunk)
-        return (log_counts - first).T, (2 * first - second).exp().T
+        first, second = _sums(draws(batch), samples, nothing(batch), chunk)
+        return (log_counts.to(first.device) - first).T, (2 * first - second).exp().T
 
     found = by_sentence(model, sequences, estimates, batch_size=batch_size, tick=tick)
     return Curve(tuple(samples), *(column.T.contiguous() for column in found))
 
 
-def _sums(draw: Draw, sentences: int, samples: Sequence[int], chunk: int) -> tuple[Tensor, Tensor]:
-    """log Σ w and log Σ w² (len(samples), B) over the first K samples."""
-    total = torch.full((2, sentences), -math.inf, dtype=torch.float64)
+def _sums(draw: Draw, samples: Sequence[int], total: Tensor, chunk: int) -> tuple[Tensor, Tensor]:
+    """log Σ w and log Σ w² (len(samples), B) over the first K samples, added to `total` (2, B)."""
     rows = []
     for begin, end in pairwise([0, *samples]):
         for start in range(begin, end, chunk):
-            log_weights = draw(start, min(start + chunk, end)).double().cpu()
+            log_weights = draw(start, min(start + chunk, end)).double()
             powers = torch.stack([log_weights.logsumexp(0), (2 * log_weights).logsumexp(0)])
             total = torch.logaddexp(total, powers)
         rows.append(total)

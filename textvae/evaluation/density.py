@@ -23,7 +23,7 @@ from torch import Tensor
 from textvae.errors import ConfigError
 from textvae.evaluation.estimators import Survey, mean_with_error, standard_error
 from textvae.evaluation.requirements import require_counts
-from textvae.models.mmd import discrepancies
+from textvae.models.mmd import discrepancies, width
 from textvae.models.modes import inert
 from textvae.models.text_vae import TextVAE
 
@@ -40,7 +40,7 @@ def saturated(estimate: float, reference: int) -> bool:
     return estimate > math.log(reference) - SATURATED
 
 
-def information(model: TextVAE, found: Survey, reference: int | None = None) -> dict[str, Any]:
+def information(model: TextVAE, survey: Survey, reference: int | None = None) -> dict[str, Any]:
     """I_q(x; z) and KL(q(z) ‖ p(z)) in nats, from the first `reference` sentences (default all).
 
     Standard errors are over sentences, with the mixture held fixed.
@@ -50,8 +50,8 @@ def information(model: TextVAE, found: Survey, reference: int | None = None) -> 
     ConfigError
         If the reference set is empty, or the model has no z.
     """
-    own, aggregate = log_densities(found, reference)
-    elsewhere = aggregate - _log_prior(model, found.z[: len(own)])
+    own, aggregate = log_densities(survey, reference)
+    elsewhere = aggregate - _log_prior(model, survey.z[: len(own)])
     return {
         **mutual_information(own, aggregate),
         **mean_with_error("marginal_kl", elsewhere),
@@ -73,7 +73,7 @@ def mutual_information(own: Tensor, aggregate: Tensor) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def log_densities(found: Survey, reference: int | None = None) -> tuple[Tensor, Tensor]:
+def log_densities(survey: Survey, reference: int | None = None) -> tuple[Tensor, Tensor]:
     """log q(zₙ|xₙ) and log q(zₙ) of the first `reference` sentences (default all), each (N,) in float64.
 
     Raises
@@ -81,15 +81,15 @@ def log_densities(found: Survey, reference: int | None = None) -> tuple[Tensor, 
     ConfigError
         If the reference set is empty, or there is no z.
     """
-    size = len(found.z) if reference is None else min(reference, len(found.z))
+    size = len(survey.z) if reference is None else min(reference, len(survey.z))
     require_counts("reference sentences", [size])
-    if found.z.shape[1] == 0:
+    if survey.z.shape[1] == 0:
         raise ConfigError("mutual information: a language model has no z; use a model with latent_dim above 0")
-    own = torch.empty(size, dtype=found.z.dtype)
+    own = torch.empty(size, dtype=survey.z.dtype)
     aggregate = torch.full_like(own, -math.inf)
-    for indices, posterior in found.posteriors:
+    z = survey.z.to(survey.posteriors[0][1].mean.device)
+    for indices, posterior in survey.posteriors:
         inside = indices < size
-        z = found.z.to(posterior.mean.device)
         own[indices[inside]] = posterior.log_prob(z[indices]).cpu()[inside]
         for rows in torch.arange(size).split(128) if inside.any() else ():
             scores = posterior.log_prob(z[rows, None]).cpu()[:, inside]
@@ -97,17 +97,18 @@ def log_densities(found: Survey, reference: int | None = None) -> tuple[Tensor, 
     return own.double(), aggregate.double() - math.log(size)
 
 
-def mismatch(model: TextVAE, found: Survey, seed: int) -> dict[str, Any]:
+def mismatch(model: TextVAE, survey: Survey, seed: int) -> dict[str, Any]:
     """Compare q(z) with p(z) from samples alone, for any family: moments of every dimension, and MMD²."""
-    drawn = from_prior(model, found.z, seed)
-    rows = discrepancies(found.z[:PAIRED].double(), drawn[:PAIRED].double())
+    drawn = from_prior(model, survey.z, seed)
+    kernel_width = width(model.latent_dim, spherical=model.posterior.spherical)
+    rows = discrepancies(survey.z[:PAIRED].double(), drawn[:PAIRED].double(), kernel_width)
     return {
         "mmd": float(rows.mean()),
         # MMD² is a mean over pairs, which share sentences: this doubles the standard error of the row means.
         "mmd_se": 2 * standard_error(rows),
         "mmd_samples": len(rows),
-        "aggregate_mean": found.z.double().mean(0).tolist(),
-        "aggregate_variance": _variances(found.z),
+        "aggregate_mean": survey.z.double().mean(0).tolist(),
+        "aggregate_variance": _variances(survey.z),
         "prior_mean": drawn.double().mean(0).tolist(),
         "prior_variance": _variances(drawn),
     }

@@ -13,11 +13,12 @@ Burda et al. 2016, *Importance Weighted Autoencoders*.
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from textvae.data.batches import Batch, Sequences, in_order, sent
+from textvae.data.batches import Batch, Sequences, longest_first, to_device
 from textvae.evaluation.noise import SentenceNoise
 from textvae.evaluation.requirements import require_counts, require_rate, require_sentences
 from textvae.models.distributions import Reparameterised
@@ -33,7 +34,6 @@ __all__ = [
     "mean_with_error",
     "perplexity",
     "standard_error",
-    "survey",
 ]
 
 Tick = Callable[[int], None]
@@ -56,6 +56,55 @@ class Survey:
     def elbo(self) -> Tensor:
         return -(self.distortion + self.rate)
 
+    def means(self) -> dict[str, Any]:
+        """Means over sentences, with their standard errors over sentences."""
+        per_dimension = self.rate_per_dimension
+        return {
+            **mean_with_error("distortion", self.distortion),
+            **mean_with_error("rate", self.rate),
+            "rate_per_dimension": None if per_dimension is None else per_dimension.double().mean(0).tolist(),
+            **mean_with_error("elbo", self.elbo),
+        }
+
+    @classmethod
+    def of(
+        cls,
+        model: TextVAE,
+        sequences: Sequences,
+        noise: SentenceNoise,
+        batch_size: int = 64,
+        tick: Tick = lambda n: None,
+    ) -> "Survey":
+        """Distortion, rate, posterior and one z of every sentence.
+
+        Raises
+        ------
+        ConfigError
+            If there are no sentences.
+        """
+        require_sentences(sequences)
+        posteriors = []
+
+        def seen(batch: Batch, rows: Tensor) -> Sequence[Tensor]:
+            done = forward_pass(model, batch.to(model.device), to_device(noise(batch), model.device))
+            posteriors.append((rows, done.posterior))
+            terms, per_dimension = done.terms, done.terms.rate_per_dimension
+            columns = (batch.lengths, terms.distortion, terms.rate, done.posterior.mean, done.z[0])
+            return columns if per_dimension is None else (*columns, per_dimension)
+
+        tokens, distortion, rate, mean, z, *per_dimension = by_sentence(
+            model, sequences, seen, batch_size=batch_size, tick=tick
+        )
+        return cls(
+            tokens=tokens,
+            distortion=distortion,
+            rate=rate,
+            rate_per_dimension=per_dimension[0] if per_dimension else None,
+            mean=mean,
+            z=z,
+            posteriors=tuple(posteriors),
+        )
+
 
 def by_sentence(
     model: TextVAE,
@@ -72,50 +121,12 @@ def by_sentence(
     """
     order, parts = [], []
     with inert(model):
-        for indices, batch in in_order(sequences, batch_size):
+        for indices, batch in longest_first(sequences, batch_size):
             order.append(torch.from_numpy(indices))
             parts.append(of(batch, order[-1]))
             tick(batch.sentences)
     places = torch.cat(order).argsort()
     return [torch.cat(column).cpu()[places] for column in zip(*parts, strict=True)]
-
-
-def survey(
-    model: TextVAE,
-    sequences: Sequences,
-    noise: SentenceNoise,
-    batch_size: int = 64,
-    tick: Tick = lambda n: None,
-) -> Survey:
-    """Distortion, rate, posterior and one z of every sentence.
-
-    Raises
-    ------
-    ConfigError
-        If there are no sentences.
-    """
-    require_sentences(sequences)
-    posteriors = []
-
-    def seen(batch: Batch, rows: Tensor) -> Sequence[Tensor]:
-        done = forward_pass(model, batch.to(model.device), sent(noise(batch), model.device))
-        posteriors.append((rows, done.posterior))
-        terms, per_dimension = done.terms, done.terms.rate_per_dimension
-        columns = (batch.lengths, terms.distortion, terms.rate, done.posterior.mean, done.z[0])
-        return columns if per_dimension is None else (*columns, per_dimension)
-
-    tokens, distortion, rate, mean, z, *per_dimension = by_sentence(
-        model, sequences, seen, batch_size=batch_size, tick=tick
-    )
-    return Survey(
-        tokens=tokens,
-        distortion=distortion,
-        rate=rate,
-        rate_per_dimension=per_dimension[0] if per_dimension else None,
-        mean=mean,
-        z=z,
-        posteriors=tuple(posteriors),
-    )
 
 
 def importance_weighted_nll(
@@ -155,7 +166,7 @@ def _log_weights(model: TextVAE, batch: Batch, samples: int, noise: SentenceNois
     posterior = model.posterior(on_device)
     for start in range(0, samples, chunk):
         # Drawn on the host from its own copy, so no chunk waits for the device to finish the one before.
-        drawn = sent(noise(batch, start, min(start + chunk, samples)), model.device)
+        drawn = to_device(noise(batch, start, min(start + chunk, samples)), model.device)
         yield log_weight(pass_under(model, on_device, posterior, posterior.transport(drawn)))
 
 

@@ -8,12 +8,11 @@ The definitions are in the README under "What the numbers mean".
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from textvae.data.batches import Sequences, encode
 from textvae.data.grammar import Grammar
-from textvae.data.tokenizers import UNK, Tokenizer, WordTokenizer
+from textvae.data.tokenizers import UNK, Tokenizer
 from textvae.evaluation.collapse import active_units, mean_variances
 from textvae.evaluation.density import information
 from textvae.evaluation.estimators import (
@@ -22,15 +21,15 @@ from textvae.evaluation.estimators import (
     importance_weighted_nll,
     mean_with_error,
     perplexity,
-    survey,
 )
+from textvae.evaluation.exact import against_the_truth
 from textvae.evaluation.listening import another, listening, mean_along
 from textvae.evaluation.noise import SentenceNoise
 from textvae.evaluation.requirements import require_counts
 from textvae.evaluation.verdict import LANGUAGE_MODEL, judge
 from textvae.models.text_vae import TextVAE
 
-__all__ = ["evaluate", "exact_nll", "known_words", "latent_use", "terms"]
+__all__ = ["evaluate", "latent_use"]
 
 
 def evaluate(
@@ -42,12 +41,12 @@ def evaluate(
     seed: int = 0,
     max_length: int | None = None,
     grammar: Grammar | None = None,
-    found: Survey | None = None,
+    survey: Survey | None = None,
     tick: Tick = lambda n: None,
 ) -> dict[str, Any]:
     """Measure a frozen model on a split, in nats per sentence; undefined numbers are NaN or None.
 
-    `found` is the survey of these sentences with this seed, if there is one already.
+    `survey` is that of these sentences with this seed, if there is one already.
 
     Raises
     ------
@@ -57,23 +56,23 @@ def evaluate(
     require_counts("samples", [samples])
     sequences = encode(sentences, tokenizer, max_length)
     noise = SentenceNoise(seed, model.latent_dim)
-    if found is None:
-        found = survey(model, sequences, noise, tick=tick)
+    if survey is None:
+        survey = Survey.of(model, sequences, noise, tick=tick)
     values = {
         "sentences": len(sequences),
         "tokens": len(sequences.ids),
         "cut": sequences.cut,
         "unknown_rate": unknown_rate(sequences),
-        **terms(found),
+        **survey.means(),
     }
     # Truncated words are not scored; counting them would make the perplexity per word too low.
     words = 0 if sequences.cut else sum(len(sentence.split()) + 1 for sentence in sentences)
-    nats = -found.elbo.double().sum().item()
+    nats = -survey.elbo.double().sum().item()
     values |= {
         "perplexity_elbo": perplexity(nats, len(sequences.ids)),
         "perplexity_per_word_elbo": perplexity(nats, words),
     }
-    values |= latent_use(model, sequences, found, seed)
+    values |= latent_use(model, sequences, survey, seed)
     if model.has_likelihood:
         nll = importance_weighted_nll(model, sequences, samples, noise, tick=tick)
         values |= likelihood(nll, samples if model.has_z else 1, len(sequences.ids), words)
@@ -102,26 +101,15 @@ NUMBERS = tuple(
 """The keys with a single number, which can be averaged over runs."""
 
 
-def terms(found: Survey) -> dict[str, Any]:
-    """Means over sentences, with their standard errors over sentences."""
-    per_dimension = found.rate_per_dimension
-    return {
-        **mean_with_error("distortion", found.distortion),
-        **mean_with_error("rate", found.rate),
-        "rate_per_dimension": None if per_dimension is None else per_dimension.double().mean(0).tolist(),
-        **mean_with_error("elbo", found.elbo),
-    }
-
-
-def latent_use(model: TextVAE, sequences: Sequences, found: Survey, seed: int) -> dict[str, Any]:
+def latent_use(model: TextVAE, sequences: Sequences, survey: Survey, seed: int) -> dict[str, Any]:
     """Active units, the split of the rate, G and the verdict; only a verdict for a model without z."""
     if not model.has_z:
         return {"verdict": LANGUAGE_MODEL.sentence}
-    spectrum = {"active_units": active_units(found.mean), "mean_variances": mean_variances(found.mean)}
-    values = {**spectrum, **information(model, found)}
+    spectrum = {"active_units": active_units(survey.mean), "mean_variances": mean_variances(survey.mean)}
+    values = {**spectrum, **information(model, survey)}
     if len(sequences) < 2:
         return values
-    gain = mean_along("listening", listening(model, sequences, found, seed), another(len(sequences), seed))
+    gain = mean_along("listening", listening(model, sequences, survey, seed), another(len(sequences), seed))
     return {**values, **gain, "verdict": judge(gain["listening"], gain["listening_se"]).sentence}
 
 
@@ -134,27 +122,6 @@ def likelihood(nll: Tensor, samples: int, tokens: int, words: int) -> dict[str, 
         "perplexity_iwae": perplexity(nats, tokens),
         "perplexity_per_word_iwae": perplexity(nats, words),
     }
-
-
-def against_the_truth(
-    nll: Tensor, sentences: Sequence[str], sequences: Sequences, tokenizer: Tokenizer, grammar: Grammar
-) -> dict[str, Any]:
-    """The grammar's exact NLL of the scored sentences, and the model's excess over it, paired."""
-    if sequences.cut:
-        return {}
-    exact = exact_nll(sentences, tokenizer, grammar)
-    return {"exact_nll": float(exact.mean()), **mean_with_error("excess_nll", nll.double() - exact)}
-
-
-def exact_nll(sentences: Sequence[str], tokenizer: Tokenizer, grammar: Grammar) -> Tensor:
-    """−log p*(x) of each sentence as tokenized: the probabilities of unknown words are summed into `<unk>`."""
-    known = known_words(tokenizer)
-    return -torch.tensor([grammar.log_prob(sentence, known) for sentence in sentences], dtype=torch.float64)
-
-
-def known_words(tokenizer: Tokenizer) -> frozenset[str] | None:
-    """The words that a word tokenizer distinguishes; None for subword tokenizers, which can spell any word."""
-    return frozenset(tokenizer.vocabulary) if isinstance(tokenizer, WordTokenizer) else None
 
 
 def unknown_rate(sequences: Sequences) -> float:

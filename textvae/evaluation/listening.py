@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from textvae.data.batches import Batch, Sequences, in_order
+from textvae.data.batches import Batch, Sequences, longest_first
 from textvae.evaluation.estimators import Survey, by_sentence, standard_error
 from textvae.models.modes import fixed, inert
 from textvae.models.text_vae import TextVAE
@@ -41,10 +41,10 @@ SEEN = 30
 """Minimum number of sentences that reach a position for its mean to be reported."""
 
 
-def listening(model: TextVAE, sequences: Sequences, found: Survey, seed: int, batch_size: int = BATCH) -> Tensor:
+def listening(model: TextVAE, sequences: Sequences, survey: Survey, seed: int, batch_size: int = BATCH) -> Tensor:
     """G of every sentence (N,): its distortion under a random other sentence's z minus that under its own."""
     other = another(len(sequences), seed)
-    return distortion_under(model, sequences, found.z[other], batch_size) - found.distortion
+    return distortion_under(model, sequences, survey.z[other], batch_size) - survey.distortion
 
 
 def another(count: int, seed: int) -> Tensor:
@@ -83,7 +83,7 @@ def token_log_probs(model: TextVAE, sequences: Sequences, z: Tensor, batch_size:
     """log p(wₜ | w₍<ₜ₎, z) of every token, in the order of `sequences.ids`."""
     result = torch.empty(len(sequences.ids), dtype=z.dtype)
     with inert(model):
-        for indices, batch in in_order(sequences, batch_size):
+        for indices, batch in longest_first(sequences, batch_size):
             code = z[torch.from_numpy(indices)].to(model.device)
             scores = model.decoder(batch.to(model.device), code[None])[0].cpu()
             for row, score in zip(indices.tolist(), scores, strict=True):

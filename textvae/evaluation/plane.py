@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from textvae.data.batches import Batch, Sequences
+from textvae.data.batches import Batch, Sequences, to_device
 from textvae.evaluation.curves import TRUSTED
 from textvae.evaluation.estimators import Tick, by_sentence
 from textvae.evaluation.noise import SentenceNoise
@@ -98,12 +98,12 @@ def posterior_means(
     require_likelihood(model, sequences, "the mean of p(z|x)")
 
     def means(batch: Batch, rows: Tensor) -> Sequence[Tensor]:
-        batch = batch.to(model.device)
-        q = model.posterior(batch)
+        on_device = batch.to(model.device)
+        q = model.posterior(on_device)
         drawn = q if proposal is None else _rows(proposal, rows, model.device)
+        chunks = (noise(batch, first, min(first + CHUNK, samples)) for first in range(0, samples, CHUNK))
         passes = [
-            pass_under(model, batch, drawn, drawn.transport(noise(batch, first, min(first + CHUNK, samples))))
-            for first in range(0, samples, CHUNK)
+            pass_under(model, on_device, drawn, drawn.transport(to_device(chunk, model.device))) for chunk in chunks
         ]
         z = torch.cat([done.z for done in passes])
         log_weights = torch.cat([log_weight(done) for done in passes])

@@ -15,7 +15,9 @@ Wu et al. 2017, *On the Quantitative Analysis of Decoder-Based Generative Models
 
 from collections.abc import Sequence
 
-from textvae.data.batches import Batch, Sequences
+from torch import Tensor
+
+from textvae.data.batches import Batch, Sequences, to_device
 from textvae.evaluation.curves import Curve, Draw, sampled_curve
 from textvae.evaluation.estimators import Tick
 from textvae.evaluation.noise import SentenceNoise
@@ -45,6 +47,13 @@ def prior_curve(
     prior = model.prior()
 
     def draws(batch: Batch) -> Draw:
-        return lambda start, stop: model.decoder(batch, prior.transport(noise(batch, start, stop))).sum(-1)
+        on_device = batch.to(model.device)
+
+        def draw(start: int, stop: int) -> Tensor:
+            drawn = to_device(noise(batch, start, stop), model.device)
+            log_prob: Tensor = model.decoder(on_device, prior.transport(drawn)).sum(-1)
+            return log_prob
+
+        return draw
 
     return sampled_curve(model, sequences, samples, draws, batch_size, chunk, tick)

@@ -1,12 +1,14 @@
 """Refinement of q, and the posterior gap split in two: the error of the encoder, and that of its family.
 
-    q*                    max over μ, Σ of  E_{N(μ, Σ)} log p(x|z) − KL(N(μ, Σ) ‖ p(z)),  sentence by sentence
+    q*                    the q of the encoder's family with the largest ELBO, sentence by sentence
     log p(x) − elbo(q)  =  (elbo(q*) − elbo(q))  +  (log p(x) − elbo(q*))
       posterior_gap          amortisation_gap          family_gap
 
-Σ is full if q's own is, else diagonal. If q is not Gaussian (a flow), the amortisation gap compares two
-families and may be negative. Both ELBOs are scored on the same noise, independent of the noise used for
-refining, so each is a valid bound. Nothing is selected: neither the best iterate nor the better of the two.
+The family is that of the posterior: Gaussians with a full or a diagonal covariance, or fewer, where it fixes the
+variance or holds the rate above a floor. If q is not Gaussian (a flow), q* is the best diagonal Gaussian, and the
+amortisation gap compares two families and may be negative. Both ELBOs are scored on the same noise, independent
+of the noise used for refining, so each is a valid bound. Nothing is selected: neither the best iterate nor the
+better of the two.
 
 Adam updates the parameters of all sentences at once; it works per coordinate, so that no sentence depends on
 the rest of its batch. The learning rate decays linearly to 0, which averages out the noise.
@@ -20,12 +22,11 @@ Kim et al. 2018, *Semi-Amortized Variational Autoencoders*.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor
 
-from textvae.data.batches import Batch, Sequences
+from textvae.data.batches import Batch, Sequences, to_device
 from textvae.evaluation.estimators import Tick, by_sentence
 from textvae.evaluation.noise import SentenceNoise
 from textvae.evaluation.requirements import require_counts, require_density
@@ -95,11 +96,17 @@ def refinement(
     found: list[Gaussian] = []
 
     def scores(batch: Batch, rows: Tensor) -> Sequence[Tensor]:
-        batch = batch.to(model.device)
-        q = model.posterior(batch)
-        draw = partial(_draw, noise, batch, scoring, samples)
-        found.append(refine(model, batch, gaussian_of(q), draw, steps, learning_rate))
-        amortised, refined = (_score(model, batch, each, noise, scoring) for each in (q, found[-1]))
+        on_device = batch.to(model.device)
+        q = model.posterior(on_device)
+
+        def draw(start: int, stop: int) -> Tensor:
+            return to_device(noise(batch, start, stop), model.device)
+
+        def fresh(step: int) -> Tensor:
+            return draw(scoring + step * samples, scoring + (step + 1) * samples)
+
+        found.append(refine(model, on_device, gaussian_of(q), fresh, steps, learning_rate))
+        amortised, refined = (_score(model, on_device, each, draw, scoring) for each in (q, found[-1]))
         return *amortised, *refined, *found[-1].unconstrained
 
     own, own_rate, better, better_rate, *parameters = by_sentence(
@@ -150,19 +157,14 @@ def refine(
     return start.of(*free).detached()
 
 
-def _draw(noise: SentenceNoise, batch: Batch, scoring: int, samples: int, step: int) -> Tensor:
-    begin = scoring + step * samples
-    return noise(batch, begin, begin + samples)
-
-
 def _score(
-    model: TextVAE, batch: Batch, q: Reparameterised, noise: SentenceNoise, samples: int
+    model: TextVAE, batch: Batch, q: Reparameterised, noise: Callable[[int, int], Tensor], samples: int
 ) -> tuple[Tensor, Tensor]:
     """Distortion and rate (B,) of q, over the first samples of the noise."""
     distortion = rate = torch.zeros(batch.sentences, dtype=torch.float64, device=batch.targets.device)
     for start in range(0, samples, CHUNK):
         stop = min(start + CHUNK, samples)
-        terms = pass_under(model, batch, q, q.transport(noise(batch, start, stop))).terms
+        terms = pass_under(model, batch, q, q.transport(noise(start, stop))).terms
         distortion = distortion + terms.distortion * (stop - start) / samples
         rate = rate + terms.rate * (stop - start) / samples
     return distortion, rate

@@ -25,7 +25,7 @@ from textvae.data.grammar import Grammar
 from textvae.data.tokenizers import Tokenizer
 from textvae.errors import ConfigError
 from textvae.evaluation.estimators import standard_error
-from textvae.evaluation.evaluate import exact_nll, known_words
+from textvae.evaluation.exact import exact_nll, known_words
 
 __all__ = ["bleu", "distinct", "exact_match", "factors_kept", "grammaticality", "novelty", "self_bleu"]
 

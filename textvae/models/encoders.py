@@ -6,7 +6,7 @@ configuration. A sentence's features never depend on the rest of its batch or on
 References
 ----------
 Bowman et al. 2016, *Generating Sentences from a Continuous Space*: the last state of an LSTM.
-Long et al. 2019, *Preventing Posterior Collapse in Sequence VAEs with Decoder Regularization and Pooling*.
+Long et al. 2019, *Preventing Posterior Collapse in Sequence VAEs with Pooling*.
 """
 
 from abc import ABC, abstractmethod

@@ -4,29 +4,30 @@ inert     evaluation mode, without gradients: to measure
 silent    evaluation mode, with gradients of everything: to differentiate without dropout
 fixed     parameters frozen, with gradients of everything else: to optimise z or q
 exact     products in full float32, whatever training uses; inert and fixed are exact, too
+seeded    torch's own generators at a seed: to build or train something beside
 """
 
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Literal
 
 import torch
 from torch import nn
 
-__all__ = ["exact", "fixed", "inert", "silent"]
+__all__ = ["exact", "fixed", "inert", "seeded", "silent"]
 
 
 @contextmanager
 def inert(model: nn.Module) -> Iterator[None]:
     """Evaluation mode without gradients; restores every module's own mode on exit."""
-    with _off("training", model.modules()), torch.no_grad(), exact():
+    with _set("training", False, model.modules()), torch.no_grad(), exact():
         yield
 
 
 @contextmanager
 def silent(model: nn.Module) -> Iterator[None]:
     """Evaluation mode that keeps gradients; restores every module's own mode on exit."""
-    with _off("training", model.modules()), _backwards_in_evaluation():
+    with _set("training", False, model.modules()), _backward_through_rnns(model):
         yield
 
 
@@ -36,7 +37,8 @@ def fixed(model: nn.Module) -> Iterator[None]:
 
     `requires_grad` is restored on exit.
     """
-    with _off("requires_grad", model.parameters()), torch.enable_grad(), _backwards_in_evaluation(), exact():
+    frozen = _set("requires_grad", False, model.parameters())
+    with frozen, torch.enable_grad(), _backward_through_rnns(model), exact():
         yield
 
 
@@ -54,18 +56,39 @@ def exact() -> Iterator[None]:
 
 
 @contextmanager
-def _off(flag: Literal["training", "requires_grad"], parts: Iterable[nn.Module | nn.Parameter]) -> Iterator[None]:
-    """Set a flag to False wherever it is True; on exit, set it to True there again."""
-    on = [part for part in parts if getattr(part, flag)]
-    for part in on:
-        setattr(part, flag, False)
+def seeded(seed: int) -> Iterator[None]:
+    """Start torch's generators, which initialisation and dropout draw from, at a seed; restores them on exit."""
+    cards = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
+    with torch.random.fork_rng(devices=cards):
+        torch.manual_seed(seed)
+        yield
+
+
+@contextmanager
+def _set(
+    flag: Literal["training", "requires_grad"], value: bool, parts: Iterable[nn.Module | nn.Parameter]
+) -> Iterator[None]:
+    """Set a flag wherever it has the other value; on exit, set it back there."""
+    changed = [part for part in parts if getattr(part, flag) is not value]
+    for part in changed:
+        setattr(part, flag, value)
     try:
         yield
     finally:
-        for part in on:
-            setattr(part, flag, True)
+        for part in changed:
+            setattr(part, flag, not value)
 
 
-def _backwards_in_evaluation() -> AbstractContextManager[None]:
-    """Disable cuDNN: it has no backward pass through an RNN in evaluation mode; torch's own, slower, has."""
-    return torch.backends.cudnn.flags(enabled=False)
+@contextmanager
+def _backward_through_rnns(model: nn.Module) -> Iterator[None]:
+    """Let gradients pass through RNNs in evaluation mode, which cuDNN refuses.
+
+    Without dropout of its own an RNN computes the same in training mode, and is put in that; for one with dropout,
+    cuDNN is disabled, since torch's own RNN, much slower, has the backward pass.
+    """
+    rnns = [part for part in model.modules() if isinstance(part, nn.RNNBase)]
+    with ExitStack() as entered:
+        if any(rnn.dropout for rnn in rnns):
+            entered.enter_context(torch.backends.cudnn.flags(enabled=False))
+        entered.enter_context(_set("training", True, [rnn for rnn in rnns if not rnn.dropout]))
+        yield

@@ -22,7 +22,16 @@ from textvae.data.batches import Batch
 from textvae.models.distributions import Reparameterised, kl_per_dimension
 from textvae.models.text_vae import TextVAE
 
-__all__ = ["Pass", "Terms", "forward_pass", "importance_weighted", "log_weight", "pass_under", "rate_of"]
+__all__ = [
+    "Pass",
+    "Terms",
+    "closed_form",
+    "forward_pass",
+    "importance_weighted",
+    "log_weight",
+    "pass_under",
+    "rate_of",
+]
 
 
 @dataclass(frozen=True)
@@ -76,10 +85,16 @@ def rate_of(q: Distribution, p: Distribution, z: Tensor) -> tuple[Tensor, Tensor
     per_dimension = kl_per_dimension(q, p)
     if per_dimension is not None:
         return per_dimension.sum(-1), per_dimension
+    rate = closed_form(q, p)
+    return (q.log_prob(z) - p.log_prob(z)).mean(0) if rate is None else rate, None
+
+
+def closed_form(q: Distribution, p: Distribution) -> Tensor | None:
+    """KL(q ‖ p) as (B,) if torch's registry knows it in closed form."""
     try:
-        return kl_divergence(q, p), None
+        return kl_divergence(q, p)
     except NotImplementedError:
-        return (q.log_prob(z) - p.log_prob(z)).mean(0), None
+        return None
 
 
 def log_weight(done: Pass) -> Tensor:

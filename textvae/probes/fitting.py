@@ -14,6 +14,8 @@ from textvae.models.text_vae import TextVAE
 __all__ = ["maximise_elbo"]
 
 BATCH, CLIP = 64, 5.0
+APART = 2**40
+"""Added to a seed, gives noise other numbers than dropout, which may draw from a generator of the same seed."""
 
 
 def maximise_elbo(
@@ -33,7 +35,7 @@ def maximise_elbo(
     changed = list(parameters)
     device, dtype = next((p.device, p.dtype) for p in model.parameters())
     stream = BatchStream(train, BATCH, seed)
-    generator = torch.Generator(device).manual_seed(seed)
+    generator = torch.Generator(device).manual_seed(seed + APART)
     optimiser = torch.optim.Adam(changed, lr)
     falling = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 1 - step / steps)
     for _ in range(steps):

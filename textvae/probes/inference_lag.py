@@ -15,15 +15,14 @@ import copy
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from textvae.data.batches import Sequences
-from textvae.evaluation.estimators import Survey, Tick, standard_error, survey
+from textvae.evaluation.estimators import Survey, Tick, standard_error
 from textvae.evaluation.listening import listening
 from textvae.evaluation.noise import SentenceNoise
 from textvae.evaluation.requirements import require_counts, require_likelihood
-from textvae.models.modes import fixed
+from textvae.models.modes import fixed, seeded
 from textvae.models.posteriors import Posterior
 from textvae.models.text_vae import TextVAE
 from textvae.probes.fitting import maximise_elbo
@@ -98,12 +97,11 @@ def refitted(
     found = copy.deepcopy(model).eval()
     found.posterior = copy.deepcopy(posterior).train()
     found.to(next(model.parameters()).device)  # on CUDA this lays the copied LSTMs' weights out in one piece again
-    with fixed(found.decoder), fixed(found.prior), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with fixed(found.decoder), fixed(found.prior), seeded(seed):
         maximise_elbo(found, found.posterior.parameters(), train, steps, seed=seed, lr=lr, tick=tick)
     return found.eval()
 
 
 def _encode(model: TextVAE, held_out: Sequences, seed: int) -> Encoding:
-    found: Survey = survey(model, held_out, SentenceNoise(seed, model.latent_dim))
+    found = Survey.of(model, held_out, SentenceNoise(seed, model.latent_dim))
     return Encoding(found.elbo, found.rate, listening(model, held_out, found, seed))

@@ -15,14 +15,14 @@ Zhao et al. 2018, *Adversarially Regularized Autoencoders*: reverse perplexity.
 from typing import Any
 
 import numpy as np
-import torch
 
 from textvae import builder
 from textvae.config import Draft
 from textvae.data.batches import Sequences
 from textvae.errors import ConfigError
-from textvae.evaluation.estimators import Tick, perplexity, survey
+from textvae.evaluation.estimators import Survey, Tick, perplexity
 from textvae.evaluation.noise import SentenceNoise
+from textvae.models.modes import seeded
 from textvae.models.text_vae import TextVAE
 from textvae.probes.fitting import maximise_elbo
 
@@ -69,8 +69,7 @@ def first(sequences: Sequences, count: int) -> Sequences:
 
 
 def _trained(sequences: Sequences, vocabulary: int, steps: int, seed: int, tick: Tick) -> TextVAE:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         model = builder.model(builder.complete(_settings()), vocabulary)
         maximise_elbo(model, model.parameters(), sequences, steps, seed=seed, tick=tick)
     return model.eval()
@@ -84,5 +83,5 @@ def _settings() -> Draft:
 
 
 def _perplexity(model: TextVAE, sequences: Sequences) -> float:
-    nats = survey(model, sequences, SentenceNoise(0, 0)).distortion.double().sum()
+    nats = Survey.of(model, sequences, SentenceNoise(0, 0)).distortion.double().sum()
     return perplexity(float(nats), len(sequences.ids))

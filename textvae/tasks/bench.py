@@ -44,7 +44,7 @@ def run_bench(
     if threads:
         torch.set_num_threads(threads)
     machine = describe()
-    found = bench(rounds, seconds, machine, full, builder.device(device).type, keep, _known(out, machine))
+    found = bench(rounds, seconds, machine, full, str(builder.device(device)), keep, _known(out, machine))
     if trace is not None:
         write_trace(trace, replace(REFERENCE, device=device))
         remark(f"{trace}: written; open it with ui.perfetto.dev or TensorBoard's profiler")

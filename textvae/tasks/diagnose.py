@@ -15,7 +15,7 @@ from typing import Any
 from textvae.config import recipe_files
 from textvae.console.output import remark
 from textvae.evaluation.diagnosis import Diagnosis, diagnose
-from textvae.evaluation.evaluate import latent_use, terms
+from textvae.evaluation.evaluate import latent_use
 from textvae.files import finite, write_atomically
 from textvae.plots import diagnosis as pictures
 from textvae.plots.figure import Figure, pixels, png
@@ -90,8 +90,8 @@ def _numbers(subject: Subject) -> dict[str, Any]:
     if todo:
         minutes = expected_minutes(subject, todo)
         remark(f"{subject.run.path}: {len(todo)} parts to measure, about {minutes:.1f} minutes")
-    values = {"latent_dim": subject.vae.latent_dim, "sentences": len(subject.sequences), **terms(subject.found)}
-    values |= latent_use(subject.vae.model, subject.sequences, subject.found, subject.seed)
+    values = {"latent_dim": subject.vae.latent_dim, "sentences": len(subject.sequences), **subject.survey.means()}
+    values |= latent_use(subject.vae.model, subject.sequences, subject.survey, subject.seed)
     for part in wanted:
         values |= known[part.name] or measure(part, subject)
     return values

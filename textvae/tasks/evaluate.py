@@ -51,7 +51,7 @@ def evaluate_run(
 def evaluate_subject(subject: Subject, samples: int) -> dict[str, Any]:
     """What `evaluate_run` returns and stores, from the survey that the subject has."""
     known = _known(subject.run, subject.split, _settings(subject.vae, samples, subject.seed))
-    return known or _keep(subject, _measured(subject, samples, subject.found))
+    return known or _keep(subject, _measured(subject, samples, subject.survey))
 
 
 def _known(run: Run, split: str, settings: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -87,10 +87,10 @@ def _settings(vae: Vae, samples: int, seed: int) -> dict[str, Any]:
     return {"iwae_samples_asked": samples, "seed": seed, "weights_sha256": vae.weights_sha256}
 
 
-def _measured(subject: Subject, samples: int, found: Survey | None = None) -> dict[str, Any]:
+def _measured(subject: Subject, samples: int, survey: Survey | None = None) -> dict[str, Any]:
     vae, sentences, split = subject.vae, subject.corpus[subject.split], subject.split
     settings = _settings(vae, samples, subject.seed)
-    passes = (found is None) + vae.model.has_z
+    passes = (survey is None) + vae.model.has_z
     with counting(f"evaluating {split}", passes * len(sentences)) as tick:
         values = evaluate(
             vae.model,
@@ -100,7 +100,7 @@ def _measured(subject: Subject, samples: int, found: Survey | None = None) -> di
             seed=subject.seed,
             max_length=vae.config.data.max_length,
             grammar=subject.corpus.grammar,
-            found=found,
+            survey=survey,
             tick=tick,
         )
     if values["cut"]:

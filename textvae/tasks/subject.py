@@ -10,7 +10,7 @@ from textvae.api import Vae, load
 from textvae.data.batches import Sequences, encode
 from textvae.data.corpora import Corpus, open_corpus
 from textvae.errors import ConfigError, DataError, RunError
-from textvae.evaluation.estimators import Survey, survey
+from textvae.evaluation.estimators import Survey
 from textvae.evaluation.noise import SentenceNoise
 from textvae.runs import Run
 from textvae.tasks.showcase import pick
@@ -69,19 +69,19 @@ class Subject:
     @cached_property
     def timed_survey(self) -> tuple[Survey, float]:
         """The survey of the split, and the seconds it took per sentence."""
-        survey(self.vae.model, self.some(WARM_UP), self.noise)  # the first products are slow
+        Survey.of(self.vae.model, self.evenly(WARM_UP), self.noise)  # the first products are slow
         began = time.monotonic()
-        found = survey(self.vae.model, self.sequences, self.noise)
-        return found, (time.monotonic() - began) / len(self.sequences)
+        survey = Survey.of(self.vae.model, self.sequences, self.noise)
+        return survey, (time.monotonic() - began) / len(self.sequences)
 
     @property
-    def found(self) -> Survey:
+    def survey(self) -> Survey:
         return self.timed_survey[0]
 
     def encoded(self, sentences: list[str]) -> Sequences:
         return encode(sentences, self.vae.tokenizer, self.vae.config.data.max_length)
 
-    def some(self, count: int) -> Sequences:
+    def evenly(self, count: int) -> Sequences:
         """At most `count` sentences of the split, evenly spaced."""
         return self.encoded(pick(self.sentences, count))
 

@@ -78,7 +78,7 @@ def stage(config: Config, directory: str | PathLike[str] | None, processes: Proc
     if processes.is_main:
         refuse_other_settings(made, config)
         made.create()
-    run = processes.own(made)
+    run = processes.local_copy(made)
     try:
         with run.lock():
             _train(run, config, corpus, processes, first_stage(run, config, processes, init))

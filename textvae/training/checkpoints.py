@@ -57,8 +57,8 @@ def save_checkpoint(run: Run, state: Mapping[str, Any]) -> None:
     write_atomically(run.checkpoint, lambda file: torch.save(dict(state), file))
 
 
-def load_checkpoint(run: Run, device: torch.device) -> dict[str, Any]:
-    """Read `last.pt`.
+def load_checkpoint(run: Run) -> dict[str, Any]:
+    """Read `last.pt` to the host, from which its parts are copied to their devices.
 
     Raises
     ------
@@ -66,7 +66,7 @@ def load_checkpoint(run: Run, device: torch.device) -> dict[str, Any]:
         If the file is damaged or holds anything but plain data and tensors.
     """
     try:
-        state: dict[str, Any] = torch.load(run.checkpoint, map_location=device, weights_only=True)
+        state: dict[str, Any] = torch.load(run.checkpoint, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError, KeyError):
         raise RunError(
             f"{run.checkpoint}: damaged checkpoint; delete it to start over, or train into another --run"

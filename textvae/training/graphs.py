@@ -11,7 +11,7 @@ every shape runs as it is, so that the optimiser has its state and the libraries
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -83,8 +83,11 @@ class Card:
         graph.capture_begin(pool=self.pool, capture_error_mode="thread_local")
         try:
             done = work()
-        finally:
-            graph.capture_end()
+        except BaseException:
+            with suppress(RuntimeError):  # what went wrong is told by the first error
+                graph.capture_end()
+            raise
+        graph.capture_end()
         return graph.replay, done
 
 

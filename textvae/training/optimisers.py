@@ -12,8 +12,13 @@ __all__ = ["OPTIMISERS", "adam", "sgd"]
 
 
 def sgd(parameters: Iterable[Parameter], *, lr: Positive = 1.0, momentum: Probability = 0.0) -> Optimizer:
-    """Stochastic gradient descent."""
-    return torch.optim.SGD(parameters, lr=lr, momentum=momentum, fused=True)
+    """Stochastic gradient descent; m ← momentum · m + g with momentum, from m = 0."""
+    optimiser = torch.optim.SGD(parameters, lr=lr, momentum=momentum, fused=True)
+    if momentum:  # else torch begins m at the first gradient, and fails where a frozen part gets its own later
+        for group in optimiser.param_groups:
+            for parameter in group["params"]:
+                optimiser.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return optimiser
 
 
 def adam(parameters: Iterable[Parameter], *, lr: Positive = 1e-3, weight_decay: NonNegative = 0.0) -> Optimizer:

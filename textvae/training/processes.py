@@ -84,7 +84,7 @@ class Processes:
     def is_main(self) -> bool:
         return self.rank == 0
 
-    def own(self, run: Run) -> Run:
+    def local_copy(self, run: Run) -> Run:
         """Return the run on rank 0 and a temporary copy on every other rank.
 
         So all ranks run the same code, but only rank 0 writes the real directory.

@@ -18,8 +18,7 @@ from textvae.data.batches import BatchStream, Sequences
 from textvae.errors import RunError
 from textvae.evaluation.collapse import active_units
 from textvae.evaluation.density import log_densities, mutual_information
-from textvae.evaluation.estimators import perplexity, survey
-from textvae.evaluation.evaluate import terms
+from textvae.evaluation.estimators import Survey, perplexity
 from textvae.evaluation.noise import SentenceNoise
 from textvae.models.modes import exact
 from textvae.objectives.objective import Loss, Objective
@@ -42,6 +41,7 @@ __all__ = ["InterruptedTrainingError", "NonFiniteLossError", "Trainer"]
 
 ALONE = Processes()
 CHECKPOINT_SECONDS = 45.0
+APART = 2**40
 REFERENCE = 1000
 """Sentences used for the mutual information during training; `evaluate` uses the whole split."""
 
@@ -80,7 +80,8 @@ class Trainer:
         self.show = show
         self.processes = self.update.processes = processes
         self.noise = SentenceNoise(seed, objective.model.latent_dim)
-        self.generator = torch.Generator(device).manual_seed(seed)
+        # On CUDA `torch.manual_seed` starts the generator of dropout at the same numbers.
+        self.generator = torch.Generator(device).manual_seed(seed + (APART if device.type == "cuda" else 0))
         self.progress = Progress()
         self.totals = Totals()
         if run.checkpoint.exists():
@@ -181,15 +182,15 @@ class Trainer:
         began = time.monotonic()
         model = self.objective.model
         with self.processes.splitting(self.objective):
-            found = survey(model, self.valid, self.noise)
+            survey = Survey.of(model, self.valid, self.noise)
         with exact():  # a flow's densities are products, too
-            told = mutual_information(*log_densities(found, REFERENCE)) if model.has_z else {}
-        nats, tokens = -float(found.elbo.double().sum()), int(found.tokens.sum())
-        per_dimension = found.rate_per_dimension
+            told = mutual_information(*log_densities(survey, REFERENCE)) if model.has_z else {}
+        nats, tokens = -float(survey.elbo.double().sum()), int(survey.tokens.sum())
+        per_dimension = survey.rate_per_dimension
         values: dict[str, Any] = {
-            **terms(found),
+            **survey.means(),
             "perplexity_elbo": perplexity(nats, tokens),
-            "active_units": active_units(found.mean),
+            "active_units": active_units(survey.mean),
             "mutual_information": told.get("mutual_information"),
             "mutual_information_reference": told.get("mutual_information_reference"),
             "validation_seconds": time.monotonic() - began,
@@ -264,7 +265,7 @@ class Trainer:
 
     def restore(self) -> None:
         """Restore the state saved in `last.pt`."""
-        state = load_checkpoint(self.run, self.device)
+        state = load_checkpoint(self.run)
         made_on = state.get("device", self.device.type)
         if made_on != self.device.type:
             raise RunError(

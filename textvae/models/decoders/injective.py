@@ -3,10 +3,10 @@
     hₜ = LSTM(w₍<ₜ₎),  uₜ = ∇Φ([hₜ; z]),  p(wₜ | w₍<ₜ₎, z) = softmax(W uₜ),  Φ strongly convex
 
 Guaranteed, for any weights and words: ‖uₜ(z) − uₜ(z′)‖ ≥ c ‖z − z′‖. Then z ↦ p(wₜ | w₍<ₜ₎, z) is
-injective wherever [W 1] has full column rank: the vocabulary must be larger than H + D, and the weights W
-outside a set of measure zero, which training is not prevented from entering. Not guaranteed: that the effect
-of z is large enough to be worth its rate; a posterior equal to the prior is impossible, one close to it is
-not.
+injective wherever [W 1], a row for each word that can be predicted, has full column rank: the vocabulary, with
+PAD and BOS, must have at least H + D + 3 entries, and the weights W must lie outside a set of measure zero, which
+training is not prevented from entering. Not guaranteed: that the effect of z is large enough to be worth its rate;
+a posterior equal to the prior is impossible, one close to it is not.
 
 The published decoder has a second Brenier map over the logits; here it is the identity, which is a Brenier map.
 

@@ -1,6 +1,11 @@
 """Distributions over z, one family a file."""
 
-from textvae.models.distributions.diagonal_gaussian import DiagonalGaussian, ScaledGaussian, kl_per_dimension
+from textvae.models.distributions.diagonal_gaussian import (
+    DiagonalGaussian,
+    RestrictedGaussian,
+    ScaledGaussian,
+    kl_per_dimension,
+)
 from textvae.models.distributions.dirac import Dirac
 from textvae.models.distributions.flow import Flow
 from textvae.models.distributions.full_gaussian import FullGaussian
@@ -18,6 +23,7 @@ __all__ = [
     "Mixture",
     "PowerSpherical",
     "Reparameterised",
+    "RestrictedGaussian",
     "ScaledGaussian",
     "UniformSphere",
     "VonMisesFisher",

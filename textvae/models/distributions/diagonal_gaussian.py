@@ -8,13 +8,14 @@ Kingma & Welling 2014, *Auto-Encoding Variational Bayes*.
 """
 
 import math
+from collections.abc import Callable
 
 from torch import Tensor
 from torch.distributions import Distribution, register_kl
 
 from textvae.models.distributions.reparameterised import Reparameterised
 
-__all__ = ["DiagonalGaussian", "ScaledGaussian", "kl_per_dimension"]
+__all__ = ["DiagonalGaussian", "RestrictedGaussian", "ScaledGaussian", "kl_per_dimension"]
 
 
 class DiagonalGaussian(Reparameterised):
@@ -25,15 +26,14 @@ class DiagonalGaussian(Reparameterised):
         self.log_variance = log_variance
         super().__init__(mean.shape[:-1], mean.shape[-1])
 
-    @classmethod
-    def of(cls, mean: Tensor, log_variance: Tensor) -> "DiagonalGaussian":
-        """The Gaussian with these `unconstrained` parameters."""
-        return DiagonalGaussian(mean, log_variance)
-
     @property
     def unconstrained(self) -> tuple[Tensor, ...]:
-        """μ and log σ², which may take any value."""
+        """The parameters within the family, which may take any value: μ and log σ²."""
         return self.location, self.log_variance
+
+    def of(self, *unconstrained: Tensor) -> "DiagonalGaussian":
+        """The member of the same family with these `unconstrained` parameters."""
+        return DiagonalGaussian(*unconstrained)
 
     @property
     def mean(self) -> Tensor:
@@ -58,6 +58,24 @@ class DiagonalGaussian(Reparameterised):
 
     def detached(self) -> "DiagonalGaussian":
         return DiagonalGaussian(self.location.detach(), self.log_variance.detach())
+
+
+class RestrictedGaussian(DiagonalGaussian):
+    """A member of a narrower family: `family` maps its `unconstrained` parameters to μ and log σ²."""
+
+    def __init__(self, family: Callable[..., tuple[Tensor, Tensor]], *unconstrained: Tensor) -> None:
+        super().__init__(*family(*unconstrained))
+        self.family, self.own = family, unconstrained
+
+    @property
+    def unconstrained(self) -> tuple[Tensor, ...]:
+        return self.own
+
+    def of(self, *unconstrained: Tensor) -> "RestrictedGaussian":
+        return RestrictedGaussian(self.family, *unconstrained)
+
+    def detached(self) -> "RestrictedGaussian":
+        return self.of(*(parameter.detach() for parameter in self.own))
 
 
 class ScaledGaussian(DiagonalGaussian):

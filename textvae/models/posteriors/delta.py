@@ -19,7 +19,7 @@ import math
 from torch import Tensor
 
 from textvae.fields import Positive
-from textvae.models.distributions import DiagonalGaussian
+from textvae.models.distributions import RestrictedGaussian
 from textvae.models.encoders import Encoder
 from textvae.models.posteriors.diagonal import DiagonalPosterior
 
@@ -37,12 +37,17 @@ class DeltaPosterior(DiagonalPosterior):
         self.nats = nats_per_dimension
         self.low, self.high = variance_range(nats_per_dimension)
 
-    def distribution(self, features: Tensor) -> DiagonalGaussian:
+    def distribution(self, features: Tensor) -> RestrictedGaussian:
         raw = super().distribution(features)
-        variance = self.low + (self.high - self.low) * raw.log_variance.sigmoid()
+        return RestrictedGaussian(self._family, raw.location.relu(), raw.log_variance)
+
+    def _family(self, excess: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
+        """μ and log σ², from twice the rate above δ, whose sign is ignored, and ŝ."""
+        variance = self.low + (self.high - self.low) * place.sigmoid()
         log_variance = variance.log()
         least = (2 * self.nats + 1 + log_variance - variance).clamp_min(ROUNDING)
-        return DiagonalGaussian((least + raw.location.relu()).sqrt(), log_variance)
+        # |excess|, but with a gradient at 0, so that a refinement can leave it.
+        return (least + excess.where(excess >= 0, -excess)).sqrt(), log_variance
 
 
 def variance_range(nats: float) -> tuple[float, float]:

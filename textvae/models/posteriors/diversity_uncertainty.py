@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from textvae.fields import NonNegative, Positive, Probability
-from textvae.models.distributions import DiagonalGaussian
+from textvae.models.distributions import RestrictedGaussian
 from textvae.models.encoders import Encoder
 from textvae.models.posteriors.batch_norm import standardise
 from textvae.models.posteriors.diagonal import DiagonalPosterior
@@ -56,10 +56,13 @@ class DiversityUncertaintyPosterior(DiagonalPosterior):
         self.shift = nn.Parameter(torch.zeros(latent_dim))
         self.dropout = nn.Dropout(dropout)
 
-    def distribution(self, features: Tensor) -> DiagonalGaussian:
+    def distribution(self, features: Tensor) -> RestrictedGaussian:
         q = super().distribution(features)
         mean = self.scales * standardise(q.location, self.statistics) + self.shift
-        return DiagonalGaussian(mean, (self.dropout(q.variance) + self.floor).log())
+        return RestrictedGaussian(self._family, mean, q.log_variance)
+
+    def _family(self, mean: Tensor, log_variance: Tensor) -> tuple[Tensor, Tensor]:
+        return mean, (self.dropout(log_variance.exp()) + self.floor).log()
 
     @property
     def scales(self) -> Tensor:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from textvae.fields import Positive
-from textvae.models.distributions import DiagonalGaussian
+from textvae.models.distributions import RestrictedGaussian
 from textvae.models.encoders import Encoder
 from textvae.models.posteriors.posterior import Posterior
 
@@ -29,6 +29,8 @@ class FixedVariancePosterior(Posterior):
         self.mean = nn.Linear(encoder.features, latent_dim, bias=False)
         self.log_variance = 2 * math.log(deviation)
 
-    def distribution(self, features: Tensor) -> DiagonalGaussian:
-        mean = self.mean(features)
-        return DiagonalGaussian(mean, torch.full_like(mean, self.log_variance))
+    def distribution(self, features: Tensor) -> RestrictedGaussian:
+        return RestrictedGaussian(self._family, self.mean(features))
+
+    def _family(self, mean: Tensor) -> tuple[Tensor, Tensor]:
+        return mean, torch.full_like(mean, self.log_variance)

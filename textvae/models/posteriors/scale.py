@@ -7,6 +7,9 @@ hence the ELBO and every likelihood, is that of the q that z is drawn from. The 
 the rate of the posterior before scaling, which gives no bound for the z that the decoder reads; the penalty
 `unscaled_rate` is that rate, used only in training.
 
+Means are scaled about 0, not about their average, so that a common offset is scaled up too: it costs ½ Σ_d f_d²
+(E μ_d)² nats of rate and says nothing.
+
 References
 ----------
 Song et al. 2024, *Scale-VAE: Preventing Posterior Collapse in Variational Autoencoder*.

@@ -11,6 +11,8 @@ __all__ = ["BatchStatistics"]
 
 EPSILON = 1e-20
 """Far below 10⁻¹¹, the variance of means initialised within ±0.01: else BN-VAE's bound fails at the start."""
+ROUNDING = 4.0
+"""Up to this deviation, in units of the mean's last digit, rows count as equal, and 1 / deviation is 0."""
 MOMENTUM = 0.1
 """The weight of a new batch in the running averages, after the first ten, which are weighted equally."""
 
@@ -34,7 +36,9 @@ class BatchStatistics(nn.Module):
         count, mean = len(rows), rows.mean(0)
         variance = (rows - mean).square().mean(0)
         self._remember(mean.detach(), variance.detach() * count / max(1, count - 1))
-        return mean, (variance + EPSILON).rsqrt()
+        # Rows that are all the same differ by rounding, which 1 / standard deviation would blow up to ±1.
+        rounding = (ROUNDING * torch.finfo(rows.dtype).eps * mean).square()
+        return mean, (variance + EPSILON).rsqrt().where(variance > rounding, 0.0)
 
     def _remember(self, mean: Tensor, variance: Tensor) -> None:
         self.batches += 1

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from textvae.fields import NonNegative
-from textvae.models.mmd import Kernel, discrepancies
+from textvae.models.mmd import Kernel, discrepancies, width
 from textvae.models.terms import Pass
 from textvae.models.text_vae import TextVAE
 from textvae.objectives.auxiliaries.auxiliary import Auxiliary
@@ -35,11 +35,12 @@ class Discrepancy(Auxiliary):
     ) -> None:
         super().__init__()
         self.weight, self.kernel = weight, kernel
+        self.width = width(model.latent_dim, spherical=model.posterior.spherical)
 
     def forward(self, done: Pass, step: int) -> Tensor:
         if done.batch.sentences < 2:
             return done.z.new_zeros(())
         noise = torch.randn(done.z.shape, generator=done.generator, device=done.z.device, dtype=done.z.dtype)
         drawn = done.prior.transport(noise)
-        found = [discrepancies(z, y, self.kernel).mean() for z, y in zip(done.z, drawn, strict=True)]
+        found = [discrepancies(z, y, self.width, self.kernel).mean() for z, y in zip(done.z, drawn, strict=True)]
         return self.weight * torch.stack(found).mean()

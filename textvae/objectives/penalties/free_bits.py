@@ -10,11 +10,12 @@ The name has six meanings in the literature; each is named here by its unit, and
     total, over the sentence            mean_B max(λ, KL)                Li et al. 2019 (`fb 1`, as a mask)
 
 `form: max` is the formula; `form: mask` is the released code, 1[KL > λ] · KL. For the same grouping
-their gradients are identical, and the values differ by λ for every group below λ.
+their gradients are identical, and the values differ by λ for every group below λ. A rate that is estimated from
+samples is only averaged over the batch first; the bias of that falls with the size of the batch.
 
 References
 ----------
-Kingma et al. 2016, *Improving Variational Inference with Inverse Autoregressive Flow*.
+Kingma et al. 2016, *Improved Variational Inference with Inverse Autoregressive Flow*.
 Li et al. 2019, *A Surprisingly Effective Fix for Deep Latent Variable Modeling of Text*.
 """
 
@@ -23,7 +24,7 @@ from typing import Literal
 from torch import Tensor
 
 from textvae.fields import Count, NonNegative
-from textvae.models.terms import Pass
+from textvae.models.terms import Pass, closed_form
 from textvae.objectives.penalties.penalty import Penalty
 
 __all__ = ["FreeBitsPerDimension", "FreeBitsPerGroup", "FreeBitsTotal"]
@@ -96,10 +97,20 @@ class FreeBitsPerGroup(Penalty):
 
 
 class FreeBitsTotal(Penalty):
-    """λ free nats for the whole latent vector."""
+    """λ free nats for the whole latent vector.
+
+    Raises
+    ------
+    ValueError
+        At the first pass over the sentence, if the rate has no closed form: for an estimate R̂ from samples,
+        E max(λ, R̂) exceeds max(λ, E R̂), and a rate below λ would be penalised.
+    """
 
     def __init__(self, *, nats_total: NonNegative, over: Over = "batch", form: Form = "max") -> None:
         self.nats, self.over, self.form = nats_total, over, form
 
     def __call__(self, done: Pass, step: int) -> Tensor:
+        estimated = done.terms.rate_per_dimension is None and closed_form(done.posterior, done.prior) is None
+        if self.over == "sentence" and estimated:
+            raise ValueError("free bits over the sentence need a rate in closed form; choose over: batch")
         return free(done.terms.rate[:, None], self.nats, self.over, self.form)

@@ -109,7 +109,10 @@ class Cyclical(Schedule):
 
 
 class Tanh(Schedule):
-    """end · (1 + tanh((t − midpoint) / width)) / 2, set to `end` once it is within 0.1 % of it."""
+    """end · (1 + tanh((t − midpoint) / width)) / 2, set to `end` once it is within 0.1 % of it.
+
+    It is a sigmoid of steepness 2 / width.
+    """
 
     def __init__(self, *, midpoint: Steps = 2500, width: Positive = 1000.0, end: NonNegative = 1.0) -> None:
         super().__init__()

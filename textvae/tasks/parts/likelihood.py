@@ -9,8 +9,8 @@ from torch import Tensor
 from textvae.console.progress import counting
 from textvae.data.batches import Sequences
 from textvae.evaluation.annealed import Annealing, annealed, sandwich
-from textvae.evaluation.curves import TRUSTED, Curve, importance_curve
-from textvae.evaluation.estimators import mean_with_error, standard_error, survey
+from textvae.evaluation.curves import Curve, importance_curve
+from textvae.evaluation.estimators import Survey, mean_with_error, standard_error
 from textvae.evaluation.plane import Plane, exact_means, posterior_means
 from textvae.evaluation.prior_monte_carlo import prior_curve
 from textvae.evaluation.quadrature import integrate
@@ -39,13 +39,13 @@ class PriorCurve(Part):
         return self.prior_sentences * self.prior_samples
 
     def measure(self, subject: Subject) -> dict[str, Any]:
-        sequences = subject.some(self.prior_sentences)
+        sequences = subject.evenly(self.prior_sentences)
         with counting("z from the prior", len(sequences)) as tick:
             curve = prior_curve(subject.vae.model, sequences, rising(self.prior_samples), subject.noise, tick=tick)
         drawn = _drawn_curve("prior", curve)
-        # With a small effective sample size the standard error is meaningless.
-        believed = zip(drawn["prior_curve_nll_se"], drawn["prior_curve_effective_samples"], strict=True)
-        drawn["prior_curve_nll_se"] = [error if effective >= TRUSTED else math.nan for error, effective in believed]
+        # With a small effective sample size, of any sentence, the standard error is meaningless.
+        believed = zip(drawn["prior_curve_nll_se"], curve.mean_error.isnan().tolist(), strict=True)
+        drawn["prior_curve_nll_se"] = [math.nan if unknown else error for error, unknown in believed]
         return {
             "prior_nll": drawn["prior_curve_nll"][-1],
             "prior_nll_se": drawn["prior_curve_nll_se"][-1],
@@ -72,7 +72,7 @@ class BoundCurve(Part):
         return self.gap_sentences * self.curve_samples
 
     def measure(self, subject: Subject) -> dict[str, Any]:
-        sequences = subject.some(self.gap_sentences)
+        sequences = subject.evenly(self.gap_sentences)
         with counting("the bound as K grows", len(sequences)) as tick:
             curve = importance_curve(
                 subject.vae.model, sequences, rising(self.curve_samples), subject.noise, tick=tick
@@ -108,14 +108,14 @@ class PosteriorGap(Part):
         )
 
     def measure(self, subject: Subject) -> dict[str, Any]:
-        sequences = subject.some(self.gap_sentences)
+        sequences = subject.evenly(self.gap_sentences)
         spherical = subject.vae.model.posterior.spherical
         found = self._unrefined(subject, sequences) if spherical else self._refined(subject, sequences)
         return {"gap_sentences": len(sequences), **found}
 
     def _unrefined(self, subject: Subject, sequences: Sequences) -> dict[str, Any]:
         plane = self._weighted(subject, sequences, None)
-        elbo = survey(subject.vae.model, sequences, subject.noise).elbo
+        elbo = Survey.of(subject.vae.model, sequences, subject.noise).elbo
         return {
             "evidence": "iwae",
             **mean_with_error("posterior_iwae_nll", -plane.log_evidence),

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from textvae import builder
@@ -11,8 +10,9 @@ from textvae.console.progress import counting
 from textvae.data.batches import Sequences
 from textvae.data.grammar import embedded_grammar, embedded_split
 from textvae.errors import ConfigError
-from textvae.evaluation.estimators import survey
+from textvae.evaluation.estimators import Survey
 from textvae.evaluation.noise import SentenceNoise
+from textvae.models.modes import seeded
 from textvae.models.text_vae import TextVAE
 from textvae.probes.inference_lag import inference_lag
 from textvae.probes.labels import Label, factor_labels, first_word, length, words
@@ -37,7 +37,7 @@ class Lag(Part):
         return 2 * BOTH_WAYS * 64 * self.lag_steps
 
     def measure(self, subject: Subject) -> dict[str, Any]:
-        train, held_out = subject.encoded(subject.train), subject.some(self.lag_sentences)
+        train, held_out = subject.encoded(subject.train), subject.evenly(self.lag_sentences)
         fresh = untrained(subject).posterior
         with counting("encoders against the frozen decoder", 2 * self.lag_steps) as tick:
             return inference_lag(
@@ -60,7 +60,7 @@ class Knowledge(Part):
         train, held_out = subject.encoded(subject.train), subject.sequences
         if min(len(train), len(held_out)) < 2:
             raise ConfigError(f"probes need at least 2 sentences of train and of {subject.split}")
-        z = _codes(subject.vae.model, train, subject.seed), subject.found.z
+        z = _codes(subject.vae.model, train, subject.seed), subject.survey.z
         fresh = untrained(subject)
         untold = _codes(fresh, train, subject.seed), _codes(fresh, held_out, subject.seed)
         asked = labels(subject)
@@ -88,11 +88,10 @@ def labels(subject: Subject) -> dict[str, list[Label]]:
 
 def untrained(subject: Subject) -> TextVAE:
     """A freshly initialised model of the same configuration."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(subject.seed)
+    with seeded(subject.seed):
         return builder.model(subject.vae.config, subject.vae.tokenizer.size).to(subject.vae.device)
 
 
 def _codes(model: TextVAE, sequences: Sequences, seed: int) -> Tensor:
     """One z ~ q(z|x) for each sentence (N, D)."""
-    return survey(model, sequences, SentenceNoise(seed, model.latent_dim)).z
+    return Survey.of(model, sequences, SentenceNoise(seed, model.latent_dim)).z

@@ -35,7 +35,7 @@ class Dimensions(Part):
         return 0
 
     def measure(self, subject: Subject) -> dict[str, Any]:
-        return spectrum(subject.found) | mismatch(subject.vae.model, subject.found, subject.seed)
+        return spectrum(subject.survey) | mismatch(subject.vae.model, subject.survey, subject.seed)
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Listening(Part):
         return (2 + 2 + BOTH_WAYS) * len(subject.sequences)
 
     def measure(self, subject: Subject) -> dict[str, Any]:
-        model, sequences, found = subject.vae.model, subject.sequences, subject.found
+        model, sequences, found = subject.vae.model, subject.sequences, subject.survey
         other = another(len(sequences), subject.seed)
         borrowed = found.z[other]
         prior = from_prior(model, found.z, subject.seed)
@@ -80,7 +80,7 @@ class Positions(Part):
     def measure(self, subject: Subject) -> dict[str, Any]:
         assert subject.lm is not None
         nothing = torch.empty(len(subject.sequences), 0)
-        own = token_log_probs(subject.vae.model, subject.sequences, subject.found.z)
+        own = token_log_probs(subject.vae.model, subject.sequences, subject.survey.z)
         reference = token_log_probs(subject.lm.model, subject.sequences, nothing)
-        gain = position_gain(own, reference, subject.sequences, subject.found.rate)
+        gain = position_gain(own, reference, subject.sequences, subject.survey.rate)
         return {**gain, "lm_sha256": subject.lm.weights_sha256}

@@ -141,9 +141,8 @@ def test_free_bits_never_cost_less_than_lambda_nor_the_rate():
 @pytest.mark.parametrize(("posterior", "prior"), [("flow", "standard_normal"), ("diagonal", "mixture")])
 def test_a_rate_that_is_estimated_is_not_floored_for_each_sentence(posterior, prior):
     """E max(λ, R) of an estimate R is more than max(λ, E R)."""
-    done = forward_pass(
-        tiny(2, posterior=posterior, prior=prior), batch_of([4], [5, 6]), torch.zeros(1, 2, 2).double()
-    )
+    batch, noise = batch_of([4], [5, 6]), torch.zeros(1, 2, 2).double()
+    done = forward_pass(tiny(2, posterior=posterior, prior=prior), batch, noise)
     make("objective.penalty", "free_bits_total", nats_total=1.0, over="batch")(done, 0)
     with pytest.raises(ValueError, match="need a rate in closed form; choose over: batch"):
         make("objective.penalty", "free_bits_total", nats_total=1.0, over="sentence")(done, 0)

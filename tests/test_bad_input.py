@@ -57,7 +57,7 @@ def test_the_same_words_train_the_same_model(content, tmp_path):
     assert vocabulary(odd) == vocabulary(plain)
     assert odd.best.read_bytes() == plain.best.read_bytes()
     blank = content.count(b"\n\n") or content.count(b"\n \t\r\n")
-    assert ("Blank lines skipped in train: 60" in err) == bool(blank)
+    assert ("train: 60 blank lines skipped" in err) == bool(blank)
 
 
 def test_gzipped_files_and_one_file_alone(tmp_path):
@@ -237,7 +237,7 @@ def test_a_vocabulary_of_one_word(more, tmp_path):
     sentence = refused(
         *TRAIN, "--corpus", folder(tmp_path, train=content), "--run", tmp_path / "run", *more, code=1
     )
-    assert sentence.startswith("The vocabulary has ")
+    assert sentence.startswith("the vocabulary has ")
     assert not (tmp_path / "run" / "config.yaml").exists()
 
 

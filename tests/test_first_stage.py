@@ -9,7 +9,7 @@ from helpers import SIZES, batch_of, make, objective_of, tiny
 from textvae import builder
 from textvae.api import load
 from textvae.config import Draft
-from textvae.config.draft import read_mapping
+from textvae.config.files import read_mapping
 from textvae.config.recipes import resolve
 from textvae.errors import ConfigError, RunError
 from textvae.models.parts import inherit

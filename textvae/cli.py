@@ -44,9 +44,6 @@ app = App(
 corpus_app = App(name="corpus", help="List, inspect and download corpora.")
 app.command(corpus_app)
 
-_settings: list[Setting] = []
-"""`--section.key VALUE` options of this call, removed before the rest is parsed."""
-
 
 @app.command
 def train(
@@ -59,6 +56,7 @@ def train(
     device: str | None = None,
     threads: Whole | None = None,
     init: Path | None = None,
+    settings: Annotated[Sequence[Setting], Parameter(parse=False)],
 ) -> None:
     """Train a model, or continue an interrupted run.
 
@@ -96,7 +94,7 @@ def train(
         "device": device,
         "threads": threads,
     }
-    options = dict(_settings) | {name: value for name, value in given.items() if value is not None}
+    options = dict(settings) | {name: value for name, value in given.items() if value is not None}
     made = train(names, options, run, init)
     print(f"tensorboard --logdir {made.path}", file=sys.stderr)
 
@@ -108,6 +106,7 @@ def evaluate(
     *,
     split: Split = "valid",
     samples: Count = 100,
+    seed: Seed = 0,
     all_: Annotated[Flag, Parameter(name="--all")] = False,
     lm: Path | None = None,
     corpus: str | None = None,
@@ -123,6 +122,8 @@ def evaluate(
         Split to evaluate; use test only for the final evaluation.
     samples
         Number of samples K of the importance-weighted estimate.
+    seed
+        Seed of all random draws.
     all_
         Compute every measure, part by part: posterior gap, annealing, probes, generated text.
     lm
@@ -149,11 +150,11 @@ def evaluate(
             raise ConfigError(
                 "--corpus does not apply with --all, which uses the run's own sentences; leave one out"
             )
-        values = evaluate_all(Run.open(run), split, samples, lm, device=device)
+        values = evaluate_all(Run.open(run), split, samples, lm, seed=seed, device=device)
     elif lm is not None:
         raise ConfigError("--lm only applies with --all (or to textvae diagnose); add --all")
     else:
-        values = evaluate_run(Run.open(run), split, samples, corpus, column, device=device)
+        values = evaluate_run(Run.open(run), split, samples, corpus, column, seed, device)
     if json_:
         print(json.dumps({split: values}, ensure_ascii=False, allow_nan=False))
     else:
@@ -504,12 +505,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except OSError as error:
         _discard_output()
         _fail(f"{error.filename or 'the operating system'}: {error.strerror or error}", 1)
+    sys.exit(0)
 
 
 def _run(arguments: list[str]) -> None:
-    _settings.clear()
-    if arguments[:1] == ["train"]:
-        arguments, _settings[:] = take_settings(arguments)
+    settings: list[Setting] = []
+    if arguments[:1] == ["train"]:  # `--section.key VALUE` is known to no command
+        arguments, settings = take_settings(arguments)
     # An external member of a slot, `kind: module:Class`, may be in the working directory.
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))
@@ -517,7 +519,9 @@ def _run(arguments: list[str]) -> None:
         warnings.simplefilter("default", UserWarning)
         warnings.showwarning = _note()
         try:
-            app(arguments, exit_on_error=False, print_error=False)
+            command, bound, unparsed = app.parse_args(arguments, exit_on_error=False, print_error=False)
+            given = {"settings": settings} if "settings" in unparsed else {}
+            command(*bound.args, **bound.kwargs, **given)
         finally:
             sys.stdout.flush()
 

@@ -80,7 +80,7 @@ def take_settings(arguments: Sequence[str]) -> tuple[list[str], list[Setting]]:
 def _value(option: str, text: str) -> Any:
     import yaml
 
-    from textvae.config.draft import parse
+    from textvae.config.files import parse
 
     try:
         return parse(text)

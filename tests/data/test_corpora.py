@@ -19,7 +19,7 @@ def refusal(source: object, **options: str) -> str:
     with pytest.raises(DataError) as caught:
         open_corpus(str(source), **options)
     message = str(caught.value)
-    assert message.endswith(".")
+    assert not message.endswith(".")
     assert "\n" not in message
     return message
 
@@ -57,7 +57,7 @@ def test_a_folder_of_text_files(tmp_path: Path, names: tuple[str, str, str]) -> 
     corpus = open_corpus(str(folder))
     assert corpus.name == "my-news"
     assert [list(corpus[split]) for split in SPLITS] == [["a b", "c d"], ["e f"], ["g h"]]
-    assert corpus.remarks == ("Blank lines skipped in train: 1.",)
+    assert corpus.remarks == ("train: 1 blank lines skipped",)
 
 
 def test_a_word_of_the_name_counts_before_a_part_of_it(tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_a_word_of_the_name_counts_before_a_part_of_it(tmp_path: Path) -> None:
 def test_a_folder_that_lacks_a_split(tmp_path: Path) -> None:
     folder_of(tmp_path, {"train.txt": "a", "valid.txt": "b"})
     message = refusal(tmp_path)
-    assert "has no test split: add test.txt" in message
+    assert "has no test split; add test.txt" in message
     assert "train.txt, valid.txt" in message
     assert "no train and no valid and no test split" in refusal(folder_of(tmp_path / "empty", {}))
 
@@ -144,9 +144,9 @@ def test_unknown_names_are_answered_with_the_valid_ones(tmp_path: Path) -> None:
 
 def test_a_corpus_knows_its_splits_and_its_content() -> None:
     corpus = Corpus("c", {"train": ["a"], "valid": ["b"], "test": ["c"]})
-    with pytest.raises(DataError, match="no split `dev`: choose one of train, valid, test"):
+    with pytest.raises(DataError, match="no split `dev`; choose one of train, valid, test"):
         corpus["dev"]
-    with pytest.raises(DataError, match="The valid split of c holds no sentence"):
+    with pytest.raises(DataError, match="the valid split of c holds no sentence"):
         Corpus("c", {"train": ["a"], "valid": [], "test": ["c"]})
     moved = Corpus("c", {"train": ["a", "b"], "valid": ["b"], "test": ["c"]})
     assert corpus.digest() != moved.digest()

@@ -65,7 +65,7 @@ def test_vocabularies_made_elsewhere() -> None:
     new = SimpleNamespace(get_itos=lambda: ["<unk>", "<pad>", "the", "cat", "sat"])
     for vocabulary in (old, new):
         assert from_torchtext(vocabulary).vocabulary == (*SPECIALS, "the", "cat", "sat")
-    with pytest.raises(DataError, match="A list is not a torchtext vocabulary"):
+    with pytest.raises(DataError, match="a list is not a torchtext vocabulary"):
         from_torchtext(["the"])
 
 

@@ -43,7 +43,7 @@ def test_a_death_is_told() -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return job
 
-    with pytest.raises(DataError, match=r"died \(exit code -9\).*: start again"):
+    with pytest.raises(DataError, match=r"died \(exit code -9\).*; start again"):
         list(in_processes(work, range(4)))
 
 

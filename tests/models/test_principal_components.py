@@ -205,7 +205,7 @@ def test_the_trainer_takes_it_as_it_takes_a_text_model_and_resumes_to_the_bit(tm
             update = Joint(objective, lambda objective=objective: adam(objective.parameters(), lr=0.02))
             plan = Plan(budget, 20, 10, None, None, None)
             stream = BatchStream(train, batch_size=50, seed=0)
-            Trainer(run, objective, update, stream, valid, plan, 0, torch.device("cpu")).fit(Silent())
+            Trainer(run, objective, update, stream, valid, plan, seed=0).fit(Silent())
         return run, model
 
     run, model = fitted("whole", [60])

@@ -309,6 +309,7 @@ def test_updates_are_counted_over_all_steps_and_the_first_stage(tmp_path: Path) 
         run = Run(tmp_path / f"grammar/two_stages/seed-{seed}")
         run.config = run.config.model_copy(update={"first": stage.model_copy(update={"threads": None})})
         record = Record(f"grammar/first/seed-{seed}", "grammar", "first", "", seed, stage=True, state="done")
+        manifest.records[f"grammar/two_stages/seed-{seed}"].first = record.path
         write_run(tmp_path / record.path, stage, {}, 0.0)
         manifest.records[record.path] = record
     steps = ((10, 4.0), (50, 2.5), (60, 1.0))  # means over the steps since the row before

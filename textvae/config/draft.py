@@ -8,18 +8,18 @@ import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
 
+from textvae.config.complaints import complaint
+from textvae.config.files import read_mapping, short
 from textvae.config.recipes import resolve
 from textvae.config.schema import Config
-from textvae.errors import ConfigError, did_you_mean
+from textvae.errors import ConfigError
 
-__all__ = ["OPTIONS", "SECTIONS", "Draft", "parse", "read_mapping"]
+__all__ = ["OPTIONS", "SECTIONS", "Draft"]
 
 SECTIONS = ("data", "model", "objective", "training", "first", "inherit")
 """Keys of a configuration whose values are mappings."""
@@ -90,7 +90,7 @@ class Draft:
         place = self.blame(("first", "recipe"))
         if not isinstance(recipe, str) or recipe in self.above:
             wrong = "must not be its own first stage" if isinstance(recipe, str) else "must be the name of a recipe"
-            raise ConfigError(f"{place}: {wrong}: {_short(recipe)}")
+            raise ConfigError(f"{place}: {wrong}: {short(recipe)}")
         try:
             remedy = read_mapping(resolve(recipe))
         except ConfigError as error:
@@ -119,14 +119,14 @@ class Draft:
             if isinstance(value, Mapping) and isinstance(typed.get(key), Mapping):
                 self.refuse_truth(value, typed[key], (*at, key))
             elif isinstance(value, bool) and not isinstance(typed.get(key), bool):
-                raise ConfigError(f"{self.blame((*at, key))}: must be a number, not {_short(value)}")
+                raise ConfigError(f"{self.blame((*at, key))}: must be a number, not {short(value)}")
 
     def explain(self, error: ValidationError, at: tuple[str, ...], schema: type[BaseModel]) -> str:
         """One sentence for the first error: the file or option, the key and the valid choices."""
         # A misspelt key comes first: what is missing is likely what was meant.
         first = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
         place = self._place((*at, *(str(part) for part in first["loc"])))
-        return f"{self.blame(place)}: {_complaint(first, place[len(at) :], schema)}"
+        return f"{self.blame(place)}: {complaint(first, place[len(at) :], schema)}"
 
     def blame(self, place: tuple[str, ...]) -> str:
         """The file or option that set a key, followed by the key unless the option implies it."""
@@ -148,93 +148,6 @@ class Draft:
                 return location[:depth]
             node = node.get(part)
         return location
-
-
-SENTENCES = {
-    "extra_forbidden": "unknown key",
-    "missing": "must be given",
-    "greater_than_equal": "must be at least {ge}",
-    "greater_than": "must be more than {gt}",
-    "less_than_equal": "must be at most {le}",
-    "less_than": "must be less than {lt}",
-    "literal_error": "must be {expected}",
-    "value_error": "{error}",
-    "finite_number": "must be a finite number",
-    **dict.fromkeys(("int_type", "int_parsing", "int_from_float", "int_parsing_size"), "must be a whole number"),
-    **dict.fromkeys(("float_type", "float_parsing"), "must be a number"),
-    **dict.fromkeys(("bool_type", "bool_parsing"), "must be true or false"),
-    **dict.fromkeys(("model_type", "model_attributes_type", "dict_type"), "must be a mapping of keys to values"),
-    "string_type": "must be text",
-    "tuple_type": "must be a list",
-    "list_type": "must be a list",
-    "too_short": "must not be empty",
-    "string_too_short": "must not be empty",
-}
-"""Messages for pydantic's kinds of error."""
-
-
-def _complaint(error: ErrorDetails, place: tuple[str, ...], schema: type[BaseModel]) -> str:
-    """What is wrong with the value at `place`, and the valid choices."""
-    kind = error["type"]
-    sentence = SENTENCES.get(kind, "{0}").format(error["msg"], **error.get("ctx", {}))
-    if kind == "extra_forbidden":
-        return sentence + _suggest(place, schema)
-    return sentence if kind == "missing" else f"{sentence}, not {_short(error['input'])}"
-
-
-def _short(value: object) -> str:
-    """A value as it is written in YAML or Python, at most 60 characters of it."""
-    text = "null" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}…"
-
-
-def _suggest(location: tuple[str, ...], schema: type[BaseModel]) -> str:
-    for part in location[:-1]:
-        inner = schema.model_fields[part].annotation if part in schema.model_fields else None
-        candidates = [inner, *getattr(inner, "__args__", ())]
-        schema = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), schema)
-    choices = list(schema.model_fields)
-    guess = did_you_mean(location[-1], choices)
-    return f"{guess}; valid keys are {', '.join(choices)}" if choices else "; there are no keys to set here"
-
-
-class _Strict(yaml.SafeLoader):
-    """YAML without duplicate keys: by default the later would silently replace the earlier."""
-
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        node = super().compose_mapping_node(anchor)
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if key.value in seen and isinstance(key, yaml.ScalarNode):
-                raise yaml.YAMLError(f"duplicate key {key.value!r} on line {key.start_mark.line + 1}")
-            seen.add(str(key.value))
-        return node
-
-
-def parse(text: str) -> Any:
-    """The value of YAML text; raises YAMLError, ValueError or RecursionError."""
-    return yaml.load(text, _Strict)
-
-
-def read_mapping(path: Path, of: str = "sections such as model and training") -> dict[str, Any]:
-    """The nested mapping in a YAML file; empty for an empty file.
-
-    Raises
-    ------
-    ConfigError
-        If the file cannot be read, is not YAML, repeats a key or is not a mapping.
-    """
-    try:
-        loaded = parse(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
-    if loaded is None:
-        return {}
-    if not isinstance(loaded, dict):
-        raise ConfigError(f"{path}: must be a mapping of {of}, not {_short(loaded)}")
-    return loaded
 
 
 def _names_recipe(layer: Mapping[str, Any]) -> bool:
@@ -267,7 +180,7 @@ def _merge(
     for name, value in values.items():
         place = (*at, str(name))
         if not isinstance(name, str):
-            raise ConfigError(f"{_blame(origin, place)}: a key must be text, not {_short(name)}")
+            raise ConfigError(f"{_blame(origin, place)}: a key must be text, not {short(name)}")
         old = into.get(name)
         if isinstance(value, Mapping):
             known = old.get("kind") if isinstance(old, Mapping) else None
@@ -279,7 +192,7 @@ def _merge(
             _merge(into[name], value, place, origin, origins)
         elif not _plain(value):
             raise ConfigError(
-                f"{_blame(origin, place)}: must be UTF-8 text, a number or a list, not {_short(value)}"
+                f"{_blame(origin, place)}: must be UTF-8 text, a number or a list, not {short(value)}"
             )
         else:
             into[name] = value

@@ -77,7 +77,7 @@ def _open_torchtext(name: str) -> Corpus:
     from textvae.data.sources.torchtext_bridge import penn_treebank
 
     if name != "PennTreebank":
-        raise DataError(f"There is no corpus `{TORCHTEXT}{name}`: the only one is {TORCHTEXT}PennTreebank.")
+        raise DataError(f"there is no corpus `{TORCHTEXT}{name}`; the only one is {TORCHTEXT}PennTreebank")
     files = find_ptb()
     return Corpus("ptb-torchtext", penn_treebank(files), (standard_remark(files),))
 
@@ -98,7 +98,7 @@ def _open_file(path: Path, column: str | None) -> Corpus:
         return open_table(path, column)
     if not name.endswith(TEXT_SUFFIXES):
         choices = ", ".join((*TEXT_SUFFIXES, *TABLE_SUFFIXES))
-        raise DataError(f"{path} is not a corpus file: its name must end in one of {choices}.")
+        raise DataError(f"{path} is not a corpus file; its name must end in one of {choices}")
     text = open_text(path)
     parts = carve(text.sentences, ("valid", "test"), str(path))
     splits = {split: select(text.sentences, positions) for split, positions in parts.items()}
@@ -117,7 +117,7 @@ def _cache_remark(corpus: Corpus) -> tuple[str, ...]:
         return ()
     return (
         f"{cache_folder()} cannot be written ({reason}), so this corpus will be tokenised in memory at every start:"
-        " set TEXTVAE_CACHE to a writable folder.",
+        " set TEXTVAE_CACHE to a writable folder",
     )
 
 
@@ -127,6 +127,6 @@ def _unknown(source: str, path: Path) -> str:
     meant = did_you_mean(source, [*names, *beside])
     here = "" if path.is_absolute() else f" in {Path.cwd()}"
     return (
-        f"There is no corpus `{source}`{here}{meant}: choose {', '.join(names)}, hf:NAME, a folder with train,"
-        f" valid and test files, or one file ({', '.join((*TEXT_SUFFIXES, *TABLE_SUFFIXES))})."
+        f"there is no corpus `{source}`{here}{meant}; choose {', '.join(names)}, hf:NAME, a folder with train,"
+        f" valid and test files, or one file ({', '.join((*TEXT_SUFFIXES, *TABLE_SUFFIXES))})"
     )

@@ -40,12 +40,12 @@ class Corpus:
     def __post_init__(self) -> None:
         for split in SPLITS:
             if not len(self[split]):
-                raise DataError(f"The {split} split of {self.name} holds no sentence: add at least one.")
+                raise DataError(f"the {split} split of {self.name} holds no sentence; add at least one")
 
     def __getitem__(self, split: str) -> Sequence[str]:
         if split not in self.splits:
             choices = ", ".join(self.splits)
-            raise DataError(f"Corpus {self.name} has no split `{split}`: choose one of {choices}.")
+            raise DataError(f"corpus {self.name} has no split `{split}`; choose one of {choices}")
         return self.splits[split]
 
     def digest(self) -> str:

@@ -30,14 +30,14 @@ def word_remarks(sentences: Iterable[str]) -> tuple[str, ...]:
     tokens = counts.total()
     if tokens and _without_spaces(len(sample), tokens, characters):
         return (
-            f"A line has {tokens / len(sample):.1f} words of {characters / tokens:.0f} characters on average:"
-            " where spaces do not separate words, use `--tokenizer unigram`.",
+            f"a line has {tokens / len(sample):.1f} words of {characters / tokens:.0f} characters on average:"
+            " where spaces do not separate words, use `--tokenizer unigram`",
         )
     if tokens and _flooded(counts):
         types, text = _once(counts) / len(counts), _once(counts) / tokens
         return (
             f"{types:.0%} of the word types occur once, so about {text:.0%} of the words in new text will be"
-            " unknown: consider `--tokenizer unigram`.",
+            " unknown: consider `--tokenizer unigram`",
         )
     return ()
 

@@ -91,7 +91,7 @@ def kept(kind: str, key: str, make: Callable[[Path], None], read: Callable[[Path
         except OSError as error:
             raise DataError(
                 f"{cache_folder()} cannot be written: {error.strerror or error}; free some space there (finished"
-                " parts are reused), or set TEXTVAE_CACHE to another folder."
+                " parts are reused), or set TEXTVAE_CACHE to another folder"
             ) from error
 
 
@@ -220,7 +220,7 @@ def _warn_of_place(place: Path, error: OSError) -> None:
     if unwritable() is None:  # else the whole cache is unwritable, which a remark of the corpus reports
         reason = error.strerror or error
         warnings.warn(
-            f"{place} cannot be written ({reason}), so its contents are recomputed at every start:"
-            " make it writable, or set TEXTVAE_CACHE to another folder.",
+            f"{place} cannot be written ({reason}), so its contents are recomputed at every start;"
+            " make it writable, or set TEXTVAE_CACHE to another folder",
             stacklevel=3,
         )

@@ -58,8 +58,8 @@ def _refuse_death(process: ForkProcess) -> None:
     process.join()
     if process.exitcode:
         raise DataError(
-            f"A process that prepares the corpus died (exit code {process.exitcode}), often for lack of memory:"
-            " start again; finished parts are reused."
+            f"a process that prepares the corpus died (exit code {process.exitcode}), often for lack of memory;"
+            " start again; finished parts are reused"
         )
 
 

@@ -4,7 +4,7 @@ Beside it are `study.yaml` (a copy of the study file), `settings.yaml` (its sett
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -27,7 +27,8 @@ class StudyDirectory(Directory):
 class Record:
     """One cell: its state, its total time, and the reason if it failed.
 
-    A `stage` is trained for other cells to start from, and is not evaluated.
+    A `stage` is trained for other cells to start from, and is not evaluated; `first` is the path of the one that
+    this cell starts from.
     """
 
     path: str
@@ -36,6 +37,7 @@ class Record:
     strength: str
     seed: int
     stage: bool = False
+    first: str | None = None
     state: State = "waiting"
     seconds: float = 0.0
     reason: str = ""
@@ -83,9 +85,8 @@ class Manifest:
         """Take over an earlier manifest's records of the same cells; those running then become interrupted."""
         for path in self.records.keys() & others.keys():
             old = others[path]
-            if old.state == "running":
-                old.state = "interrupted"
-            self.records[path] = old
+            state: State = "interrupted" if old.state == "running" else old.state
+            self.records[path] = replace(self.records[path], state=state, seconds=old.seconds, reason=old.reason)
 
     def count(self, states: Iterable[State]) -> int:
         return sum(record.state in set(states) for record in self.records.values())

@@ -23,7 +23,7 @@ from annotated_types import Ge, Lt, MinLen
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from textvae.config import Draft
-from textvae.config.draft import read_mapping
+from textvae.config.files import read_mapping
 from textvae.errors import ConfigError, did_you_mean
 from textvae.fields import Count
 

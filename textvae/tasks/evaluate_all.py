@@ -21,6 +21,7 @@ def evaluate_all(
     split: str = "valid",
     samples: int = 100,
     lm: str | Path | None = None,
+    seed: int = 0,
     device: str = "cpu",
     parts: Sequence[Part] = FULL,
 ) -> dict[str, Any]:
@@ -29,7 +30,7 @@ def evaluate_all(
     Parts already measured with the same weights and settings are not measured again.
     """
     run.require_writable()
-    subject = subject_of(run, split, lm=lm, device=device)
+    subject = subject_of(run, split, seed, lm, device)
     wanted = _possible(subject, parts)
     todo = [part for part in wanted if part.known(subject) is None]
     minutes = expected_minutes(subject, todo, samples)

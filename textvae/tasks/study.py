@@ -140,10 +140,7 @@ def _manifest(out: Path, asked: Study, file: Path, cells: dict[str, Cell]) -> Ma
         remedies={
             cell.remedy: "; ".join(map(_says, cell.recipes[1:])) for cell in cells.values() if not cell.stage
         },
-        records={
-            path: Record(path, cell.corpus, cell.remedy, cell.strength, cell.seed, cell.stage)
-            for path, cell in cells.items()
-        },
+        records={path: _record(cell) for path, cell in cells.items()},
     )
     if (out / "manifest.json").exists():
         manifest.keep(Manifest.read(out).records)
@@ -152,6 +149,11 @@ def _manifest(out: Path, asked: Study, file: Path, cells: dict[str, Cell]) -> Ma
         record.state = "done" if done else "interrupted" if record.state == "interrupted" else "waiting"
     manifest.write(out)
     return manifest
+
+
+def _record(cell: Cell) -> Record:
+    first = cell.first.path if cell.first else None
+    return Record(cell.path, cell.corpus, cell.remedy, cell.strength, cell.seed, cell.stage, first)
 
 
 def _conduct(

@@ -259,10 +259,9 @@ def assemble(
         stream,
         sequences["valid"],
         plan(config, epoch),
-        config.seed,
-        device,
-        show,
-        processes,
+        seed=config.seed,
+        show=show,
+        processes=processes,
     )
 
 

@@ -65,8 +65,8 @@ class Trainer:
         stream: BatchStream,
         valid: Sequences,
         plan: Plan,
+        *,
         seed: int,
-        device: torch.device,
         show: Callable[[MetricLog, int], None] = lambda log, step: None,
         processes: Processes = ALONE,
     ) -> None:
@@ -76,7 +76,7 @@ class Trainer:
         self.stream = stream
         self.valid = valid
         self.plan = plan
-        self.device = device
+        self.device = device = processes.device
         self.show = show
         self.processes = self.update.processes = processes
         self.noise = SentenceNoise(seed, objective.model.latent_dim)

@@ -74,7 +74,7 @@ class Lines(LazySentences):
         except OSError:
             changed = True
         if changed:
-            raise DataError(f"{self._path} changed while being read: start again once the file is complete.")
+            raise DataError(f"{self._path} changed while being read; start again once the file is complete")
 
     def at(self, index: int) -> str:
         return self._read(int(self._starts[index if self._positions is None else self._positions[index]]))
@@ -161,7 +161,7 @@ def _blocks(path: Path) -> Iterator[bytes]:
     except (OSError, EOFError, zlib.error, ValueError) as error:
         for _ in lines(path):  # line by line, to name the first faulty one
             pass
-        raise DataError(f"{path} changed while being read: start again once the file is complete.") from error
+        raise DataError(f"{path} changed while being read; start again once the file is complete") from error
 
 
 def _refuse_other(block: bytes) -> None:

@@ -55,7 +55,7 @@ def open_column(rows: Any, name: str, where: str) -> tuple[Column, int]:
     column = Column(rows, name)
     full = arrays_of(column, "rows", (), lambda: {"full": _full(column, where)})["full"]
     if not len(full):
-        raise DataError(f"{where} holds no sentence in column {name}: fill it or choose another column.")
+        raise DataError(f"{where} holds no sentence in column {name}; fill it or choose another column")
     blank = len(column) - len(full)
     return (column.select(full) if blank else column), blank
 
@@ -73,9 +73,9 @@ def choose_column(rows: Any, column: str | None, where: str) -> str:
     found = next((name for name in wanted if name in names), None)
     if found is None:
         asked = f"`{column}`" if column else "`text` or `sentence`"
-        raise DataError(f"{where} has no column {asked}: {SET} {', '.join(names)}.")
+        raise DataError(f"{where} has no column {asked}; {SET} {', '.join(names)}")
     kind = getattr(rows.features[found], "dtype", "a nested value")
     if kind not in ("string", "large_string"):
         choices = ", ".join(names)
-        raise DataError(f"{where}: column {found} holds {kind}, not text; {SET} {choices}.")
+        raise DataError(f"{where}: column {found} holds {kind}, not text; {SET} {choices}")
     return found

@@ -48,7 +48,7 @@ def clean(text: str) -> str:
 def refuse_nul(text: str, where: str) -> str:
     """Return `text`; raise DataError naming `where` if it has a NUL byte, and so is not plain text."""
     if "\0" in text:
-        raise DataError(f"{where}: holds a NUL byte, so this is not plain text; save it as UTF-8 text.")
+        raise DataError(f"{where}: holds a NUL byte, so this is not plain text; save it as UTF-8 text")
     return text
 
 
@@ -73,12 +73,12 @@ def read_text(path: Path) -> Text:
 def refuse_empty(sentences: int, path: Path) -> None:
     """Raise DataError if a file has no sentences."""
     if not sentences:
-        raise DataError(f"{path} holds no sentence: write one sentence per line.")
+        raise DataError(f"{path} holds no sentence; write one sentence per line")
 
 
 def blank_remark(blank: int, where: str) -> tuple[str, ...]:
     """A remark on skipped blank lines or rows, if there were any."""
-    return (f"Blank lines skipped in {where}: {blank:,}.",) if blank else ()
+    return (f"{where}: {blank:,} blank lines skipped",) if blank else ()
 
 
 def lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -89,14 +89,14 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
             for number, line in enumerate(stream, start=1):
                 mark = len(codecs.BOM_UTF8) if number == 1 and line.startswith(codecs.BOM_UTF8) else 0
                 if number == 1 and ends_in_returns(line):
-                    raise DataError(f"{path}: its lines end in carriage returns alone; save it with line feeds.")
+                    raise DataError(f"{path}: its lines end in carriage returns alone; save it with line feeds")
                 yield position + mark, _decode(line[mark:], path, number)
                 position += len(line)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         place = f"{path}, line {number + 1}"
-        raise DataError(f"{place}: the gzip stream is truncated or damaged; create the file again.") from error
+        raise DataError(f"{place}: the gzip stream is truncated or damaged; create the file again") from error
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from error
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
 def ends_in_returns(text: bytes) -> bool:
@@ -111,5 +111,5 @@ def _decode(line: bytes, path: Path, number: int) -> str:
         byte = f"byte {error.start + 1} (0x{line[error.start]:02x})"
         utf16 = number == 1 and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
         what = "this is UTF-16, not UTF-8" if utf16 else f"{byte} is not valid UTF-8"
-        raise DataError(f"{path}, line {number}: {what}; save the file as UTF-8.") from error
+        raise DataError(f"{path}, line {number}: {what}; save the file as UTF-8") from error
     return text if "\0" not in text else refuse_nul(text, f"{path}, line {number}")

@@ -22,7 +22,7 @@ _NAMES = {"train": ("train",), "valid": ("validation", "valid", "val", "dev"), "
 def open_hub(name: str, *, column: str | None = None, config: str | None = None) -> Corpus:
     """The dataset `name` of the hub."""
     if not name:
-        raise DataError("hf: needs a dataset name; write hf:NAME or hf:OWNER/NAME.")
+        raise DataError("hf: needs a dataset name; write hf:NAME or hf:OWNER/NAME")
     return corpus_of(_load(name, config), name, column)
 
 
@@ -51,7 +51,7 @@ def _by_split(tables: Mapping[str, Any], name: str) -> dict[str, Any]:
         if alias is not None
     }
     if "train" not in found:
-        raise DataError(f"{name} has no train split: its splits are {', '.join(map(str, tables)) or 'none'}.")
+        raise DataError(f"{name} has no train split: its splits are {', '.join(map(str, tables)) or 'none'}")
     return found
 
 
@@ -79,8 +79,8 @@ def _refusal(name: str, error: Exception) -> DataError:
     if "Config name is missing" in str(error) or "BuilderConfig" in str(error):
         listed = re.search(r"\[[^]]*\]", str(error))
         choices = listed[0] if listed else "those on its page"
-        return DataError(f"hf:{name} has several configurations: write hf:{name}:CONFIG with one of {choices}.")
+        return DataError(f"hf:{name} has several configurations; write hf:{name}:CONFIG with one of {choices}")
     return DataError(
-        f"hf:{name} cannot be read ({cause(error)}): check the name and the connection,"
-        " or give the path of a local copy."
+        f"hf:{name} cannot be read ({cause(error)}); check the name and the connection,"
+        " or give the path of a local copy"
     )

@@ -58,8 +58,8 @@ def find_ptb() -> dict[str, Path]:
     folder = next((folder for folder in ptb_folders() if folder.is_dir()), None)
     if folder is None:
         raise DataError(
-            f"There is no Penn Treebank in $TEXTVAE_DATA/ptb ({os.environ.get('TEXTVAE_DATA') or 'not set'})"
-            " or data/ptb: run `textvae corpus fetch ptb`, or put train.txt, valid.txt and test.txt there."
+            f"there is no Penn Treebank in $TEXTVAE_DATA/ptb ({os.environ.get('TEXTVAE_DATA') or 'not set'})"
+            " or data/ptb; run `textvae corpus fetch ptb`, or put train.txt, valid.txt and test.txt there"
         )
     return one_file(find_splits(folder, TEXT_SUFFIXES))
 
@@ -82,10 +82,10 @@ def standard_remark(files: Mapping[str, Path]) -> str:
     """`is_standard` as a sentence."""
     folder, deviating = files["train"].parent, _deviating(files, MD5)
     if not deviating:
-        return f"The files in {folder} are the standard Penn Treebank (MD5)."
+        return f"the files in {folder} are the standard Penn Treebank (MD5)"
     return (
-        f"The files in {folder} are not the standard Penn Treebank ({', '.join(deviating)} differ by MD5),"
-        " so results are not comparable with published ones."
+        f"the files in {folder} are not the standard Penn Treebank ({', '.join(deviating)} differ by MD5),"
+        " so results are not comparable with published ones"
     )
 
 
@@ -98,8 +98,8 @@ class Fetched:
 
     def __str__(self) -> str:
         if not self.sources:
-            return f"{self.folder} already holds the standard files; nothing was downloaded."
-        return f"Downloaded from {' and '.join(self.sources)} to {self.folder}; the MD5 checksums match."
+            return f"{self.folder} already holds the standard files; nothing was downloaded"
+        return f"downloaded from {' and '.join(self.sources)} to {self.folder}; the MD5 checksums match"
 
 
 def standard_sources() -> tuple[Source, ...]:
@@ -119,7 +119,7 @@ def fetch(
 ) -> Fetched:
     """Download corpus `name` to `root`/`name`, each file from the first source whose MD5 matches."""
     if name != "ptb":
-        raise DataError(f"There is nothing to fetch for `{name}`: choose ptb (hf:NAME is downloaded on first use).")
+        raise DataError(f"there is nothing to fetch for `{name}`; choose ptb (hf:NAME is downloaded on first use)")
     folder = (data_roots()[0] if root is None else root) / name
     missing = _missing(folder, md5)
     if not missing:
@@ -127,7 +127,7 @@ def fetch(
     try:
         used = _fill(folder, missing, standard_sources() if sources is None else sources, md5)
     except OSError as error:
-        raise DataError(f"{folder} cannot be written: {error.strerror or error}.") from error
+        raise DataError(f"{folder} cannot be written: {error.strerror or error}") from error
     return Fetched(folder, used)
 
 
@@ -156,11 +156,11 @@ def _gather(
                 used.append(source.name)
                 left.pop(0)
         except DataError as error:
-            failures.append(f"{source.name}: {str(error).rstrip('.')}")
+            failures.append(f"{source.name}: {error}")
     if left:
         raise DataError(
-            f"ptb could not be fetched from any source ({'; '.join(failures)}): try again later, or put"
-            " train.txt, valid.txt and test.txt into data/ptb or $TEXTVAE_DATA/ptb yourself."
+            f"ptb could not be fetched from any source ({'; '.join(failures)}); try again later, or put"
+            " train.txt, valid.txt and test.txt into data/ptb or $TEXTVAE_DATA/ptb yourself"
         )
     return tuple(dict.fromkeys(used))
 
@@ -180,7 +180,7 @@ def _missing(folder: Path, md5: Mapping[str, str]) -> list[str]:
     deviating = _deviating(present, md5)
     if deviating:
         path = present[deviating[0]]
-        raise DataError(f"{path} is not the standard file (by its MD5): move it away, then fetch again.")
+        raise DataError(f"{path} is not the standard file (by its MD5); move it away, then fetch again")
     return [split for split in SPLITS if split not in present]
 
 
@@ -195,7 +195,7 @@ def _md5(path: Path) -> str:
             while chunk := stream.read(1 << 20):
                 digest.update(chunk)
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path} cannot be read: {error}.") from error
+        raise DataError(f"{path} cannot be read: {error}") from error
     return digest.hexdigest()
 
 

@@ -21,7 +21,7 @@ __all__ = ["CARVED", "carve", "files_by_split", "find_files", "find_splits", "on
 
 CARVED = (
     "{name} has no {missing} split of its own: 5 % of the sentences, at most 10,000, were set aside for each,"
-    " selected by a hash of position and content, so the same ones every time."
+    " selected by a hash of position and content, so the same ones every time"
 )
 
 MOST = 10_000
@@ -39,7 +39,7 @@ def find_files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
     try:
         files = [path for path in folder.iterdir() if path.is_file()]
     except OSError as error:
-        raise DataError(f"{folder} cannot be read: {error.strerror or error}.") from error
+        raise DataError(f"{folder} cannot be read: {error.strerror or error}") from error
     return sorted(path for path in files if path.name[0] != "." and path.name.lower().endswith(suffixes))
 
 
@@ -58,11 +58,11 @@ def find_splits(folder: Path, suffixes: tuple[str, ...]) -> dict[str, list[Path]
     for split, paths in found.items():
         if len({_unsharded(path) for path in paths}) > 1:
             names = ", ".join(path.name for path in paths)
-            raise DataError(f"{folder} has several files for its {split} split ({names}): keep one of them.")
+            raise DataError(f"{folder} has several files for its {split} split ({names}); keep one of them")
     chosen = [path for paths in found.values() for path in paths]
     twice = sorted({path.name for path in chosen if chosen.count(path) > 1})
     if twice:
-        raise DataError(f"{folder}: {twice[0]} matches two splits; rename it after the one it holds.")
+        raise DataError(f"{folder}: {twice[0]} matches two splits; rename it after the one it holds")
     return found
 
 
@@ -77,8 +77,8 @@ def one_file(files: Mapping[str, Sequence[Path]]) -> dict[str, Path]:
     for split, paths in files.items():
         if len(paths) > 1:
             raise DataError(
-                f"{paths[0].parent} has its {split} split in {len(paths)} files ({paths[0].name}, …): concatenate"
-                " them into one text file (cat); only tables are read in shards."
+                f"{paths[0].parent} has its {split} split in {len(paths)} files ({paths[0].name}, …); concatenate"
+                " them into one text file (cat); only tables are read in shards"
             )
     return {split: paths[0] for split, paths in files.items()}
 
@@ -87,7 +87,7 @@ def carve(sentences: Sequence[str], missing: Sequence[str], name: str) -> dict[s
     """Positions of `train` and of each missing split, which gets 5 % of the sentences, but at least one."""
     if len(sentences) <= len(missing):
         count = f"{len(sentences)} sentence{'s' if len(sentences) != 1 else ''}"
-        raise DataError(f"{name} holds only {count}: too few to set aside {' and '.join(missing)}; add sentences.")
+        raise DataError(f"{name} holds only {count}: too few to set aside {' and '.join(missing)}; add sentences")
     return dict(arrays_of(sentences, "splits", missing, lambda: _cut(sentences, missing)))
 
 
@@ -118,4 +118,4 @@ def _missing(folder: Path, missing: list[str], suffixes: tuple[str, ...]) -> str
     held = ", ".join(path.name for path in find_files(folder, suffixes)[:10]) or "none"
     kinds, ending = " or ".join(suffixes), suffixes[0]
     wanted = " and ".join(f"{split}{ending}" for split in missing)
-    return f"{folder} has no {' and no '.join(missing)} split: add {wanted} (its files in {kinds}: {held})."
+    return f"{folder} has no {' and no '.join(missing)} split; add {wanted} (its files in {kinds}: {held})"

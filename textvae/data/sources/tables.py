@@ -50,14 +50,14 @@ def _load(paths: Sequence[Path]) -> Any:
     try:
         # The errors of `datasets` do not say that a file is empty.
         if not any(path.stat().st_size for path in paths):
-            raise DataError(f"{paths[0]} is empty: give it a header and at least one row.")
+            raise DataError(f"{paths[0]} is empty; give it a header and at least one row")
         options = _all_text(paths[0]) if reader == "csv" else {}
         with quiet():
             return load_dataset(reader, data_files={"train": files}, split="train", **options)
     except DataError:
         raise
     except Exception as error:  # the readers raise exceptions of many types
-        raise DataError(f"{paths[0]} cannot be read as {reader}: {cause(error)}.") from error
+        raise DataError(f"{paths[0]} cannot be read as {reader}: {cause(error)}") from error
 
 
 def _all_text(path: Path) -> dict[str, Any]:

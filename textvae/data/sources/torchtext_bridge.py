@@ -25,13 +25,13 @@ def penn_treebank(files: Mapping[str, Path]) -> dict[str, list[str]]:
 
     for path in files.values():
         if path.suffix.lower() == ".gz":
-            raise DataError(f"{path} is gzipped, which torchtext cannot read: decompress it, or use `ptb`.")
+            raise DataError(f"{path} is gzipped, which torchtext cannot read; decompress it, or use `ptb`")
     train, valid, test = (str(files[split].resolve()) for split in ("train", "valid", "test"))
     try:
         # An absolute name replaces `path`; giving `path` keeps torchtext from downloading.
         parts = PennTreebank.splits(Field(), path="", train=train, validation=valid, test=test)
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"torchtext cannot read {files['train'].parent}: {error}.") from error
+        raise DataError(f"torchtext cannot read {files['train'].parent}: {error}") from error
     tokens = (part.examples[0].text for part in parts)
     return {split: list(_sentences(part)) for split, part in zip(files, tokens, strict=True)}
 
@@ -50,7 +50,7 @@ def to_torchtext(tokenizer: WordTokenizer) -> Any:
     twice = [token for token, count in Counter(tokenizer.vocabulary).items() if count > 1]
     if twice:
         word = twice[0]
-        raise DataError(f"{word} is both a word and a special token, which torchtext cannot tell apart: rename it.")
+        raise DataError(f"{word} is both a word and a special token, which torchtext cannot tell apart; rename it")
     return Vocab(Counter(), specials=list(tokenizer.vocabulary))
 
 
@@ -63,7 +63,7 @@ def from_torchtext(vocabulary: Any) -> WordTokenizer:
     tokens: Sequence[str] | None = reader() if reader else getattr(vocabulary, "itos", None)
     if tokens is None:
         kind = type(vocabulary).__name__
-        raise DataError(f"A {kind} is not a torchtext vocabulary: it has neither `itos` nor `get_itos()`.")
+        raise DataError(f"a {kind} is not a torchtext vocabulary: it has neither `itos` nor `get_itos()`")
     return WordTokenizer([token for token in tokens if token not in _FOREIGN_SPECIALS])
 
 

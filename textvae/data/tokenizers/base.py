@@ -88,9 +88,9 @@ class Tokenizer(ABC):
         try:
             content = path.read_bytes()
         except OSError as error:
-            raise DataError(f"{path} cannot be read: {error.strerror or error}; restore the file.") from error
+            raise DataError(f"{path} cannot be read: {error.strerror or error}; restore the file") from error
         if hashlib.sha256(content).hexdigest() != header.get("sha256"):
-            raise DataError(f"{path} does not match the checksum in {HEADER}: restore both from one copy.")
+            raise DataError(f"{path} does not match the checksum in {HEADER}; restore both from one copy")
         return cls.from_content(content)
 
 
@@ -100,12 +100,12 @@ def read_header(folder: Path) -> dict[str, Any]:
     try:
         header = json.loads(path.read_bytes())
     except OSError as error:
-        message = f"{path} cannot be read: {error.strerror or error}; give a folder that holds a tokenizer."
+        message = f"{path} cannot be read: {error.strerror or error}; give a folder that holds a tokenizer"
         raise DataError(message) from error
     except ValueError as error:
-        raise DataError(f"{path} is damaged: it is not JSON; restore the file.") from error
+        raise DataError(f"{path} is damaged: it is not JSON; restore the file") from error
     if not isinstance(header, dict) or "kind" not in header:
-        raise DataError(f"{path} is damaged: it names no kind of tokenizer; restore the file.")
+        raise DataError(f"{path} is damaged: it names no kind of tokenizer; restore the file")
     return header
 
 

@@ -98,7 +98,7 @@ def _open(model: bytes) -> Any:
     try:
         return SentencePieceProcessor(model_proto=model)
     except RuntimeError as error:
-        raise DataError("The sentencepiece model is damaged: restore it or train it again.") from error
+        raise DataError("the sentencepiece model is damaged; restore it or train it again") from error
 
 
 def _train(kind: str, lines: Sequence[str], size: int) -> bytes:
@@ -133,8 +133,8 @@ def _train(kind: str, lines: Sequence[str], size: int) -> bytes:
         short = "required_chars" in str(error)
         reason = "its characters alone are more" if short else " ".join(str(error).split()).rstrip(".")
         raise DataError(
-            f"sentencepiece cannot train a {kind} tokenizer of {size} ids ({reason}): change vocabulary_size"
-            " or add text."
+            f"sentencepiece cannot train a {kind} tokenizer of {size} ids ({reason}); change vocabulary_size"
+            " or add text"
         ) from error
     return model.getvalue()
 

@@ -27,11 +27,11 @@ def train_tokenizer(
     `vocabulary_size` limits the predicted types: all ids but PAD and BOS. `min_count` applies to words only.
     """
     if kind not in _ALL:
-        raise DataError(f"There is no tokenizer `{kind}`: choose one of {', '.join(KINDS)}.")
+        raise DataError(f"there is no tokenizer `{kind}`; choose one of {', '.join(KINDS)}")
     if kind == "word":
         return WordTokenizer.train(sentences, min_count, vocabulary_size)
     if min_count != 1:
-        raise DataError(f"min_count = {min_count} is for words only: with {kind} tokens set vocabulary_size.")
+        raise DataError(f"min_count = {min_count} is for words only: with {kind} tokens set vocabulary_size")
     return _SUBWORDS[kind].train(sentences, vocabulary_size)
 
 
@@ -40,5 +40,5 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     header = read_header(folder)
     if header["kind"] not in KINDS:
         choices = ", ".join(KINDS)
-        raise DataError(f"{folder / HEADER}: kind `{header['kind']}` is unknown; it should be one of {choices}.")
+        raise DataError(f"{folder / HEADER}: kind `{header['kind']}` is unknown; it should be one of {choices}")
     return _ALL[header["kind"]].load(folder, header)

@@ -23,12 +23,12 @@ class WordTokenizer(Tokenizer):
         self._vocabulary = (*SPECIALS, *words)
         self._ids = {word: i for i, word in enumerate(words, start=len(SPECIALS))}
         if UNK_WORD in self._ids or len(self._ids) != len(words):
-            raise DataError(f"A vocabulary lists every word once, without {UNK_WORD}: remove the others.")
+            raise DataError(f"a vocabulary lists every word once, without {UNK_WORD}; remove the others")
         if len(words) < 2:
             count = "1 word" if words else "no word"
             raise DataError(
-                f"The vocabulary has {count} besides the special tokens and a model needs two:"
-                " lower min_count, raise vocabulary_size or add text."
+                f"the vocabulary has {count} besides the special tokens and a model needs two;"
+                " lower min_count, raise vocabulary_size or add text"
             )
 
     @classmethod

@@ -5,8 +5,8 @@ a row that have the number.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -177,20 +177,13 @@ class Row:
 
 def read_entries(directory: Path, manifest: Manifest) -> list[Entry]:
     """Every run of the study in order, each with its first stage; stages are not entries themselves."""
-    found = [Entry(record, Run(directory / record.path)) for record in manifest.records.values()]
-    stages = [entry for entry in found if entry.record.stage]
-    return [_with_first(entry, stages) for entry in found if not entry.record.stage]
+    records = manifest.records
 
+    def entry(record: Record) -> Entry:
+        first = entry(records[record.first]) if record.first else None
+        return Entry(record, Run(directory / record.path), first)
 
-def _with_first(entry: Entry, stages: Sequence[Entry]) -> Entry:
-    wanted = entry.config.get("first")
-    first = next((stage for stage in stages if wanted and _computed(stage.config) == _computed(wanted)), None)
-    return replace(entry, first=_with_first(first, stages)) if first else entry
-
-
-def _computed(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings without device and threads, which do not distinguish stages."""
-    return {key: value for key, value in settings.items() if key not in ("device", "threads")}
+    return [entry(record) for record in records.values() if not record.stage]
 
 
 def rows_of(entries: Iterable[Entry]) -> dict[str, Sequence[Row]]:

@@ -18,6 +18,9 @@ from textvae.models.distributions.reparameterised import Reparameterised
 __all__ = ["DiagonalGaussian", "RestrictedGaussian", "ScaledGaussian", "kl_per_dimension"]
 
 
+Family = Callable[..., tuple[Tensor, Tensor]]
+
+
 class DiagonalGaussian(Reparameterised):
     """N(μ, diag σ²), with μ and log σ² of shape (*batch_shape, D)."""
 
@@ -61,21 +64,25 @@ class DiagonalGaussian(Reparameterised):
 
 
 class RestrictedGaussian(DiagonalGaussian):
-    """A member of a narrower family: `family` maps its `unconstrained` parameters to μ and log σ²."""
+    """A member of a narrower family: `family` maps `unconstrained` parameters to μ and log σ².
 
-    def __init__(self, family: Callable[..., tuple[Tensor, Tensor]], *unconstrained: Tensor) -> None:
-        super().__init__(*family(*unconstrained))
-        self.family, self.own = family, unconstrained
+    `own`, from which a search in the family starts, are its own or, at the edge of the family, close to them.
+    """
+
+    def __init__(self, family: Family, own: tuple[Tensor, ...], q: tuple[Tensor, Tensor] | None = None) -> None:
+        super().__init__(*(family(*own) if q is None else q))
+        self.family, self.own = family, own
 
     @property
     def unconstrained(self) -> tuple[Tensor, ...]:
         return self.own
 
     def of(self, *unconstrained: Tensor) -> "RestrictedGaussian":
-        return RestrictedGaussian(self.family, *unconstrained)
+        return RestrictedGaussian(self.family, unconstrained)
 
     def detached(self) -> "RestrictedGaussian":
-        return self.of(*(parameter.detach() for parameter in self.own))
+        own = tuple(parameter.detach() for parameter in self.own)
+        return RestrictedGaussian(self.family, own, (self.location.detach(), self.log_variance.detach()))
 
 
 class ScaledGaussian(DiagonalGaussian):

@@ -27,6 +27,8 @@ __all__ = ["DeltaPosterior", "variance_range"]
 
 ROUNDING = 1e-6
 """The least μ²: keeps the square root's gradient finite at the range's ends, and adds half of it in rate."""
+EDGE = 0.01
+"""Where max(0, m̂) is 0 a refinement starts from this instead: at 0 the square has no slope."""
 
 
 class DeltaPosterior(DiagonalPosterior):
@@ -39,15 +41,18 @@ class DeltaPosterior(DiagonalPosterior):
 
     def distribution(self, features: Tensor) -> RestrictedGaussian:
         raw = super().distribution(features)
-        return RestrictedGaussian(self._family, raw.location.relu(), raw.log_variance)
+        excess, place = raw.location.relu(), raw.log_variance
+        return RestrictedGaussian(self._family, ((excess + EDGE).sqrt(), place), self._moments(excess, place))
 
-    def _family(self, excess: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
-        """μ and log σ², from twice the rate above δ, whose sign is ignored, and ŝ."""
+    def _family(self, root: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
+        """μ and log σ², from a square root of twice the rate above δ, and ŝ."""
+        return self._moments(root.square(), place)
+
+    def _moments(self, excess: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
         variance = self.low + (self.high - self.low) * place.sigmoid()
         log_variance = variance.log()
         least = (2 * self.nats + 1 + log_variance - variance).clamp_min(ROUNDING)
-        # |excess|, but with a gradient at 0, so that a refinement can leave it.
-        return (least + excess.where(excess >= 0, -excess)).sqrt(), log_variance
+        return (least + excess).sqrt(), log_variance
 
 
 def variance_range(nats: float) -> tuple[float, float]:

@@ -59,7 +59,7 @@ class DiversityUncertaintyPosterior(DiagonalPosterior):
     def distribution(self, features: Tensor) -> RestrictedGaussian:
         q = super().distribution(features)
         mean = self.scales * standardise(q.location, self.statistics) + self.shift
-        return RestrictedGaussian(self._family, mean, q.log_variance)
+        return RestrictedGaussian(self._family, (mean, q.log_variance))
 
     def _family(self, mean: Tensor, log_variance: Tensor) -> tuple[Tensor, Tensor]:
         return mean, (self.dropout(log_variance.exp()) + self.floor).log()

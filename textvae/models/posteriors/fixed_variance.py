@@ -30,7 +30,7 @@ class FixedVariancePosterior(Posterior):
         self.log_variance = 2 * math.log(deviation)
 
     def distribution(self, features: Tensor) -> RestrictedGaussian:
-        return RestrictedGaussian(self._family, self.mean(features))
+        return RestrictedGaussian(self._family, (self.mean(features),))
 
     def _family(self, mean: Tensor) -> tuple[Tensor, Tensor]:
         return mean, torch.full_like(mean, self.log_variance)

@@ -85,7 +85,7 @@ class Entry:
     def _factors(self) -> dict[str, list[dict[str, Any]]]:
         weights = self.run.weights_sha256
         parts = {split: self.run.parts(split, weights) for split in self.evaluation}
-        return {split: part["knowledge"]["factors"] for split, part in parts.items() if "knowledge" in part}
+        return {split: part["knowledge"].get("factors", []) for split, part in parts.items() if "knowledge" in part}
 
     @cached_property
     def metrics(self) -> list[dict[str, Any]]:

@@ -91,6 +91,7 @@ def test_epochs_become_steps_once():
     assert builder.in_steps({"a": "2 epochs", "b": ["1 epochs", 3], "c": {"d": "0.5 epoch"}}, 7) == {
         "a": 14, "b": ["1 epochs", 3], "c": {"d": 4},
     }  # fmt: skip
+    assert builder.in_steps("1.1 epochs", 50) == 55
 
 
 def test_epochs_are_kept_in_the_settings_where_steps_are_asked_for():
@@ -165,6 +166,9 @@ def test_changed_keys_are_named_in_full():
     old, new = complete("ptb"), complete("ptb", seed=1, steps=5, training__optimiser__lr=0.5)
     assert changed_keys(old, new) == ["seed", "training.optimiser.lr"]
     assert changed_keys(complete(), complete("linear"))[-1] == "objective.weight.value"
+    decay = [f"training.decay.{key}" for key in ("after", "factor", "patience", "times")]
+    plain, decaying = complete(), complete(training__decay__factor=0.5)
+    assert changed_keys(plain, decaying) == changed_keys(decaying, plain) == decay
 
 
 # What is wrong, in one sentence
@@ -216,6 +220,7 @@ def test_changed_keys_are_named_in_full():
         ("objective: {weight: {kind: cyclical, length: 0 epochs}}", "objective.weight.length: must be at least 1, not 0"),
         ("objective: {word_dropout: {value: 1.5}}", "objective.word_dropout.value: must be at most 1, not 1.5"),
         ("objective: {word_dropout: {kind: linear, steps: 9, end: 2}}", "objective.word_dropout.end: must be at most 1, not 2"),
+        ("objective: {teacher_forcing: {value: 1.5}}", "objective.teacher_forcing.value: must be at most 1, not 1.5"),
         ("seed: -1", "text: seed: must be at least 0, not -1"),
         ("seed: 4294967296", "text: seed: must be less than 4294967296"),
         ("threads: 0", "text: threads: must be at least 1, not 0"),
@@ -267,6 +272,8 @@ def test_the_last_to_set_a_key_is_blamed(tmp_path):
     assert complaint(str(good), str(bad)).startswith(f"{bad}: model.latent_dim")
     bad.write_text("objective: {weight: {kind: cyclical}}")
     assert complaint(str(good), str(bad)) == f"{bad}: objective.weight.length: must be given"
+    bad.write_text("objective: {weight: {kind: cosine}}")
+    assert complaint(str(good), str(bad)) == f"{bad}: objective.weight.steps: must be given"
 
 
 @pytest.mark.parametrize(

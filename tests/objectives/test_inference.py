@@ -41,6 +41,19 @@ def test_every_step_lowers_the_cost_at_the_steps_weight(weight, monkeypatch):
     assert costs[0] - costs[-1] > 1e-3
 
 
+@pytest.mark.parametrize("weight", [1.0, 0.1])
+def test_one_step_descends_the_distortion_and_the_weighted_rate(weight):
+    """The rate's slopes by hand: μ, and (σ² − 1) / 2 for log σ²."""
+    model = tiny(2, scale=1.5)
+    q, noise = model.posterior(BATCH), torch.randn(1, 3, 2, generator=generator(), dtype=torch.float64)
+    distortion = pass_under(model, BATCH, q, q.transport(noise)).terms.distortion.sum()
+    slopes = torch.autograd.grad(distortion, [q.mean, q.log_variance])
+    better = refined(model, 1, weight, lr=0.2)
+    torch.testing.assert_close(better.mean, q.mean - 0.2 * (slopes[0] + weight * q.mean))
+    spread = (q.log_variance.exp() - 1) / 2
+    torch.testing.assert_close(better.log_variance, q.log_variance - 0.2 * (slopes[1] + weight * spread))
+
+
 @pytest.mark.parametrize(("steps", "momentum"), [(1, 0.0), (4, 0.0), (4, 0.5)])
 @pytest.mark.parametrize("prior", ["standard_normal", "mixture", "vamp"])
 def test_gradients_are_those_of_the_whole_path(steps, momentum, prior, monkeypatch):

@@ -94,6 +94,30 @@ def test_schedules_are_read_at_the_step():
     assert same == [False, False, True, True]
 
 
+@pytest.mark.parametrize("slot", ["weight", "distortion_weight", "penalty"])
+def test_it_settles_with_the_last_of_its_schedules(slot):
+    changing = {
+        "weight": ("linear", {"steps": 4}),
+        "distortion_weight": ("linear", {"steps": 4}),
+        "penalty": ("capacity", {"target_rate": 2.0, "steps": 4}),
+    }
+    changing[slot][1]["steps"] = 9
+    assert objective_of(tiny(2), **changing).settles_at == 9
+
+
+def test_both_weights_observe_the_terms():
+    objective = objective_of(
+        tiny(2),
+        weight=("soft_free_bits", {"target_rate": 90.0, "start": 0.5}),
+        distortion_weight=("constraint", {"target_distortion": 0.1, "lr": 0.1}),
+    )
+    before = objective(BATCH, 0, generator())
+    objective.observe(before.terms)
+    after = objective(BATCH, 0, generator())
+    assert after.weight < before.weight
+    assert after.distortion_weight > before.distortion_weight
+
+
 @pytest.mark.parametrize("dropped", [0.0, 0.5])
 def test_the_loss_is_a_function_of_step_and_generator_alone(dropped):
     objective = objective_of(tiny(2), word_dropout=dropped)

@@ -116,6 +116,18 @@ def test_a_recorded_step_is_the_step_itself(name: str) -> None:
     assert replays > STEPS // 4
 
 
+def test_another_learning_rate_is_another_recording() -> None:
+    stream = BatchStream(rows(), 8, 0)
+    _, update = trained_by(settings_of("vanilla"), stream)
+    assert isinstance(update, Joint)
+    recorded, batch = Recorded(update, StandIn(update)), next(stream)
+    for factor, recordings in ((1.0, 1), (0.5, 2), (1.0, 2)):
+        update.scale_learning_rate(factor)
+        for step in range(3):
+            recorded(batch, step, torch.Generator().manual_seed(0), ())
+        assert len(recorded.recordings) == recordings
+
+
 def test_graphs_are_for_cuda_alone(tmp_path: Any) -> None:
     refuse(True, torch.device("cuda"))
     refuse(False, torch.device("cpu"))

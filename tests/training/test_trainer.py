@@ -5,16 +5,19 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from textvae.errors import RunError
 from textvae.runs import Run
 from textvae.tasks.train import train
 from textvae.training import trainer
 from textvae.training.checkpoints import load_checkpoint
+from textvae.training.processes import Processes
 from textvae.training.trainer import NonFiniteLossError
 from textvae.training.updates import Joint
 
@@ -70,6 +73,41 @@ def test_decay_halves_the_rate_restores_the_best_and_ends_the_run(tmp_path: Path
     assert rates[0] == 8.0
     assert rates[-1] == 2.0
     assert rates == sorted(rates, reverse=True)
+
+
+def test_after_a_decay_training_goes_on_from_the_best_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step, costs, same = Joint.__call__, iter([1.0, 2.0, 3.0, 4.0]), {}
+
+    def watched(self: Joint, stream: Any, number: int, generator: Any) -> Any:
+        if number % 5 == 0 and number:
+            best, weights = load_file(tmp_path / "run" / "best.safetensors"), self.objective.model.state_dict()
+            same[number] = all(torch.equal(weights[name], value) for name, value in best.items())
+        return step(self, stream, number, generator)
+
+    monkeypatch.setattr(Joint, "__call__", watched)
+    monkeypatch.setattr(Processes, "agreed", lambda self, cost: next(costs))
+    train([], {**TINY, "training.decay": {"patience": 2}, "training.budget": 20}, tmp_path / "run")
+    assert same == {5: True, 10: False, 15: True}
+
+
+@pytest.mark.parametrize(
+    ("costs", "decay", "decayed"),
+    [
+        ([3, 4, 2, 3, 1], {"patience": 2}, []),
+        ([3, 4, 4, 4, 4], {"patience": 2}, [20]),
+        ([3, 4, 4, 4, 4], {"patience": 1, "after": 15}, [20, 25]),
+    ],
+)
+def test_a_decay_waits_for_its_step_and_its_validations_without_improvement(
+    costs: list[float], decay: dict[str, Any], decayed: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = iter(costs)
+    monkeypatch.setattr(Processes, "agreed", lambda self, cost: next(given))
+    run = train([], {**TINY, "training.decay": decay, "training.budget": 25}, tmp_path / "run")
+    rates = {row["step"]: row["learning_rate"] for row in rows(run, "train")}
+    assert [step for step, rate in rates.items() if step > 5 and rate < rates[step - 5]] == decayed
 
 
 def test_early_stopping(tmp_path: Path) -> None:
@@ -145,6 +183,46 @@ def test_the_record_and_tensorboard_hold_the_same_numbers(tmp_path: Path) -> Non
         "tokens_per_second", "encoder_gradient_norm", "decoder_gradient_norm",
     }  # fmt: skip
     assert wanted <= rows(run, "train")[0].keys()
+
+
+def test_a_row_tells_the_schedules_of_the_step_it_was_written_after(tmp_path: Path) -> None:
+    schedule = {"kind": "linear", "steps": 4, "start": 0.1, "end": 0.5}
+    settings = {"training.log_every": 1, "objective.weight": schedule, "objective.word_dropout": schedule}
+    run = train([], {**TINY, **settings, "training.budget": 6}, tmp_path / "run")
+    for name in ("weight", "word_dropout"):
+        told = [row[name] for row in rows(run, "train")]
+        assert told == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5, 0.5]), name
+
+
+def test_the_seconds_of_a_validation_are_not_those_of_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+
+    def lasting(seconds: float, work: Any) -> Any:
+        def timed(*args: Any, **options: Any) -> Any:
+            now[0] += seconds
+            return work(*args, **options)
+
+        return timed
+
+    monkeypatch.setattr(trainer, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(Joint, "__call__", lasting(1.0, Joint.__call__))
+    monkeypatch.setattr(trainer.Survey, "of", lasting(100.0, trainer.Survey.of))
+    run = train([], {**TINY, "training.budget": 15}, tmp_path / "run")
+    assert [row["elapsed_seconds"] for row in rows(run, "train")] == [5, 10, 15]
+    assert [row["validation_seconds"] for row in rows(run, "valid")] == [100] * 3
+    assert progress(run)["seconds"] == 15
+
+
+def test_what_thaws_is_trained_with_momentum_from_then_on(tmp_path: Path) -> None:
+    settings = {
+        "training.update": {"kind": "joint", "frozen": ["decoder"], "frozen_until": 5},
+        "training.optimiser": {"kind": "sgd", "lr": 0.1, "momentum": 0.9},
+    }
+    run = train([], {**TINY, **settings, "training.budget": 10}, tmp_path / "run")
+    assert [row["decoder_updates"] for row in rows(run, "train")] == [0, 1]
+    assert progress(run)["step"] == 10
 
 
 def test_a_longer_budget_extends_a_finished_run(tmp_path: Path) -> None:

@@ -62,6 +62,32 @@ def test_the_encoder_moves_alone_and_then_everything_else():
     assert moved(decoder, model.decoder)
 
 
+@pytest.mark.parametrize("clip_norm", [0.1, 1e9, None])
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_step_is_clipped_by_the_norm_of_the_whole_gradient_whoever_moves(clip_norm, alone):
+    model = tiny(2)
+    rule, before = rule_of(model, lr=1.0, clip_norm=clip_norm), weights(model)
+    loss = objective_of(model)(next(Stream()), 0, generator()).value
+    slopes = torch.autograd.grad(loss, list(model.parameters()))
+    norm = torch.cat([slope.flatten() for slope in slopes]).norm().item()
+    assert norm > 1
+    rule.move(next(Stream()), 0, generator(), rule.others if alone else ())
+    scale = min(1.0, (clip_norm or math.inf) / norm)
+    still = set(map(id, rule.others)) if alone else set()
+    for parameter, old, slope in zip(model.parameters(), before, slopes, strict=True):
+        wanted = old if id(parameter) in still else old - scale * slope
+        torch.testing.assert_close(parameter.detach(), wanted, rtol=0, atol=1e-6)
+
+
+def test_one_inner_move_without_a_number_is_told_of_the_whole_step():
+    model = tiny(2)
+    rule = rule_of(model, batches=2)
+    factors = iter([1.0, math.nan, 1.0])
+    rule.objective.penalty = lambda done, step: done.terms.rate.mean() * next(factors)
+    assert not rule(Stream(), 0, generator()).finite
+    assert next(factors, None) is None
+
+
 def test_the_encoder_stops_once_a_window_gains_nothing():
     rule = rule_of(tiny(2), batches=100, window=3)
     losses = iter([5.0] * 3 + [4.0] * 3 + [4.5] * 3 + [9.0])

@@ -172,6 +172,13 @@ def test_samples_belong_to_the_seed(vae):
     assert len(set(vae.sample(50))) > 10
 
 
+def test_z_and_words_are_drawn_from_one_generator(vae, monkeypatch):
+    make, made = Vae._generator, []
+    monkeypatch.setattr(Vae, "_generator", lambda self, seed: made.append(make(self, seed)) or made[-1])
+    vae.sample(2)
+    assert len(made) == 1
+
+
 def test_a_language_model_samples(lm):
     assert len(set(lm.sample(20, seed=1))) > 5
     assert len(set(lm.sample(5, temperature=None))) == 1
@@ -361,6 +368,12 @@ def test_train_load_and_evaluate_from_python(corpus, tmp_path):
     run = textvae.train(["free_bits"], options, tmp_path / "run")
     assert textvae.load(run).encode(["the cat"]).shape == (1, 2)
     assert textvae.evaluate(run, samples=2)["iwae_samples"] == 2
+
+
+def test_an_evaluation_with_another_seed_is_measured_anew(own_vae_run):
+    first, second = (textvae.evaluate(own_vae_run, samples=2, seed=seed) for seed in (0, 1))
+    assert (first["seed"], second["seed"]) == (0, 1)
+    assert first["iwae_nll"] != second["iwae_nll"]
 
 
 def test_a_run_is_used_while_it_trains(own_vae_run):

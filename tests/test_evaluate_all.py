@@ -16,7 +16,7 @@ from textvae.runs import Run
 from textvae.tasks import evaluate_all as module
 from textvae.tasks.evaluate import evaluate_subject, headlines
 from textvae.tasks.evaluate_all import evaluate_all
-from textvae.tasks.parts import BRIEF, FULL
+from textvae.tasks.parts import BRIEF, FULL, likelihood
 from textvae.tasks.parts.language import Text
 from textvae.tasks.parts.likelihood import BoundCurve, PosteriorGap, PriorCurve, Simulated
 from textvae.tasks.parts.trained import Knowledge, Lag
@@ -291,6 +291,31 @@ def test_two_dimensions_are_integrated(few_steps):
     assert values["posterior_gap"] == pytest.approx(-values["quadrature_nll"] - values["amortised_elbo"], abs=1e-6)
     assert "ais_nll" not in values
     assert values["posterior_mean_sentences"] == 6
+
+
+def test_what_refined_q_does_not_weigh_it(vae_run, monkeypatch):
+    seeds = []
+
+    def watched(real):
+        def watching(model, sequences, noise, *given, **more):
+            seeds.append(noise.seed)
+            return real(model, sequences, noise, *given, **more)
+
+        return watching
+
+    for name in ("refinement", "posterior_means"):
+        monkeypatch.setattr(likelihood, name, watched(getattr(likelihood, name)))
+    part = PosteriorGap(gap_sentences=2, refining_steps=1, mean_samples=2, temperatures=0)
+    assert part.measure(subject_of(Run(vae_run), "valid"))["evidence"] == "refined_iwae"
+    refining, weighing = seeds
+    assert refining != weighing
+
+
+def test_few_effective_samples_have_no_standard_error(vae_run):
+    values = PriorCurve(prior_sentences=4, prior_samples=9).measure(subject_of(Run(vae_run), "valid"))
+    assert math.isfinite(values["prior_nll"])
+    assert math.isnan(values["prior_nll_se"])
+    assert all(map(math.isnan, values["prior_curve_nll_se"]))
 
 
 def test_on_a_sphere_the_gap_is_whole_and_no_chain_moves(few_steps, capsys):

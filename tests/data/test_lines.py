@@ -78,6 +78,14 @@ def test_any_bytes_give_the_same_sentences_or_the_same_refusal(
         assert outcome(open_text, path) == outcome(read_text, path)
 
 
+def test_a_byte_order_mark_counts_only_at_the_start_of_the_first_block(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written(tmp_path, "a\n\ufeffb\n".encode())
+    monkeypatch.setattr(module, "BYTES", 1)
+    assert list(open_text(path).sentences) == read_text(path).sentences == ["a", "\ufeffb"]
+
+
 @pytest.mark.parametrize("cut", [3, 30, -9, -1])
 def test_a_damaged_gzip_is_refused_as_in_memory(tmp_path: Path, cut: int) -> None:
     path = written(tmp_path, b"one sentence\n" * 9, "a.txt.gz")

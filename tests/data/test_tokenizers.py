@@ -215,11 +215,24 @@ def test_text_without_spaces(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["unigram", "bpe"])
 def test_a_large_alphabet_leaves_room_for_subwords(kind: str) -> None:
     letters = [chr(0x4E00 + k) for k in range(1000)]
-    lines = ["".join(letters[k : k + 20]) for k in range(0, 1000, 20)] + ["今天 天气 很好 我们 去 公园"] * 8000
+    pairs = [letters[k] + letters[k + 20] for k in range(20)]
+    words = [one + other for one, other in zip(pairs, pairs[1:] + pairs[:1], strict=True)]
+    lines = ["".join(letters[k : k + 20]) for k in range(0, 1000, 20)] + [" ".join(words)] * 2000
     tokenizer = train_tokenizer(kind, lines, vocabulary_size=500)
     assert tokenizer.predicted <= 500
-    assert UNK not in tokenizer.encode("今天 天气")
+    assert not any(UNK in tokenizer.encode(word) for word in words)
+    assert all(len(tokenizer.encode(word)) < len(word) for word in words)
     assert UNK in tokenizer.encode(letters[-1])
+
+
+@pytest.mark.parametrize(("count", "step"), [(9, 1), (11, 2), (25, 3)])
+def test_of_too_many_sentences_every_second_or_third_trains(
+    count: int, step: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("textvae.data.tokenizers.subword.MANY", 10)
+    sentences = [chr(ord("a") + k) for k in range(count)]
+    tokenizer = train_tokenizer("char", sentences)
+    assert [sentence for sentence in sentences if UNK not in tokenizer.encode(sentence)] == sentences[::step]
 
 
 def test_training_is_silent(capfd: pytest.CaptureFixture[str]) -> None:

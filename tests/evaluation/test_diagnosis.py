@@ -3,7 +3,7 @@
 import pytest
 
 from textvae.config import recipe_files
-from textvae.evaluation.diagnosis import REMEDIES, diagnose
+from textvae.evaluation.diagnosis import LAG, REMEDIES, diagnose, lags
 from textvae.evaluation.verdict import judge
 
 LAGS, LAGS_NOT = (
@@ -47,6 +47,13 @@ def test_a_refined_q_that_says_more_is_the_inferences_fault():
     more = diagnose(numbers(0.0, **gap, refined_rate_gain=2.0, refined_rate_gain_se=0.1))
     less = diagnose(numbers(0.0, **gap, refined_rate_gain=0.0, refined_rate_gain_se=0.0))
     assert (more.cause, less.cause) == ("inference", "model")
+
+
+@pytest.mark.parametrize(("errors", "lagging"), [(1.5, False), (2.5, True)])
+@pytest.mark.parametrize(("what", "least"), [("gain", LAG), ("rate_gain", 0.0)])
+def test_an_encoder_lags_by_more_than_two_standard_errors(what, least, errors, lagging):
+    close = {f"fresh_encoder_{what}": least + errors * 0.1, f"fresh_encoder_{what}_se": 0.1}
+    assert lags(LAGS_NOT | {"fresh_encoder_gain": 1.0, "fresh_encoder_rate_gain": 1.0} | close) is lagging
 
 
 @pytest.mark.parametrize(

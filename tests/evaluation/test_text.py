@@ -31,6 +31,8 @@ def test_grammatical_sentences_and_their_probability():
     found = grammaticality(["the cat ran", "the dog sat", "cat the ran", "the cat"], TOKENIZER, GRAMMAR)
     assert found["grammatical"] == 0.5
     assert found["grammar_log_prob"] == pytest.approx((math.log(3 / 8) + math.log(1 / 8)) / 2)
+    # Of two numbers: half of their difference, which is ln 3 here.
+    assert found["grammar_log_prob_se"] == pytest.approx(math.log(3) / 2)
     nothing = grammaticality(["cat", "dog"], TOKENIZER, GRAMMAR)
     assert nothing["grammatical"] == 0
     assert nothing["grammar_log_prob"] is None
@@ -51,7 +53,15 @@ def test_factors_that_both_ends_share_are_looked_for_between_them():
     # By the same rule: of four unrelated sentences one has the cat, and one is no sentence.
     assert found["interpolation_factors_by_chance"] == pytest.approx(1 / 4)
     assert (found["interpolation_paths"], found["interpolation_points"]) == (1, 3)
-    assert found["interpolation_points"] == 3
+
+
+def test_the_error_of_the_factors_kept_is_over_the_paths_that_have_some():
+    kept = ["the cat ran", "the cat ran", "the cat sat"]
+    lost = ["the dog ran", "the cat ran", "the cat sat", "the dog sat"]
+    unlike, broken = ["the cat ran", "the cat ran", "the dog sat"], ["cat", "the cat ran", "the cat sat"]
+    found = factors_kept([kept, unlike, lost, broken], TOKENIZER, GRAMMAR, ["the cat ran"])
+    assert (found["interpolation_factors_kept"], found["interpolation_paths"]) == (0.5, 2)
+    assert found["interpolation_factors_kept_se"] == pytest.approx(0.5)
 
 
 def test_ends_without_a_common_factor_have_nothing_to_keep():

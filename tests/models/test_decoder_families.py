@@ -6,8 +6,10 @@ import pytest
 import torch
 from helpers import SIZES, VOCABULARY, batch_of, deafen, make, members, randomise, silent, tiny
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from textvae.data.tokenizers import BOS
+from textvae.models.decoders import DECODERS
 from textvae.models.text_vae import initialise
 
 WORDS = [4, 2, 6, 5, 4]
@@ -74,16 +76,23 @@ def test_with_no_weight_on_z_it_says_the_same_under_any_z(kind, options):
     assert torch.equal(scored(model.decoder, rows, one), scored(model.decoder, rows, other))
 
 
-@pytest.mark.parametrize(
-    "kind", ["bag_of_words", "window", "dilated_convolution", "lstm", "injective_lstm", "transformer"]
-)
-def test_all_dropout_is_training_noise(kind):
-    rates = dict.fromkeys(silent(kind), 0.8)
-    loud, quiet = decoder_of(kind, **rates), decoder_of(kind)
+@pytest.mark.parametrize(("kind", "rate"), [(kind, rate) for kind in DECODERS for rate in silent(kind)])
+def test_each_dropout_alone_is_training_noise(kind, rate):
+    loud, quiet = decoder_of(kind, **{rate: 0.8}), decoder_of(kind)
     z = latent(D)
     assert torch.equal(scored(loud, [WORDS], z), scored(quiet, [WORDS], z))
     loud.train()
     assert not torch.equal(scored(loud, [WORDS], z), scored(loud, [WORDS], z))
+
+
+@pytest.mark.parametrize("samples", [1, 2])
+@pytest.mark.parametrize("kind", ["lstm", "injective_lstm"])
+def test_dropout_lies_between_layers_too(kind, samples):
+    words, z = batch_of(WORDS).inputs, latent(samples, 1, D)
+    for layers in (1, 2):
+        decoder = decoder_of(kind, **SIZES, layers=layers, dropout_out=0.8).train()
+        with torch.no_grad():
+            assert torch.equal(decoder.hidden(words, z), decoder.hidden(words, z)) == (layers == 1)
 
 
 # The bag of words.
@@ -216,6 +225,20 @@ def test_a_transformer_is_that_of_torch():
         hidden = torchs(x[None], nn.Transformer.generate_square_subsequent_mask(6, dtype=torch.float64))[0]
     expected = log_probs_of(hidden, decoder)
     torch.testing.assert_close(scored(decoder, [WORDS], z)[0], expected, atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("place", ["attention weights", "attended", "down"])
+def test_a_transformers_dropout_acts_in_three_places(place, monkeypatch):
+    decoder, z = decoder_of("transformer", layers=1, heads=2, dropout=0.8, **SMALL).train(), latent(D)
+    (block,) = decoder.blocks
+    if place == "attention weights":
+        monkeypatch.setattr(block.dropout, "forward", lambda x: x)
+    else:
+        attend = F.scaled_dot_product_attention
+        monkeypatch.setattr(F, attend.__name__, lambda *given, **how: attend(*given, **how | {"dropout_p": 0.0}))
+        for parameter in (block.down if place == "attended" else block.attended).parameters():
+            parameter.data.zero_()
+    assert not torch.equal(scored(decoder, [WORDS], z), scored(decoder, [WORDS], z))
 
 
 def test_no_sentence_is_too_long_for_a_transformer():

@@ -105,9 +105,10 @@ def test_a_sentence_is_reversed_within_its_length(lengths):
     assert torch.equal(reverse(turned, batch), states)
 
 
+@pytest.mark.parametrize("layers", [1, 2])
 @pytest.mark.parametrize("pooling", ["last", "mean"])
-def test_dropout_is_training_noise(pooling):
-    encoder = encoder_of("lstm", {**SIZES, "layers": 2, "dropout": 0.9, "pooling": pooling})
+def test_dropout_is_training_noise(pooling, layers):
+    encoder = encoder_of("lstm", {**SIZES, "layers": layers, "dropout": 0.9, "pooling": pooling})
     batch = batch_of(*ROWS)
     assert torch.equal(encoder(batch), encoder(batch))
     encoder.train()

@@ -84,6 +84,13 @@ def test_the_model_and_what_is_frozen_stay_as_they_are(trained):
         assert torch.equal(value, before[name]) == (not name.startswith("posterior"))
 
 
+def test_a_posterior_is_refitted_in_training_mode():
+    model = tiny(2, posterior="batch_norm")
+    other = refitted(model, model.posterior, SENTENCES, 3)
+    assert (model.posterior.statistics.batches, other.posterior.statistics.batches) == (0, 3)
+    assert not any(module.training for module in other.modules())
+
+
 def test_twice_is_the_same_and_every_step_is_told(trained):
     ticks: list[int] = []
     one, two = (

@@ -7,6 +7,7 @@ from command_line import sentences
 from textvae.data.batches import encode
 from textvae.data.tokenizers import WordTokenizer
 from textvae.errors import ConfigError
+from textvae.probes import language
 from textvae.probes.language import cross_perplexities, first
 
 REAL, HELD_OUT = sentences(400, 0), sentences(100, 1)
@@ -34,6 +35,18 @@ def test_words_in_no_order_are_not_fluent():
     random = np.random.default_rng(0)
     values = perplexities([" ".join(random.permutation(text.split())) for text in sentences(400, 2)])
     assert values["forward_perplexity"] > 3 * values["real_perplexity"]
+
+
+def test_both_language_models_are_trained_on_equally_many_sentences(monkeypatch):
+    train, counts = language._trained, []
+
+    def watched(sequences, *given):
+        counts.append(len(sequences))
+        return train(sequences, *given)
+
+    monkeypatch.setattr(language, "_trained", watched)
+    assert perplexities(sentences(50, 2), steps=1)["lm_sentences"] == 50
+    assert counts == [50, 50]
 
 
 def test_the_first_sentences():

@@ -211,3 +211,18 @@ def test_finished_means_trained_and_evaluated_as_asked(tmp_path: Path) -> None:
     assert not finished(run, replace(one, config=longer), asked)
     run.status = "interrupted"
     assert not finished(run, one, asked)
+
+
+def test_a_study_that_probes_is_finished_once_its_first_split_is_probed_with_these_weights(tmp_path: Path) -> None:
+    asked = Measures(splits=["valid", "test"], samples=9, probe=True)
+    one = cell("a")
+    run = Run(tmp_path / "run")
+    run.create()
+    run.config, run.status = one.config, "done"
+    run.evaluation = {split: {"iwae_samples_asked": 9} for split in asked.splits}
+    assert not finished(run, one, asked)
+    for split, weights in (("test", None), ("valid", "of others")):
+        run.write_part(split, "knowledge", {"weights_sha256": weights, "seed": 0}, {})
+        assert not finished(run, one, asked)
+    run.write_part("valid", "knowledge", {"weights_sha256": None, "seed": 0}, {})
+    assert finished(run, one, asked)

@@ -208,6 +208,17 @@ def test_the_difference_from_the_baseline_is_paired_by_seed(study: Path, page: s
     assert column(page, "IW NLL − lm")["lm"] == "0"
 
 
+def test_a_seed_that_the_baseline_lacks_is_paired_with_none(tmp_path: Path) -> None:
+    manifest = write_study(tmp_path, {"lm": {"": 0.0}, "beta": {"1": 1.0}})
+    for path, record in manifest.records.items():
+        nll = 10.0 * record.seed + (1.0 if record.remedy == "beta" else 0.0)
+        Run(tmp_path / path).evaluation = {"valid": {**Run(tmp_path / path).evaluation["valid"], "iwae_nll": nll}}
+    del manifest.records["grammar/lm/seed-0"]
+    manifest.write(tmp_path)
+    shown = measured(list(rows(tmp_path).values()), "valid", METRICS, "lm")
+    assert column(shown, "IW NLL − lm")["beta 1"].startswith("1.00 ± 0.00 | s.d. 0.00, n = 2")
+
+
 def test_the_difference_names_the_strength_of_the_baseline_and_k(tmp_path: Path) -> None:
     write_study(tmp_path, {"beta": {"0.4": 1.0, "0.2": 3.0}}, seeds=2)
     shown = measured(list(rows(tmp_path).values()), "valid", METRICS, "beta")
@@ -286,6 +297,11 @@ def test_matched_rates_are_each_seeds_own_line_between_its_strengths(tmp_path: P
         assert values[heading].values == pytest.approx(between)
         assert values[heading].error == pytest.approx(statistics.stdev(between) / math.sqrt(3))
     assert [value.n for value in matched[8.0]["beta"]] == [1] * len(MATCHED)
+
+
+def test_two_strengths_of_one_rate_have_no_line_between_them(tmp_path: Path) -> None:
+    write_study(tmp_path, {"beta": {"0.2": 4.0, "0.1": 4.0}}, seeds=1)
+    assert at_rate(list(rows(tmp_path).values()), "valid") == {}
 
 
 def test_what_z_knows_and_what_training_cost_stand_at_matched_rate(tmp_path: Path) -> None:

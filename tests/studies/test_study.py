@@ -66,6 +66,14 @@ def test_strengths_that_change_together_are_one_row_each(tmp_path: Path) -> None
             "but a has 1, b has 2",
         ),
         (
+            "corpora: [grammar]\nremedies: [{remedy: lm, settings: {seed: 3}}]",
+            "mine.yaml: remedies, entry 1: settings: seed: its seeds are given by seeds",
+        ),
+        (
+            "corpora: [grammar]\nremedies: [{remedy: lm, seeds: [0, 0]}]",
+            "mine.yaml: remedies, entry 1: seeds: 0 is given twice",
+        ),
+        (
             "corpora: [grammar]\nremedies: [{remedy: lm, name: ../lm}]",
             "mine.yaml: remedies, entry 1: name: '../lm' becomes a folder name",
         ),

@@ -18,8 +18,8 @@ from textvae.runs import Run
 from textvae.studies.grid import expand
 from textvae.studies.launchers import LauncherName
 from textvae.studies.manifest import Manifest, StudyDirectory
-from textvae.studies.study import read_study
-from textvae.tasks.study import _elsewhere
+from textvae.studies.study import Measures, read_study
+from textvae.tasks.study import _elsewhere, _manifest
 
 PATIENCE = 900
 """Seconds: a busy machine is no failure."""
@@ -102,6 +102,24 @@ def test_a_study_that_was_killed_before_its_first_file_begins_again(tmp_path: Pa
     (tmp_path / "out" / "lock").touch()
     (tmp_path / "out" / ".study.yaml.12").touch()
     StudyDirectory(tmp_path / "out").create()
+
+
+def test_what_is_done_waits_again_if_the_study_asks_for_more(tmp_path: Path, corpus: Path) -> None:
+    def state(samples: int) -> str:
+        asked = study.model_copy(update={"evaluate": Measures(samples=samples)})
+        return _manifest(tmp_path, asked, file, {cell.path: cell}).records[cell.path].state
+
+    file = write(tmp_path, corpus, remedies=["lm"], seeds=[0])
+    study = read_study(file)
+    ((cell,), _) = expand(study, file)
+    run = Run(tmp_path / cell.path)
+    run.create()
+    run.config, run.status, run.evaluation = cell.config, "done", {"valid": {"iwae_samples_asked": 3}}
+    assert state(3) == "waiting"
+    manifest = Manifest.read(tmp_path)
+    manifest.records[cell.path].state = "done"
+    manifest.write(tmp_path)
+    assert [state(samples) for samples in (3, 4)] == ["done", "waiting"]
 
 
 def test_a_name_that_no_study_has(tmp_path: Path) -> None:

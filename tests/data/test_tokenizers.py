@@ -225,7 +225,7 @@ def test_a_large_alphabet_leaves_room_for_subwords(kind: str) -> None:
     assert UNK in tokenizer.encode(letters[-1])
 
 
-@pytest.mark.parametrize(("count", "step"), [(9, 1), (11, 2), (25, 3)])
+@pytest.mark.parametrize(("count", "step"), [(9, 1), (10, 1), (11, 2), (20, 2), (25, 3)])
 def test_of_too_many_sentences_every_second_or_third_trains(
     count: int, step: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -72,12 +72,12 @@ def factors_kept(
         grammatical += [float(bool(each)) for each in found]
         if shared:
             kept.append(_share_kept(found, shared))
-            unrelated.append(_share_kept(chance, shared))
+            unrelated += [_share_kept(chance, shared)] if chance else []
     return {
         "interpolation_grammatical": float(np.mean(grammatical)) if grammatical else None,
         "interpolation_factors_kept": float(np.mean(kept)) if kept else None,
         "interpolation_factors_kept_se": standard_error(torch.tensor(kept)),
-        "interpolation_factors_by_chance": float(np.mean(unrelated)) if unrelated and chance else None,
+        "interpolation_factors_by_chance": float(np.mean(unrelated)) if unrelated else None,
         "interpolation_paths": len(kept),
         "interpolation_points": len(grammatical),
     }

@@ -12,6 +12,7 @@ References: Kudo & Richardson, SentencePiece, EMNLP 2018 (1808.06226); Kudo, Sub
 """
 
 import io
+import math
 import textwrap
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -49,7 +50,7 @@ class SubwordTokenizer(Tokenizer):
     def train(cls, sentences: Iterable[str], vocabulary_size: int | None = None) -> "SubwordTokenizer":
         """`vocabulary_size` counts predicted types, including UNK and EOS; a small corpus gives fewer."""
         every = sentences if isinstance(sentences, Sequence) else list(sentences)
-        lines = every[:: 1 + len(every) // MANY]
+        lines = every[:: max(1, math.ceil(len(every) / MANY))]
         size = cls.default_size if vocabulary_size is None else vocabulary_size + 2
         return cls(_train(cls.kind, lines, size))
 

@@ -355,7 +355,7 @@ def bench(
     ----------
     full
         Benchmark every combination of two model sizes, three vocabularies and two batch sizes (and three
-        precisions on CUDA), not only 256/256/32 at batch 32 with 10,000 types. Takes hours on a CPU.
+        precisions on CUDA), not only 256/256/32 at batch 32 with 10,000 types. Takes an hour or more on a CPU.
     device
         The device to benchmark, such as cpu or cuda.
     json_

@@ -156,7 +156,7 @@ def test_a_run_is_evaluated_from_another_folder_only_where_its_corpus_is_found(c
     worked("train", *TINY, "--corpus", corpus.name, "--run", tmp_path / "run", "--steps", 2)
     monkeypatch.chdir(tmp_path)
     sentence = refused("evaluate", tmp_path / "run", code=1)
-    assert sentence.startswith(f"{tmp_path / 'run' / 'config.yaml'}: data.corpus: There is no corpus")
+    assert sentence.startswith(f"{tmp_path / 'run' / 'config.yaml'}: data.corpus: there is no corpus")
     assert f"in {tmp_path}" in sentence
 
 

@@ -146,4 +146,4 @@ def test_a_mistake_is_told_once(tmp_path: Path) -> None:
     with torchrun("train", "--corpus", tmp_path / "nowhere", "--run", tmp_path / "run") as runner:
         _, err = runner.communicate(timeout=120)
     assert runner.returncode != 0
-    assert err.count("textvae: There is no corpus") == 1
+    assert err.count("textvae: there is no corpus") == 1

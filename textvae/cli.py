@@ -499,6 +499,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         _fail("interrupted", 1)
     except (MemoryError, RuntimeError) as error:
+        # torch.OutOfMemoryError by name: the command line does not import torch.
         if not isinstance(error, MemoryError) and type(error).__name__ != "OutOfMemoryError":
             raise
         _fail("not enough memory", 1)

@@ -141,11 +141,10 @@ class Run(Directory):
                 found[path.stem.removesuffix(f"-seed-{seed}")] = dict(kept["values"])
         return found
 
-    def rows(self, split: str | None = None) -> list[dict[str, Any]]:
-        """The rows of `metrics.jsonl`, of one split or all, without a last one truncated by a kill."""
+    def rows(self) -> list[dict[str, Any]]:
+        """The rows of `metrics.jsonl`, without a last one truncated by a kill."""
         lines = self.read_text(self.metrics.name)
-        rows = [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
-        return [row for row in rows if split in (None, row.get("split"))]
+        return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
 
 
 def _part(split: str, part: str, seed: int) -> str:

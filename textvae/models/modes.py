@@ -14,7 +14,10 @@ from typing import Literal
 import torch
 from torch import nn
 
-__all__ = ["exact", "fixed", "inert", "seeded", "silent"]
+__all__ = ["APART", "exact", "fixed", "inert", "seeded", "silent"]
+
+APART = 2**40
+"""Added to a seed, gives noise other numbers than dropout, whose generator may start at the same seed."""
 
 
 @contextmanager

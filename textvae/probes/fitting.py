@@ -8,14 +8,13 @@ from torch.nn.utils import clip_grad_norm_
 
 from textvae.data.batches import BatchStream, Sequences
 from textvae.evaluation.estimators import Tick
+from textvae.models.modes import APART
 from textvae.models.terms import forward_pass
 from textvae.models.text_vae import TextVAE
 
 __all__ = ["maximise_elbo"]
 
 BATCH, CLIP = 64, 5.0
-APART = 2**40
-"""Added to a seed, gives noise other numbers than dropout, which may draw from a generator of the same seed."""
 
 
 def maximise_elbo(

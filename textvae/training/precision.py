@@ -8,7 +8,6 @@ Under autocast torch runs cuDNN's LSTMs in float16, whatever type is asked for, 
 gradients become 0; so LSTMs are excluded. Devices other than CUDA support only float32.
 """
 
-import os
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -46,9 +45,6 @@ def prepare(objective: nn.Module, precision: Precision, device: torch.device) ->
     """Make an objective compute its losses in a precision; evaluation of the model is unaffected."""
     refuse(precision, device)
     switch(precision)
-    if device.type == "cuda":  # kernels that repeat themselves to the bit, where the libraries have them
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.backends.cudnn.deterministic = True
     if precision == "bf16":
         cast(objective, device.type)
 

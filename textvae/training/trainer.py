@@ -20,7 +20,7 @@ from textvae.evaluation.collapse import active_units
 from textvae.evaluation.density import log_densities, mutual_information
 from textvae.evaluation.estimators import Survey, perplexity
 from textvae.evaluation.noise import SentenceNoise
-from textvae.models.modes import exact
+from textvae.models.modes import APART, exact
 from textvae.objectives.objective import Loss, Objective
 from textvae.runs import Run
 from textvae.training.checkpoints import (
@@ -41,7 +41,6 @@ __all__ = ["InterruptedTrainingError", "NonFiniteLossError", "Trainer"]
 
 ALONE = Processes()
 CHECKPOINT_SECONDS = 45.0
-APART = 2**40
 REFERENCE = 1000
 """Sentences used for the mutual information during training; `evaluate` uses the whole split."""
 

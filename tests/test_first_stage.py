@@ -1,10 +1,11 @@
 """Two-stage remedies: the first stage is settled before work starts, trained once, and handed on."""
 
+import copy
 from pathlib import Path
 
 import pytest
 import torch
-from helpers import SIZES, batch_of, make, objective_of, tiny
+from helpers import SIZES, batch_of, deafen, make, members, objective_of, tiny
 
 from textvae import builder
 from textvae.api import load
@@ -65,7 +66,10 @@ def test_options_of_the_remedy_and_the_budget_stay_with_the_second_stage():
     assert config.training.optimiser.arguments["lr"] != 0.5
 
 
-@pytest.mark.parametrize("name", ["lm_start", "lm_frozen", "unigram_start", "pretrained_free_bits"])
+STAGED = ["lm_start", "lm_start_both", "lm_frozen", "unigram_start", "pretrained_free_bits"]
+
+
+@pytest.mark.parametrize("name", STAGED)
 def test_options_never_undo_what_the_first_stage_is(name):
     sizes = {"model__latent_dim": 5, "model__encoder__hidden_dim": 9, "model__decoder__hidden_dim": 9}
     config = completed("grammar", name, **sizes)
@@ -147,6 +151,36 @@ def test_a_language_models_weights_start_an_encoder():
     inherit(heir, lm, {"posterior.encoder.forwards.0": "decoder.lstm"})
     encoder, decoder = heir.posterior.encoder, lm.decoder
     assert torch.equal(encoder.forwards[0].weight_hh_l0, decoder.lstm.weight_hh_l0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"), [p for p in members("model.decoder") if p.values[0] != "injective_lstm"]
+)
+def test_a_language_model_starts_a_decoder_that_reads_z_too(kind, options):
+    lm = tiny(0, encoder=("none", {}), decoder=(kind, options), seed=5)
+    heir = tiny(2, decoder=(kind, options), seed=6)
+    before, batch = copy.deepcopy(heir.decoder), batch_of([4, 5, 6], [6])
+    inherit(heir, lm, {"decoder": "decoder"})
+    for name, value in heir.decoder.state_dict().items():
+        theirs, own = lm.decoder.state_dict()[name], before.state_dict()[name]
+        width = theirs.shape[-1]
+        assert torch.equal(value[..., :width], theirs), name
+        assert torch.equal(value[..., width:], own[..., width:]), name
+    z = torch.randn(1, 2, 2, dtype=torch.float64)
+    alone = lm.decoder(batch, z[..., :0])
+    assert not torch.allclose(heir.decoder(batch, z), alone, rtol=1e-3)
+    torch.testing.assert_close(deafen(heir).decoder(batch, z), alone)
+
+
+def test_only_what_reads_z_may_be_wider():
+    wide = ("lstm", {**SIZES, "embedding_dim": 6})
+    lm, heir = tiny(0, encoder=("none", {})), tiny(2, decoder=wide)
+    with pytest.raises(ValueError, match=r"decoder cannot be copied from decoder: embedding.weight is of shape"):
+        inherit(heir, lm, {"decoder": "decoder"})
+    with pytest.raises(ValueError, match=r"posterior cannot be copied from posterior: mean.weight is of shape"):
+        inherit(tiny(4), tiny(2), {"posterior": "posterior"})
+    with pytest.raises(ValueError, match=r"decoder cannot be copied from decoder: lstm.weight_ih_l0 is of shape"):
+        inherit(lm, tiny(2), {"decoder": "decoder"})
 
 
 def test_a_first_stage_is_trained_once_and_can_be_shared(tmp_path: Path):

@@ -202,6 +202,7 @@ def test_another_first_stage_is_refused(tmp_path: Path):
     lm = train(["grammar", "lm"], {"training.budget": 1}, tmp_path / "lm")
     with pytest.raises(RunError, match=r"--init: not the first stage of these settings: .*penalty.* differ"):
         train(["grammar", "pretrained_free_bits"], QUICK, tmp_path / "run", init=lm.path)
+    assert not (tmp_path / "run").exists()
     with pytest.raises(ConfigError, match="no first stage to replace; leave --init out"):
         train(["grammar", "free_bits"], {"training.budget": 1}, tmp_path / "other", init=lm.path)
 

@@ -77,6 +77,8 @@ def stage(config: Config, directory: str | PathLike[str] | None, processes: Proc
     made = Run(directory or Path("runs") / f"{corpus.name}-{signature(config)}")
     if processes.is_main:
         refuse_other_settings(made, config)
+        if init is not None and config.first is not None and not made.checkpoint.exists():
+            refuse_other_stage(init, config.first)
         made.create()
     run = processes.local_copy(made)
     try:
@@ -88,27 +90,11 @@ def stage(config: Config, directory: str | PathLike[str] | None, processes: Proc
 
 
 def first_stage(run: Run, config: Config, processes: Processes, init: Run | None) -> Run | None:
-    """The run that this one starts from: `init`, or `RUN/first`, trained here if it is not yet.
-
-    Raises
-    ------
-    RunError
-        If `init` is unfinished, or was trained with settings other than the first stage's.
-    """
+    """The run that this one starts from: `init`, or `RUN/first`, trained here if it is not yet."""
     if config.first is None or run.checkpoint.exists():
         return None
     run.config = config  # so that a run stopped in its first stage is recognised, and resumes
-    if init is None:
-        return stage(config.first, run.path / "first", processes, None)
-    made = init.config
-    changed = changed_keys(made, config.first)
-    if made.training.budget != config.first.training.budget:
-        changed.append("training.budget")
-    if changed:
-        raise RunError(f"{init.path}: --init: not the first stage of these settings: {', '.join(changed)} differ")
-    if init.status != "done":
-        raise RunError(f"{init.path}: --init: not finished yet; resume it with the command that started it")
-    return init
+    return init or stage(config.first, run.path / "first", processes, None)
 
 
 def _train(run: Run, config: Config, corpus: Corpus, processes: Processes, first: Run | None) -> None:
@@ -155,6 +141,18 @@ def refuse_other_settings(run: Run, config: Config) -> None:
             f"{run.path}: made with other settings of {', '.join(changed)}; use another --run, or resume it with "
             f"its own: textvae train {run.path / 'config.yaml'} --run {run.path} --steps N"
         )
+
+
+def refuse_other_stage(init: Run, first: Config) -> None:
+    """Raise if a run is unfinished, or was trained with settings other than those of a first stage."""
+    made = init.config
+    changed = changed_keys(made, first)
+    if made.training.budget != first.training.budget:
+        changed.append("training.budget")
+    if changed:
+        raise RunError(f"{init.path}: --init: not the first stage of these settings: {', '.join(changed)} differ")
+    if init.status != "done":
+        raise RunError(f"{init.path}: --init: not finished yet; resume it with the command that started it")
 
 
 def refuse_without_checkpoint(run: Run) -> None:

@@ -50,8 +50,8 @@ def claim(notes: Notes) -> Page:
         verdict="true",
         answer="The estimate is unbiased and yet useless once z says much: at D = 16 it is still nats off after "
         f"{hard['samples']:,} samples, where as many from the exact posterior, a little widened, are exact to a hundredth. A trained Q is "
-        f"usually better than the prior, but no sure gain: the text model's is too narrow. {alive['samples']:,} samples from it are nearer to the truth than as many from the prior in {alive['q_nearer']} of {seeds} repetitions; in its worst it is {alive['q_rms_most']:.2f} nats off, in the prior's worst that is {alive['prior_rms_most']:.2f}: "
-        f"its weights have no bound. On a collapsed model {quiet['samples']} samples from the prior suffice ({quiet['prior_excess']:+.4f} ± {quiet['prior_se']:.4f} over observations), which is itself a sign of collapse.",
+        f"usually better than the prior, but no sure gain: the text model's is too narrow. {alive['samples']:,} samples from it are nearer to the truth than as many from the prior in {alive['q_nearer']} of {seeds} repetitions; its worst is {alive['q_rms_most']:.2f} nats off, the prior's worst {alive['prior_rms_most']:.2f}, since "
+        f"the weights of Q have no bound. On a collapsed model {quiet['samples']} samples from the prior suffice ({quiet['prior_excess']:+.4f} ± {quiet['prior_se']:.4f} over observations), which is itself a sign of collapse.",
         figure=f"D = 16, {hard['samples']:,} samples each, mean over 16 observations ± over them: −log p̂ too high by "
         f"{hard['prior_excess']:.2f} ± {hard['prior_se']:.2f} nats from the prior ({hard['prior_effective']:.1f} effective "
         f"samples), by {hard['q_excess']:.3f} ± {hard['q_se']:.3f} from the widened posterior ({hard['q_effective']:.0f}). Text, alive, {alive['samples']:,} samples, root mean square error, mean of {seeds} repetitions ± over them: "

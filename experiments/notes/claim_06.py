@@ -45,7 +45,7 @@ def claim(notes: Notes) -> Page:
         title="one z and a mini-batch",
         claim="One z per sentence and mini-batches suffice: two nested approximations by stochastic gradients.",
         verdict="true",
-        answer="Neither biases the gradient; both only add noise, and a second z for a sentence is worth less than a second sentence. Trained with one z and 16 observations at a time, the model ends "
+        answer="Neither biases the gradient; both only add noise, and a second z for an observation is worth less than a second observation. On a linear-Gaussian model trained with one z and 16 observations at a time, −ELBO ends "
         f"{said(plain)} nats above the known optimum; with 16 z it ends {said(careful)} above it, nearer for {careful['seeds nearer than one z']} of {seeds} seeds, and with 16 times as many observations {said(wide)}, nearer for {wide['seeds nearer than one z']}. Which of the two brings it nearer these runs do not settle.",
         figure=f"The mean gradient's part along the exact one, as a share of it: {along:.4f} ± {along_se:.4f} over {len(cells) * repeats:,} independent draws (1 if there is no bias). Noise ÷ norm of the exact gradient at batch 16: "
         f"{one:.2f} with one z, {many:.2f} with 16. After {steps} steps −ELBO is {said(plain)} nats above the optimum with one z, {said(careful)} with 16 (mean of {seeds} seeds ± the standard error over seeds).",

@@ -42,7 +42,7 @@ def claim(notes: Notes) -> Page:
         answer="Nothing here compares how models with and without a gap behave, so that \"only if\" stays open; that a vanishing gap is not enough is shown by the collapsed model, which has none and whose z says nothing. Where the decoder models the text and ignores z, the posterior is the prior, exactly Gaussian, and log P(X) may be maximal: for text the function "
         "sought is the collapsed model. A decoder that uses z is known in one dimension, in the limit σ → 0 (Doersch). At a fixed σ the answer can "
         "be no: a mixture is then fitted exactly only with a posterior that is no Gaussian.",
-        figure=f"Gap in nats: collapsed {collapsed['gap']:.4f} ± {collapsed['gap_se']:.4f}, alive {alive['gap']:.3f} ± {alive['gap_se']:.3f}; Doersch's "
+        figure=f"Gap in nats: collapsed {collapsed['gap']:.5f} ± {collapsed['gap_se']:.5f}, alive {alive['gap']:.3f} ± {alive['gap_se']:.3f}; Doersch's "
         f"construction {wide['gap']:.3f} at σ = 0.5 and {narrow['gap']:.5f} at σ = 0.02; the mixture at its fixed σ at least {counter['gap']:.3f} for any Gaussian.",
         text=f"""
 **A decoder that is given.** A linear-Gaussian model with fixed W: the gap of a trained Q (200 z an observation) against the known log p(x), for a diagonal and a full Gaussian and a flow. Then W learned

@@ -111,7 +111,7 @@ def claim(notes: Notes) -> Page:
         claim="When the divergence falls to 0 the model degrades to a language model, and the total loss then cannot reach its theoretical minimum.",
         verdict="false in general, true of weak decoders" if surely else "false in general",
         answer="The minimum H(p*) is reached if and only if the model is p* and the posterior gap is 0, at any rate, also 0. A decoder too weak to express the text alone misses it when it collapses, however long one trains "
-        f"({listed(misses)}); with z it does better than anything it could do alone: {listed(surely)}. At this length of training z pays for {listed(pays)}; {f'it does not pay for {listed(costs)}' if costs else 'for no decoder is it shown not to pay'}; {settling(runs_, rows, unsettled)}. "
+        f"({listed(misses)}); with z it does better than anything it could do alone: {listed(surely)}. At this length of training z pays for {listed(pays)}; {f'at the rates tried it does not pay for {listed(costs)}' if costs else 'for no decoder is it shown not to pay'}; {settling(runs_, rows, unsettled)}. "
         f"That a collapsed model *reaches* the minimum they do not show: {strong['decoder']} alone is still {strong['V(0)'] - floor:.1f} nats above it. Nearest comes a longer run that is kept (LSTM of 128, 60 epochs, one seed): "
         f"language model {kept['lm']:.2f}, collapsed VAE {kept['vanilla']:.2f}, with z {kept['free_bits_total']:.2f}, H(p*) {evaluated('stream-lm', 'exact_nll'):.2f}.",
         figure=f"Nats saved by using z, V(0) − min V(r), paired over {len(truth)} test sentences, ± over {over}: {weak['decoder']} {weak['V(0) − min V(r)']:+.2f} ± {weak['± s.e.']:.2f}, {strong['decoder']} "
@@ -140,7 +140,7 @@ counts, interpolated with those of lower orders, since raw counts have no probab
 
 **(9c) The collapsed model is a language model disturbed by a random z**: {disturbed(notes)}
 """,
-        open="Whether a collapsed model reaches H(p*) itself: every decoder here and in the kept run is still above it, and the sign of a small difference may change on the way. "
+        open=f"Whether a collapsed model reaches H(p*) itself: every decoder here and in the kept run is still above it, and the sign of a small difference may change on the way. Rates under {min(runs_.rates):g} nat were not tried. "
         + ("" if notes.full else "One seed and a short ladder settle the weak end only; `make notes-full` has eight decoders, four rates, five seeds and the curve up to two million sentences. ")
         + treebank(notes),
         table=[*rows.values(), *curve_lines(curve, truth)],

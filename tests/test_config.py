@@ -10,6 +10,7 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from recipes import complaint, complete
 
 from textvae import builder
 from textvae.config import Config, Draft, changed_keys, recipe_files, signature
@@ -20,27 +21,6 @@ CORPORA, REMEDIES = recipe_files("corpora"), recipe_files("remedies")
 
 def name(path):
     return path.stem
-
-
-def complete(*sources, **options):
-    """The settings of files, YAML texts (merged as `text`) and options."""
-    draft = Draft()
-    for source in sources:
-        if "\n" in source or ":" in source:
-            draft.merge(yaml.safe_load(source), "text")
-        else:
-            draft.merge_file(source)
-    for option, value in options.items():
-        draft.set(option.replace("__", "."), value)
-    return builder.complete(draft)
-
-
-def complaint(*sources, **options):
-    with pytest.raises(ConfigError) as error:
-        complete(*sources, **options)
-    sentence = str(error.value)
-    assert "\n" not in sentence
-    return sentence
 
 
 # What merges
@@ -582,6 +562,15 @@ def test_of_two_remedies_in_one_slot_the_first_is_said_to_be_replaced():
     ):
         draft.merge_file("free_bits_total")
     draft.set("objective.penalty.kind", "rate")  # an option says so itself
+
+
+def test_a_posterior_of_another_remedy_is_said_to_be_replaced_and_that_of_a_corpus_is_not():
+    draft = Draft()
+    draft.merge_file("demo")
+    draft.merge_file("transformer")  # demo's decoder is an LSTM
+    draft.merge_file("bn_vae")
+    with pytest.warns(UserWarning, match=r"model.posterior: batch_norm of .* is replaced by vmf of "):
+        draft.merge_file("vmf")
 
 
 mappings = st.dictionaries(st.sampled_from(WORDS[:]), nested, max_size=4)

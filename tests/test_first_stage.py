@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers import SIZES, batch_of, deafen, make, members, objective_of, tiny
+from recipes import complaint, complete
 
 from textvae import builder
 from textvae.api import load
@@ -29,17 +30,8 @@ QUICK = {
 }
 
 
-def completed(*names: str, **options: object):
-    draft = Draft()
-    for name in names:
-        draft.merge_file(name)
-    for key, value in options.items():
-        draft.set(key.replace("__", "."), value)
-    return builder.complete(draft)
-
-
 def test_the_first_stage_is_the_recipe_on_the_same_corpus_and_sizes():
-    config = completed("grammar", "pretrained_free_bits", model__latent_dim=5, seed=3)
+    config = complete("grammar", "pretrained_free_bits", model__latent_dim=5, seed=3)
     first = config.first
     assert first is not None
     assert first.model.posterior.kind == "dirac"
@@ -51,7 +43,7 @@ def test_the_first_stage_is_the_recipe_on_the_same_corpus_and_sizes():
 
 
 def test_options_of_the_remedy_and_the_budget_stay_with_the_second_stage():
-    config = completed(
+    config = complete(
         "grammar",
         "pretrained_free_bits",
         objective__penalty__nats_per_dimension=0.5,
@@ -60,7 +52,7 @@ def test_options_of_the_remedy_and_the_budget_stay_with_the_second_stage():
     )
     assert config.first is not None
     assert config.training.budget == 7
-    assert config.first.training.budget == completed("grammar").training.budget
+    assert config.first.training.budget == complete("grammar").training.budget
     assert config.objective.penalty.arguments["nats_per_dimension"] == 0.5
     assert config.first.training.optimiser.arguments["lr"] == 0.5
     assert config.training.optimiser.arguments["lr"] != 0.5
@@ -72,9 +64,9 @@ STAGED = ["lm_start", "lm_start_both", "lm_frozen", "unigram_start", "pretrained
 @pytest.mark.parametrize("name", STAGED)
 def test_options_never_undo_what_the_first_stage_is(name):
     sizes = {"model__latent_dim": 5, "model__encoder__hidden_dim": 9, "model__decoder__hidden_dim": 9}
-    config = completed("grammar", name, **sizes)
+    config = complete("grammar", name, **sizes)
     assert config.first is not None
-    recipe = completed("grammar", config_of_first(name))
+    recipe = complete("grammar", config_of_first(name))
     kinds = ("encoder", "posterior", "decoder")
     assert [getattr(config.first.model, slot).kind for slot in kinds] == [
         getattr(recipe.model, slot).kind for slot in kinds
@@ -84,11 +76,33 @@ def test_options_never_undo_what_the_first_stage_is(name):
 
 @pytest.mark.parametrize(("name", "pooling"), [("lm_frozen", "mean"), ("unigram_start", "max")])
 def test_a_frozen_encoder_pools_as_published(name, pooling):
-    assert completed("grammar", name).model.encoder.arguments["pooling"] == pooling
+    assert complete("grammar", name).model.encoder.arguments["pooling"] == pooling
+
+
+@pytest.mark.parametrize("other", ["aggressive", "iwae", "minimum_rate", "control_vae"])
+@pytest.mark.parametrize("staged", ["lm_start", "lm_frozen"])
+def test_another_remedy_acts_on_the_last_stage_alone(staged, other):
+    config, alone = complete("grammar", staged, other), complete("grammar", staged)
+    assert config.first == alone.first
+    assert config != alone
+
+
+def test_of_two_first_stages_the_later_is_used_with_its_own_parts():
+    draft = Draft()
+    draft.merge_file("lm_start")
+    with pytest.warns(UserWarning, match=r"first: lm of .* is replaced by autoencoder of "):
+        draft.merge_file("pretrained_free_bits")
+    assert draft.values["inherit"] == {"posterior": "posterior"}
+
+
+def test_what_is_wrong_in_the_first_stage_is_said_to_be():
+    sentence = complaint("grammar", "lm_start", first__model__latent_dim=-1)
+    assert "model.latent_dim: must be at least 0, not -1" in sentence
+    assert sentence.endswith("(in the first stage)")
 
 
 def test_both_stages_have_the_same_encoder_whatever_its_size():
-    config = completed("grammar", "unigram_start", model__encoder__hidden_dim=9)
+    config = complete("grammar", "unigram_start", model__encoder__hidden_dim=9)
     assert config.first is not None
     assert config.first.model.encoder == config.model.encoder
     assert (config.model.encoder.arguments["hidden_dim"], config.model.encoder.arguments["pooling"]) == (9, "max")
@@ -100,7 +114,7 @@ def config_of_first(name: str) -> str:
 
 
 def test_the_resolved_settings_read_back_as_themselves():
-    config = completed("grammar", "pretrained_free_bits")
+    config = complete("grammar", "pretrained_free_bits")
     draft = Draft()
     draft.merge(config.plain(), "config.yaml")
     assert builder.complete(draft) == config
@@ -124,7 +138,7 @@ def test_the_resolved_settings_read_back_as_themselves():
 )
 def test_what_cannot_be_handed_on_is_refused_before_work_starts(options, message):
     with pytest.raises(ConfigError) as refused:
-        completed("grammar", "pretrained_free_bits", **options)
+        complete("grammar", "pretrained_free_bits", **options)
     assert message.lower() in str(refused.value).lower()
 
 
@@ -132,7 +146,7 @@ def test_a_stage_cannot_come_before_itself(tmp_path: Path):
     file = tmp_path / "ring.yaml"
     file.write_text(f"first: {file}\n")
     with pytest.raises(ConfigError, match=r"ring.yaml: first.recipe: must not be its own first stage"):
-        completed("grammar", str(file))
+        complete("grammar", str(file))
 
 
 def test_inheriting_copies_what_there_is_and_leaves_the_rest():

@@ -22,7 +22,10 @@ def complete(draft: Draft) -> Config:
     """
     stage = draft.first_stage()
     if stage is not None:
-        draft.values["first"] = complete(stage).plain()
+        try:
+            draft.values["first"] = complete(stage).plain()
+        except ConfigError as error:
+            raise ConfigError(f"{error} (in the first stage)") from None
     config = _typed(draft)
     if config.inherit and config.first is None:
         whose = draft.blame(("inherit",))

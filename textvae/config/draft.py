@@ -6,7 +6,7 @@ kind entirely. The file or option that set each value is recorded, so that error
 
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any
@@ -59,8 +59,24 @@ class Draft:
         first = values.get("first")
         if isinstance(first, str):
             values = {**values, "first": {"recipe": first}}
+        self._note_replaced(values, origin)
+        if _names_recipe(values) and "inherit" in values:
+            self.values["inherit"] = {}  # of another first stage
         _merge(self.values, values, (), origin, self.origin)
         self.layers.append((dict(values), origin))
+
+    def _note_replaced(self, values: Mapping[str, Any], origin: str) -> None:
+        """Note that of two remedies in the same slot only the later is used.
+
+        A corpus chooses members of the model and of training for a remedy to replace; an option may replace any.
+        """
+        corpora = {of for layer, of in self.layers if "data" in layer}
+        chosen = dict(_choices(self.values))
+        for key, new in () if origin.startswith("--") else _choices(values):
+            before = self.origin.get(f"{key}.kind", self.origin.get(f"{key}.recipe", ""))
+            quiet = not before.endswith(".yaml") or (before in corpora and not key.startswith("objective."))
+            if key in chosen and chosen[key] != new and before != origin and not quiet:
+                warnings.warn(f"{key}: {chosen[key]} of {before} is replaced by {new} of {origin}", stacklevel=4)
 
     def set(self, option: str, value: Any) -> None:
         """Merge one option such as `training.optimiser.lr` = 0.5 or `steps` = 100."""
@@ -72,9 +88,10 @@ class Draft:
     def first_stage(self) -> "Draft | None":
         """The settings of the preceding stage, if there is one.
 
-        If `first` names a recipe, that recipe replaces the file that names it, so corpus, model sizes and
-        optimiser are the same in both stages. Options apply to both stages, except the budget and slots whose
-        member either file chooses; `first.training.budget` and the like apply to the first stage only.
+        If `first` names a recipe, that recipe replaces the file that names it, so corpus, encoder, decoder and
+        optimiser are the same in both stages. What makes a remedy, its objective, posterior, prior and update
+        rule, is that of the recipe: no other file or option sets it. Nor do options set the budget, or slots
+        whose member either file chooses; `first.training.budget` and the like apply to the first stage only.
         """
         given = self.values["first"]
         if not isinstance(given, Mapping):
@@ -101,7 +118,7 @@ class Draft:
             if layer is named:
                 stage.merge_file(recipe)
             elif not (origin.startswith("--") and any(_concerns(layer, filled) for filled in (named, remedy))):
-                stage.merge({k: v for k, v in layer.items() if k not in ("first", "inherit")}, origin)
+                stage.merge(_shared(layer), origin)
         return stage
 
     def config(self) -> Config:
@@ -154,6 +171,15 @@ def _names_recipe(layer: Mapping[str, Any]) -> bool:
     return isinstance(layer.get("first"), Mapping) and "recipe" in layer["first"]
 
 
+def _shared(layer: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a layer also applies to a first stage that has a recipe."""
+    found = {key: value for key, value in layer.items() if key not in ("first", "inherit", "objective")}
+    for section, own in (("model", ("posterior", "prior")), ("training", ("update",))):
+        if isinstance(found.get(section), Mapping):
+            found[section] = {key: value for key, value in found[section].items() if key not in own}
+    return found
+
+
 def _concerns(option: Mapping[str, Any], remedy: Mapping[str, Any]) -> bool:
     """Whether an option sets the budget or what the remedy settles."""
     return any(
@@ -186,7 +212,6 @@ def _merge(
             known = old.get("kind") if isinstance(old, Mapping) else None
             other = "kind" in value and isinstance(old, Mapping) and known != value["kind"]
             if other:
-                _note_replaced(place, known, value["kind"], origin, origins)
                 _forget(origins, ".".join(place))
             into[name] = {} if other or not isinstance(old, dict) else old
             _merge(into[name], value, place, origin, origins)
@@ -199,13 +224,12 @@ def _merge(
         origins[".".join(place)] = origin
 
 
-def _note_replaced(
-    place: tuple[str, ...], old: object, new: object, origin: str, origins: Mapping[str, str]
-) -> None:
-    """Note that of two remedies in the same slot only the later is used."""
-    before = origins.get(".".join((*place, "kind")))
-    if place[0] == "objective" and before not in (None, origin) and not origin.startswith("--"):
-        warnings.warn(f"{'.'.join(place)}: {old} of {before} is replaced by {new} of {origin}", stacklevel=2)
+def _choices(values: Mapping[str, Any], at: str = "") -> Iterator[tuple[str, object]]:
+    """Every slot, by its dotted key, whose member is chosen here, and the first stage's recipe."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from ((f"{at}{name}", value[key]) for key in ("kind", "recipe") if key in value)
+            yield from _choices(value, f"{at}{name}.")
 
 
 def _plain(value: object) -> bool:

@@ -17,7 +17,7 @@ class Weight(nn.Module, ABC):
     moves with the module between devices, and updates them in place.
     """
 
-    settles_at: int
+    settles_at: int = 0
 
     @abstractmethod
     def forward(self, step: int) -> float | Tensor:

@@ -1,0 +1,161 @@
+"""Models, weights and update rules from outside are held to what their base classes promise, before training."""
+
+import pytest
+from recipes import complaint, complete
+
+CLASSES = """
+import torch
+from torch import nn
+from textvae.models.decoders.lstm import LSTMDecoder
+from textvae.models.posteriors.diagonal import DiagonalPosterior
+from textvae.models.distributions import DiagonalGaussian
+from textvae.models.priors.standard_normal import StandardNormal
+from textvae.objectives.weights import Weight
+from textvae.training.updates import Joint
+
+class Sound(DiagonalPosterior):
+    pass
+
+class Foreign(DiagonalPosterior):
+    def distribution(self, features):
+        return torch.distributions.Normal(self.mean(features), 1.0)
+
+class OneForAll(DiagonalPosterior):
+    def distribution(self, features):
+        mean = self.mean(features).mean(0)
+        return DiagonalGaussian(mean, mean)
+
+class Wide(DiagonalPosterior):
+    def distribution(self, features):
+        mean = self.mean(features)
+        return DiagonalGaussian(torch.cat([mean, mean], -1), torch.cat([mean, mean], -1))
+
+class Undefined(DiagonalPosterior):
+    def distribution(self, features):
+        return DiagonalGaussian(self.mean(features) * float("nan"), self.log_variance(features))
+
+class OnlyInTraining(DiagonalPosterior):
+    def distribution(self, features):
+        if not self.training:
+            raise RuntimeError("only in training")
+        return super().distribution(features)
+
+class ForeignPrior(StandardNormal):
+    def forward(self):
+        p = super().forward()
+        return torch.distributions.Independent(torch.distributions.Normal(p.mean, 1.0), 1)
+
+class Speaks(LSTMDecoder):
+    pass
+
+class Positive(LSTMDecoder):
+    def forward(self, batch, z):
+        return -super().forward(batch, z)
+
+class Pads(LSTMDecoder):
+    def forward(self, batch, z):
+        return super().forward(batch, z) - 1.0
+
+class Summed(LSTMDecoder):
+    def forward(self, batch, z):
+        return super().forward(batch, z).sum(-1)
+
+class Narrow(LSTMDecoder):
+    def step(self, words, state):
+        following, state = super().step(words, state)
+        return following[:, 2:], state
+
+class Shifted(LSTMDecoder):
+    def step(self, words, state):
+        following, state = super().step(words, state)
+        return following.roll(1, -1), state
+
+class Silent(LSTMDecoder):
+    def step(self, words, state):
+        raise RuntimeError("no such word")
+
+class Plain(Weight):
+    def forward(self, step):
+        return 0.5
+
+class Several(Weight):
+    def forward(self, step):
+        return torch.ones(3)
+
+class Never(Plain):
+    settles_at = None
+
+class Unready(Weight):
+    def __init__(self):
+        pass
+    def forward(self, step):
+        return 1.0
+
+class Rule(Joint):
+    pass
+
+class Forgets(Joint):
+    def __call__(self, stream, step, generator):
+        super().__call__(stream, step, generator)
+
+class Breaks(Joint):
+    def __call__(self, stream, step, generator):
+        raise RuntimeError("not today")
+"""
+
+
+@pytest.fixture(autouse=True)
+def mistaken(tmp_path, monkeypatch):
+    (tmp_path / "outside_models.py").write_text(CLASSES)
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("slot", "name", "says"),
+    [
+        ("model__posterior", "Foreign", "failed: AttributeError: 'Normal' object has no attribute 'transport'"),
+        ("model__posterior", "OneForAll", "must have a rate of shape (2,) (B,), not shape ()"),
+        ("model__posterior", "Wide", "failed: RuntimeError: The size of tensor"),
+        ("model__posterior", "OnlyInTraining", "failed: RuntimeError: only in training"),
+        ("model__prior", "ForeignPrior", "must return a textvae.models.distributions.reparameterised.Reparam"),
+        ("model__decoder", "Positive", "must return log-probabilities, and one is "),
+        ("model__decoder", "Pads", "must return 0 on padding"),
+        (
+            "model__decoder",
+            "Summed",
+            "must return log-probabilities of shape (1, 2, 3) (K, B, T), not",
+        ),
+        ("model__decoder", "Narrow", "must return from step log-probabilities of shape (2, 16) (N, V), not"),
+        ("model__decoder", "Shifted", "must give a word the same log-probability in forward and in step, not"),
+        ("model__decoder", "Silent", "failed: RuntimeError: no such word"),
+        ("objective__weight", "Several", "must return a number or a scalar tensor, not shape (3,)"),
+        ("objective__weight", "Never", "must have a whole number as settles_at, not None"),
+        ("objective__weight", "Unready", "failed: AttributeError: "),
+        ("training__update", "Forgets", "must return a textvae.training.updates.Step, not NoneType"),
+        ("training__update", "Breaks", "failed: RuntimeError: not today"),
+    ],
+)
+def test_a_broken_promise_is_one_sentence_about_the_class(slot, name, says):
+    sentence = complaint(**{f"{slot}__kind": f"outside_models:{name}"})
+    assert sentence.startswith(f"--{slot.replace('__', '.')}.kind: outside_models:{name} {says}")
+    assert "\n" not in sentence
+
+
+def test_an_infinite_loss_is_the_fault_of_the_model_from_outside():
+    sentence = complaint(model__posterior__kind="outside_models:Undefined")
+    assert sentence == "--model.posterior.kind: the loss of the untrained model is not finite"
+
+
+@pytest.mark.parametrize(
+    ("slot", "name"),
+    [
+        ("model__posterior", "Sound"),
+        ("model__decoder", "Speaks"),
+        ("objective__weight", "Plain"),
+        ("training__update", "Rule"),
+    ],
+)
+def test_what_keeps_its_promise_is_accepted(slot, name):
+    config = complete("grammar", **{f"{slot}__kind": f"outside_models:{name}"})
+    section, key = slot.split("__")
+    assert getattr(getattr(config, section), key).kind == f"outside_models:{name}"

@@ -1,5 +1,6 @@
 """The Python API of a trained run: shapes, seeds, and that a sentence is the same in any company."""
 
+import re
 import subprocess
 import sys
 import warnings
@@ -100,6 +101,36 @@ def test_decode_is_the_inverse_in_shape(vae):
     for made in (vae.decode(z), vae.decode(z.numpy()), vae.decode(z.double())):
         assert made == vae.reconstruct(TEXTS)
         assert len(made) == len(TEXTS)
+
+
+@pytest.mark.parametrize(
+    "given", [list, np.asarray, lambda z: list(map(np.asarray, z)), lambda z: z.double().tolist()]
+)
+def test_z_may_come_in_any_usual_form(vae, given):
+    z = torch.randn(3, vae.latent_dim)
+    assert vae.decode(given(z)) == vae.decode(z)
+    assert vae.decode(np.asarray(z)[::-1]) == vae.decode(z)[::-1]
+
+
+@pytest.mark.parametrize("bad", ["abc", None, 3, [[1.0], [1.0, 2.0]], [object()], np.ones((2, 2)) * 1j])
+def test_what_is_no_z_is_one_sentence(vae, bad):
+    with pytest.raises(ConfigError, match=r"decode: z must (be real numbers of|have the) shape"):
+        vae.decode(bad)
+
+
+@pytest.mark.parametrize(
+    ("how", "says"),
+    [
+        ({"beam": 2.5}, "beam must be a whole number of at least 1, not 2.5"),
+        ({"beam": True}, "beam must be a whole number"),
+        ({"max_length": 0}, "max_length must be a whole number of at least 1, not 0"),
+        ({"temperature": "1"}, "temperature must be a number, not '1'"),
+        ({"top_p": "a"}, "top_p must be a number, not 'a'"),
+    ],
+)
+def test_how_to_decode_is_checked(vae, how, says):
+    with pytest.raises(ConfigError, match=re.escape(says)):
+        vae.sample(1, **{"temperature": None, **how})
 
 
 def test_a_decoded_sentence_is_the_same_alone_and_in_a_crowd(vae):

@@ -8,6 +8,7 @@ vae.decode(z)
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
+from typing import Any
 
 import numpy as np
 import torch
@@ -51,6 +52,11 @@ class Vae:
         self.weights_sha256 = weights_sha256  # of what was loaded: the run may train on meanwhile
         self.device = model.device
 
+    def __repr__(self) -> str:
+        model = self.model
+        parts = ", ".join(type(part).__name__ for part in (model.posterior, model.prior, model.decoder))
+        return f"<Vae: {parts}; latent_dim {self.latent_dim}, {self.tokenizer.size:,} token types>"
+
     @property
     def latent_dim(self) -> int:
         return self.model.latent_dim
@@ -73,7 +79,7 @@ class Vae:
 
     def decode(
         self,
-        z: Tensor | np.ndarray,
+        z: Tensor | np.ndarray | Sequence[Any],
         *,
         temperature: float | None = None,
         top_p: float = 1.0,
@@ -89,9 +95,8 @@ class Vae:
         ConfigError
             If z is not of shape (B, latent_dim), or an option is out of range.
         """
-        z = torch.as_tensor(z, dtype=torch.get_default_dtype()).to(self.device)
         how = Decoding(temperature, top_p, beam, forbid_unknown, max_length)
-        return self._decode(z, how, self._generator(seed))
+        return self._decode(self._points(z), how, self._generator(seed))
 
     def sample(
         self,
@@ -150,6 +155,18 @@ class Vae:
     def _generator(self, seed: int) -> torch.Generator:
         require_whole("seed", seed, 0)
         return torch.Generator(self.device).manual_seed(seed)
+
+    def _points(self, z: Tensor | np.ndarray | Sequence[Any]) -> Tensor:
+        """z as a tensor on the model's device; rows of arrays and tensors may come as a list."""
+        try:
+            values = z if isinstance(z, Tensor) else np.array([np.asarray(row) for row in z])
+            if not isinstance(values, Tensor):
+                values = torch.from_numpy(np.array(values, order="C"))
+        except (TypeError, ValueError, RuntimeError):
+            values = None
+        if values is None or values.is_complex():
+            raise ConfigError(f"decode: z must be real numbers of shape (B, {self.latent_dim})")
+        return values.to(self.device, torch.get_default_dtype())
 
     def _decode(self, z: Tensor, how: Decoding, generator: torch.Generator) -> list[str]:
         if z.ndim != 2 or z.shape[1] != self.latent_dim:

@@ -33,6 +33,9 @@ class Directory:
     def __fspath__(self) -> str:
         return str(self.path)
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self.path)!r})"
+
     def exists(self) -> bool:
         return (self.path / self.MARKER).is_file()
 

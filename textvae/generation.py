@@ -10,6 +10,8 @@ Holtzman et al. 2020, *The Curious Case of Neural Text Degeneration*: top-p samp
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from numbers import Real
+from types import NoneType
 
 import numpy as np
 import torch
@@ -17,7 +19,7 @@ from torch import Generator, Tensor
 
 from textvae.data.batches import Sequences
 from textvae.data.tokenizers import BOS, EOS, UNK
-from textvae.errors import ConfigError
+from textvae.errors import ConfigError, require_whole
 from textvae.models.decoders import Decoder
 from textvae.models.modes import inert
 from textvae.models.text_vae import TextVAE
@@ -78,14 +80,17 @@ class Decoding:
     max_length: int = MAX_LENGTH
 
     def __post_init__(self) -> None:
+        for name, value in {"temperature": self.temperature, "top_p": self.top_p}.items():
+            if isinstance(value, bool) or not isinstance(value, (Real, NoneType)):
+                raise ConfigError(f"{name} must be a number, not {value!r}")
         if self.temperature is not None and not 1e-6 <= self.temperature <= 1e6:
             raise ConfigError(
                 f"temperature must lie between 1e-6 and 1e6, not {self.temperature}; the limit 0 is greedy decoding"
             )
         if not 0 < self.top_p <= 1:
             raise ConfigError(f"top-p must lie in (0, 1], not {self.top_p}")
-        if self.beam < 1 or self.max_length < 1:
-            raise ConfigError("beam and max_length must be at least 1")
+        require_whole("beam", self.beam, 1)
+        require_whole("max_length", self.max_length, 1)
         if self.beam > 1 and self.temperature is not None:
             raise ConfigError("beam search does not sample: set temperature=None with it, or leave beam out")
         if self.top_p < 1 and self.temperature is None:

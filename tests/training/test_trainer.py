@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from textvae.errors import RunError
 from textvae.runs import Run
+from textvae.tasks.evaluate import evaluate_run
 from textvae.tasks.train import train
 from textvae.training import trainer
 from textvae.training.checkpoints import load_checkpoint
@@ -39,11 +40,16 @@ def progress(run: Run) -> dict[str, Any]:
     return dict(load_checkpoint(run)["progress"])
 
 
-def test_nothing_is_selected_before_the_weight_has_settled(tmp_path: Path) -> None:
+def test_nothing_is_selected_before_the_weight_has_settled(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     weight = {"objective.weight": {"kind": "linear", "steps": 12}}
     run = train([], {**TINY, **weight, "training.budget": 10}, tmp_path / "run")
     assert progress(run)["best_step"] is None
     assert b"none, no validation came after the weight had settled" in run.best.read_bytes()[:400]
+    evaluate_run(run, samples=1)
+    said = " ".join(capsys.readouterr().err.split())
+    assert "its weights were not selected on valid (no validation came after the weight had settled" in said
     run = train([], {**TINY, **weight, "training.budget": 20}, run.path)
     assert progress(run)["best_step"] in (15, 20)
     assert b"best on valid" in run.best.read_bytes()[:400]

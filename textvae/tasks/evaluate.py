@@ -14,7 +14,7 @@ from textvae.evaluation.estimators import Survey
 from textvae.evaluation.evaluate import evaluate
 from textvae.files import finite
 from textvae.runs import Run
-from textvae.tasks.subject import Subject, own_corpus
+from textvae.tasks.subject import Subject, own_corpus, remark_unselected
 from textvae.training.processes import Processes
 
 __all__ = ["evaluate_run", "evaluate_subject", "headlines"]
@@ -39,6 +39,8 @@ def evaluate_run(
     run = Run.open(run)
     processes = Processes.join(builder.device(device))
     vae = load(run.path, processes.device)
+    if processes.is_main:
+        remark_unselected(run)
     if corpus is None and (known := _known(run, split, _settings(vae, samples, seed))):
         return known
     opened = own_corpus(run, vae) if corpus is None else open_corpus(corpus, column=column)

@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from textvae.api import Vae, load
+from textvae.console.output import remark
 from textvae.data.batches import Sequences, encode
 from textvae.data.corpora import Corpus, open_corpus
 from textvae.errors import ConfigError, DataError, RunError
@@ -14,8 +15,9 @@ from textvae.evaluation.estimators import Survey
 from textvae.evaluation.noise import SentenceNoise
 from textvae.runs import Run
 from textvae.tasks.showcase import pick
+from textvae.training.checkpoints import selection_of
 
-__all__ = ["Subject", "own_corpus", "subject_of"]
+__all__ = ["Subject", "own_corpus", "remark_unselected", "subject_of"]
 
 FRESH = 2**40
 """Added to a seed, gives one that no user is likely to choose."""
@@ -110,6 +112,13 @@ def own_corpus(run: Run, vae: Vae) -> Corpus:
     return corpus
 
 
+def remark_unselected(run: Run) -> None:
+    """Print that a run's weights are its last ones, if training ended before any could be selected."""
+    selection = selection_of(run)
+    if selection.startswith("none"):
+        remark(f"{run.path}: its weights were not selected on valid ({selection.removeprefix('none, ')})")
+
+
 def subject_of(run: Run, split: str, seed: int = 0, lm: str | Path | None = None, device: str = "cpu") -> Subject:
     """A run with its model and corpus, ready to measure; `lm` is the run of a language model.
 
@@ -123,6 +132,7 @@ def subject_of(run: Run, split: str, seed: int = 0, lm: str | Path | None = None
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         raise ConfigError("this command runs in a single process; start it without torchrun")
     vae = load(run.path, device)
+    remark_unselected(run)
     corpus = own_corpus(run, vae)
     if lm is None:
         return Subject(run, vae, corpus, split, seed)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 from torch import nn
 
@@ -25,6 +25,7 @@ __all__ = [
     "restore_random_state",
     "save_best",
     "save_checkpoint",
+    "selection_of",
 ]
 
 AGAIN = "delete its directory and train it again, or train into another --run"
@@ -79,6 +80,12 @@ def save_best(run: Run, model: nn.Module, selection: str) -> None:
     # Only one metadata entry: safetensors writes several in no fixed order, and files should compare equal.
     content = save(model.state_dict(), {"selection": selection})
     write_atomically(run.best, content)
+
+
+def selection_of(run: Run) -> str:
+    """How the weights in `best.safetensors` were selected."""
+    with safe_open(run.best, "pt") as file:
+        return str((file.metadata() or {}).get("selection", ""))
 
 
 def load_best(run: Run, model: nn.Module) -> str:

@@ -1,7 +1,20 @@
 """Models, weights and update rules from outside are held to what their base classes promise, before training."""
 
+import sys
+
 import pytest
 from recipes import complaint, complete
+
+from textvae.tasks.evaluate import evaluate_run
+from textvae.tasks.train import train
+
+TINY = {
+    "data.corpus": "grammar",
+    "data.min_count": 20,
+    "model.latent_dim": 2,
+    "model.encoder": {"embedding_dim": 4, "hidden_dim": 4},
+    "model.decoder": {"embedding_dim": 4, "hidden_dim": 4},
+}
 
 CLASSES = """
 import torch
@@ -108,6 +121,7 @@ class Breaks(Joint):
 def mistaken(tmp_path, monkeypatch):
     (tmp_path / "outside_models.py").write_text(CLASSES)
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "outside_models", raising=False)  # that of another test
 
 
 @pytest.mark.parametrize(
@@ -159,3 +173,25 @@ def test_what_keeps_its_promise_is_accepted(slot, name):
     config = complete("grammar", **{f"{slot}__kind": f"outside_models:{name}"})
     section, key = slot.split("__")
     assert getattr(getattr(config, section), key).kind == f"outside_models:{name}"
+
+
+def test_a_class_that_changes_under_a_run_is_remarked_on(tmp_path, capsys):
+    weight = {"objective.weight": {"kind": "outside_models:Plain"}}
+
+    def said(steps: int) -> str:
+        train([], {**TINY, **weight, "training.budget": steps}, tmp_path / "run")
+        return " ".join(capsys.readouterr().err.split())
+
+    assert "has changed" not in said(2) + said(3)
+    with (tmp_path / "outside_models.py").open("a") as file:
+        file.write("# another thought")
+    assert "the file of outside_models:Plain has changed since the run began" in said(4)
+
+
+def test_numbers_with_fewer_samples_say_that_they_replace_better_ones(tmp_path, capsys):
+    run = train([], {**TINY, "training.budget": 2}, tmp_path / "run")
+    evaluate_run(run, samples=3)
+    evaluate_run(run, samples=4)
+    assert "are replaced" not in capsys.readouterr().err
+    evaluate_run(run, samples=2)
+    assert "valid: its numbers with 4 samples are replaced by these" in " ".join(capsys.readouterr().err.split())

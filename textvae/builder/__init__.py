@@ -4,7 +4,7 @@ from textvae.builder.arguments import in_steps
 from textvae.builder.devices import device, refuse_device
 from textvae.builder.parts import begin, model, objective, update
 from textvae.builder.settings import checked, complete
-from textvae.builder.slots import SLOTS
+from textvae.builder.slots import SLOTS, sources
 
 __all__ = [
     "SLOTS",
@@ -16,5 +16,6 @@ __all__ = [
     "model",
     "objective",
     "refuse_device",
+    "sources",
     "update",
 ]

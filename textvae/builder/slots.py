@@ -1,14 +1,17 @@
 """The slots of a configuration, the members of each, and classes from outside as members."""
 
 import importlib
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from textvae.config import Config, Member
 from textvae.errors import ConfigError, did_you_mean, named
+from textvae.files import digest
 from textvae.models.decoders import DECODERS, Decoder
 from textvae.models.encoders import ENCODERS, Encoder
 from textvae.models.posteriors import POSTERIORS, Posterior
@@ -22,7 +25,7 @@ from textvae.objectives.weights import DISTORTION_WEIGHTS, SCHEDULES, WEIGHTS, S
 from textvae.training.optimisers import OPTIMISERS
 from textvae.training.updates import UPDATES, Update
 
-__all__ = ["SLOTS", "Slot", "chosen", "constructor"]
+__all__ = ["SLOTS", "Slot", "chosen", "constructor", "external", "sources"]
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,27 @@ def chosen(config: Config, slot: str) -> Member:
     section, name = slot.split(".")
     found: Member = getattr(getattr(config, section), name)
     return found
+
+
+def external(config: Config) -> list[str]:
+    """The slots whose members are classes from outside."""
+    return [slot for slot in SLOTS if ":" in chosen(config, slot).kind]
+
+
+def sources(config: Config) -> dict[str, str]:
+    """The digest of the file that each class from outside is defined in, by `package.module:Class`."""
+    kinds = {chosen(config, slot).kind: slot for slot in external(config)}
+    files = {kind: _file_of(constructor(slot, kind, slot)) for kind, slot in kinds.items()}
+    return {kind: digest(file.read_bytes()) for kind, file in files.items() if file and file.is_file()}
+
+
+def _file_of(member: Callable[..., Any]) -> Path | None:
+    """None for a class that was not read from a file."""
+    try:
+        file = inspect.getsourcefile(member)
+    except (TypeError, OSError):
+        return None
+    return Path(file) if file else None
 
 
 def constructor(slot: str, kind: str, whose: str) -> Callable[..., Any]:

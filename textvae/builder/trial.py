@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from textvae.builder.parts import begin, model, objective, update
-from textvae.builder.slots import SLOTS, chosen, constructor
+from textvae.builder.slots import SLOTS, chosen, constructor, external
 from textvae.config import Config, Draft
 from textvae.data.batches import Batch, collate
 from textvae.data.tokenizers import EOS
@@ -71,7 +71,7 @@ def _trial(config: Config) -> Loss:
         _hold_loss(tiny, loss)
         if loss.value.requires_grad:
             loss.value.backward()
-        if _external(config) and torch.isfinite(loss.value):
+        if external(config) and torch.isfinite(loss.value):
             _hold_model(built, batch, loss)
             _hold_update(rule, batch, generator)
     return loss
@@ -159,7 +159,7 @@ def _explained(error: Exception, config: Config, draft: Draft) -> Exception:
         member = f"{draft.blame((*own.split('.'), 'kind'))}: {chosen(config, own).kind}"
         if isinstance(error, _Breach):
             return ConfigError(f"{member} {error}")
-        if own in _external(config):
+        if own in external(config):
             return ConfigError(f"{member} failed: {named(error)}")
         if isinstance(error, ValueError):
             return ConfigError(f"{draft.blame((*own.split('.'), 'kind'))}: {error}")
@@ -181,20 +181,15 @@ def _raised_by(error: Exception, config: Config) -> str | None:
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     passed = [str(frame.f_globals.get("__name__")) for frame in frames]
     through = [slot for module in reversed(passed) for slot, its in modules.items() if its == module]
-    external = _external(config)
-    if through and (through[0] in external or isinstance(error, ValueError)):
+    outside = external(config)
+    if through and (through[0] in outside or isinstance(error, ValueError)):
         return through[0]
     building = any(frame.f_code is model.__code__ for frame in frames)
-    return external[0] if len(external) == 1 and not building else None
-
-
-def _external(config: Config) -> list[str]:
-    """The slots whose members are classes from outside."""
-    return [slot for slot in SLOTS if ":" in chosen(config, slot).kind]
+    return outside[0] if len(outside) == 1 and not building else None
 
 
 def _refuse_infinite(loss: Loss, config: Config, draft: Draft) -> None:
-    parts = [slot for slot in _external(config) if slot.startswith("model.")]
+    parts = [slot for slot in external(config) if slot.startswith("model.")]
     if not torch.isfinite(loss.terms.distortion).all():
         whose = (
             draft.blame((*parts[0].split("."), "kind")) if len(parts) == 1 else draft.whose(("model", "init_range"))

@@ -43,6 +43,11 @@ def evaluate_run(
         remark_unselected(run)
     if corpus is None and (known := _known(run, split, _settings(vae, samples, seed))):
         return known
+    before = run.evaluation.get(split, {})
+    if before.get("weights_sha256") == vae.weights_sha256 and before.get("iwae_samples_asked", 0) > samples:
+        remark(
+            f"{run.path}: {split}: its numbers with {before['iwae_samples_asked']} samples are replaced by these"
+        )
     opened = own_corpus(run, vae) if corpus is None else open_corpus(corpus, column=column)
     subject = Subject(run, vae, opened, split, seed)
     with processes.splitting(vae.model):

@@ -106,7 +106,13 @@ def _train(run: Run, config: Config, corpus: Corpus, processes: Processes, first
         run.config = config
     if not run.environment:
         stages = {"first_weights_sha256": first.weights_sha256} if first else {}
-        run.environment = describe(processes.device, corpus.digest()) | stages
+        classes = {"classes_sha256": builder.sources(config)}
+        run.environment = describe(processes.device, corpus.digest()) | classes | stages
+    for kind, sha256 in builder.sources(config).items():
+        if run.environment.get("classes_sha256", {}).get(kind, sha256) != sha256:
+            remark(
+                f"{run.path}: the file of {kind} has changed since the run began, which goes on with the new code"
+            )
     save_once(tokenizer, run)
     begun = load(first.path) if first else None
     trainer = assemble(run, config, corpus, tokenizer, sequences, processes, begun)

@@ -10,7 +10,11 @@ __all__ = ["NoPenalty", "Penalty", "Rate"]
 
 
 class Penalty(ABC):
-    """A scalar for one pass, averaged over the batch; the weight multiplies it."""
+    """A scalar for one pass, averaged over the batch; the weight multiplies it.
+
+    It has no state of its own, since none would be in checkpoints: what changes with the steps is a function of
+    the step, and what reacts to the terms is a weight, which keeps its state in buffers.
+    """
 
     is_rate: bool = False
     """Whether the penalty is the rate itself, so that the loss at weight 1 is a bound."""

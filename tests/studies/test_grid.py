@@ -171,6 +171,17 @@ def test_what_all_first_stages_are_told_reaches_them_alone(tmp_path: Path) -> No
     assert completed(job(staged, tmp_path, text).commands[0]) == staged.config.plain()
 
 
+def test_a_remedy_that_gets_its_stage_from_the_study_is_told_too(tmp_path: Path) -> None:
+    own = "  - {name: lm_again, remedy: lm, settings: {first: lm, inherit: {decoder: decoder}}}"
+    text = STAGED.replace("  - {remedy: lm_start}", own) + "  first.training.budget: 6\n"
+    cells, problems = grid(tmp_path, text)
+    assert problems == []
+    again = next(cell for cell in cells if cell.remedy == "lm_again")
+    assert again.first is not None
+    assert (again.first.config.training.budget, again.config.training.budget) == (6, 20)
+    assert completed(job(again, tmp_path, text).commands[0]) == again.config.plain()
+
+
 def test_what_follows_training(tmp_path: Path) -> None:
     text = "corpora: [grammar]\nremedies: [beta, lm]\n" + SMALL
     beta, lm = grid(tmp_path, text)[0]

@@ -85,7 +85,7 @@ def _seeds(study: Study, file: Path, corpus: str, remedy: Remedy, step: Mapping[
     draft.merge(shared(study), f"{file}: settings")
     for recipe in recipes:
         draft.merge_file(recipe)
-    staged = draft.values["first"] is not None
+    staged = draft.values["first"] is not None or "first" in remedy.settings
     of_stage = {key: value for key, value in study.settings.items() if staged and _of_first_stage(key)}
     options = {**of_stage, **remedy.settings, **step}
     for key, value in options.items():

@@ -379,10 +379,10 @@ def test_nothing_is_remarked_where_there_is_nothing_to_remark(vae, lm):
 def test_a_cut_sentence_is_counted(vae_run):
     vae = textvae.load(vae_run)
     vae.config = replace_limit(vae.config, 3)
-    with pytest.warns(UserWarning, match="2 sentences were cut to 3 tokens"):
+    with pytest.warns(UserWarning, match="2 sentences cut to 3 tokens"):
         z = vae.encode(["a dog", "the cat saw the moon", "the cat saw the sea"])
     assert torch.equal(z[1], z[2])
-    with pytest.warns(UserWarning, match="1 sentence was cut"):
+    with pytest.warns(UserWarning, match="1 sentence cut"):
         assert vae.lengths(["the cat saw the moon"]) == [4]
 
 

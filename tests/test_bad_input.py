@@ -128,9 +128,9 @@ LONG = b"the cat " * 50_000
 
 def test_a_line_of_100000_words_is_cut_with_a_count_in_training(tmp_path):
     run, err = trained(folder(tmp_path, train=TEXT + LONG + b"\n", valid=TEXT + LONG + b"\n"), tmp_path)
-    assert "train: 1 sentences cut to 200 tokens (data.max_length)" in err
+    assert "train: 1 sentence cut to 200 tokens (data.max_length)" in err
     done = worked("evaluate", run.path, "--samples", 1, "--json")
-    assert "1 sentences cut to 200 tokens" in done.err
+    assert "1 sentence cut to 200 tokens" in done.err
     values = json.loads(done.out)["valid"]
     assert (values["sentences"], values["cut"]) == (61, 1)
     assert values["tokens"] < 61 * 12 + 201
@@ -142,7 +142,7 @@ def test_a_line_of_100000_words_is_cut_with_a_count_in_use(vae_run, tmp_path):
         done = worked(*command, stdin=lines)
         assert len(done.out.splitlines()) == 2
         assert [line for line in done.err.splitlines() if "cut" in line] == [
-            "note: 1 sentence was cut to 200 tokens (data.max_length of this run)"
+            "note: 1 sentence cut to 200 tokens (data.max_length of this run)"
         ]
     score = worked("score", vae_run, "-", stdin=lines).out.splitlines()[1].split("\t")
     assert score[1] == "201"

@@ -18,7 +18,7 @@ from textvae import builder
 from textvae.config import Config
 from textvae.data.batches import Batch, Sequences, encode
 from textvae.data.tokenizers import Tokenizer, load_tokenizer
-from textvae.errors import ConfigError, RunError, require_whole
+from textvae.errors import ConfigError, RunError, counted, require_whole
 from textvae.evaluation.estimators import by_sentence, importance_weighted_nll
 from textvae.evaluation.noise import SentenceNoise
 from textvae.evaluation.verdict import Verdict
@@ -195,8 +195,8 @@ class Vae:
         if not len(sequences):
             raise ConfigError("there are no sentences; give at least one")
         if sequences.cut:
-            count = "1 sentence was" if sequences.cut == 1 else f"{sequences.cut} sentences were"
-            warnings.warn(f"{count} cut to {limit} tokens (data.max_length of this run)", stacklevel=3)
+            cut = counted(sequences.cut, "sentence")
+            warnings.warn(f"{cut} cut to {limit} tokens (data.max_length of this run)", stacklevel=3)
         return sequences
 
     def _warn_if_collapsed(self, z: Tensor, rows: list[list[int]]) -> None:

@@ -43,6 +43,11 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
     return f" (did you mean {close[0]}?)" if close else ""
 
 
+def counted(number: int, what: str) -> str:
+    """A number and what it counts, such as `1 run` and `1,200 runs`."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
 def first_line(error: BaseException) -> str:
     """The first line of an error that is not ours, or its type if it says nothing, to end a sentence with."""
     lines = str(error).strip().splitlines() or [type(error).__name__]

@@ -57,7 +57,7 @@ def test_a_folder_of_text_files(tmp_path: Path, names: tuple[str, str, str]) -> 
     corpus = open_corpus(str(folder))
     assert corpus.name == "my-news"
     assert [list(corpus[split]) for split in SPLITS] == [["a b", "c d"], ["e f"], ["g h"]]
-    assert corpus.remarks == ("train: 1 blank lines skipped",)
+    assert corpus.remarks == ("train: 1 blank line skipped",)
 
 
 def test_a_word_of_the_name_counts_before_a_part_of_it(tmp_path: Path) -> None:

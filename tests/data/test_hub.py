@@ -103,7 +103,7 @@ def test_missing_values_are_blank(tmp_path: Path) -> None:
     write_parquet(tmp_path / "a.parquet", {"text": ["a b", None, "c d", "e f"]})
     corpus = open_corpus(str(tmp_path / "a.parquet"))
     assert sum(len(corpus[split]) for split in SPLITS) == 3
-    assert "a.parquet: 1 blank lines skipped" in corpus.remarks
+    assert "a.parquet: 1 blank line skipped" in corpus.remarks
 
 
 def test_numbered_shards_are_one_split(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from textvae.config import changed_keys
-from textvae.errors import RunError
+from textvae.errors import RunError, counted
 from textvae.files import LOCK
 from textvae.runs import Run
 from textvae.studies.grid import Cell
@@ -80,8 +80,9 @@ class Conductor:
                 self._stop()
         if stop.is_set():
             left = len(self.cells) - self.manifest.count(["done"])
-            runs = "1 run" if left == 1 else f"{left} runs"
-            raise RunError(f"{self.out}: stopped and saved with {runs} to go; the same command continues")
+            raise RunError(
+                f"{self.out}: stopped and saved with {counted(left, 'run')} to go; the same command continues"
+            )
 
     def _waiting(self) -> list[str]:
         return [path for path in self.cells if self._state(path) in ("waiting", "interrupted")]

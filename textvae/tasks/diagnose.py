@@ -14,6 +14,7 @@ from typing import Any
 
 from textvae.config import recipe_files
 from textvae.console.output import remark
+from textvae.errors import counted
 from textvae.evaluation.diagnosis import Diagnosis, diagnose
 from textvae.evaluation.evaluate import latent_use
 from textvae.files import finite, write_atomically
@@ -89,7 +90,7 @@ def _numbers(subject: Subject) -> dict[str, Any]:
     todo = [part for part in wanted if known[part.name] is None]
     if todo:
         minutes = expected_minutes(subject, todo)
-        remark(f"{subject.run.path}: {len(todo)} parts to measure, about {minutes:.1f} minutes")
+        remark(f"{subject.run.path}: {counted(len(todo), 'part')} to measure, about {minutes:.1f} minutes")
     values = {"latent_dim": subject.vae.latent_dim, "sentences": len(subject.sequences), **subject.survey.means()}
     values |= latent_use(subject.vae.model, subject.sequences, subject.survey, subject.seed)
     for part in wanted:

@@ -9,7 +9,7 @@ from textvae.api import Vae, load
 from textvae.console.output import remark
 from textvae.console.progress import counting
 from textvae.data.corpora import open_corpus
-from textvae.errors import RunError, require_whole
+from textvae.errors import RunError, counted, require_whole
 from textvae.evaluation.estimators import Survey
 from textvae.evaluation.evaluate import evaluate
 from textvae.files import finite
@@ -112,5 +112,5 @@ def _measured(subject: Subject, samples: int, survey: Survey | None = None) -> d
         )
     if values["cut"]:
         limit = vae.config.data.max_length
-        remark(f"{split}: {values['cut']} sentences cut to {limit} tokens (data.max_length of this run)")
+        remark(f"{split}: {counted(values['cut'], 'sentence')} cut to {limit} tokens (data.max_length of this run)")
     return {**finite(values), **settings}

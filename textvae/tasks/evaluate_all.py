@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from textvae.console.output import remark
-from textvae.errors import ConfigError
+from textvae.errors import ConfigError, counted
 from textvae.runs import Run
 from textvae.tasks.evaluate import evaluate_subject, headlines
 from textvae.tasks.parts import FULL, Part
@@ -36,7 +36,7 @@ def evaluate_all(
     minutes = expected_minutes(subject, todo, samples)
     remark(
         f"{run.path}: {len(todo)} of {len(wanted)} parts are to be measured on {split}, about {minutes:.0f} "
-        f"minutes with {torch.get_num_threads()} threads; if interrupted, run the same command to resume"
+        f"minutes with {counted(torch.get_num_threads(), 'thread')}; if interrupted, run the same command to resume"
     )
     values = evaluate_subject(subject, samples)
     for number, part in enumerate(todo, 1):

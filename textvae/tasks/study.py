@@ -14,7 +14,7 @@ from textvae.config.recipes import resolve
 from textvae.console.output import remark
 from textvae.console.progress import StudyDisplay
 from textvae.data.corpora import open_corpus
-from textvae.errors import ConfigError, RunError, TextvaeError, did_you_mean
+from textvae.errors import ConfigError, RunError, TextvaeError, counted, did_you_mean
 from textvae.evaluation.evaluate import NUMBERS
 from textvae.files import write_atomically
 from textvae.runs import Run
@@ -74,7 +74,7 @@ def _checked(asked: Study, file: Path, out: Path, launcher: LauncherName) -> dic
     for problem in problems:
         remark(problem)
     if problems:
-        listed = f"{_counted(len(problems), 'mistake')}, listed above"
+        listed = f"{counted(len(problems), 'mistake')}, listed above"
         raise ConfigError(f"{file}: {listed}; nothing was started")
     return {cell.path: cell for cell in cells}
 
@@ -160,7 +160,7 @@ def _conduct(
     out: Path, asked: Study, cells: dict[str, Cell], manifest: Manifest, jobs: int | None, launcher: LauncherName
 ) -> None:
     done = manifest.count(["done"])
-    remark(f"{out}: {_counted(len(cells), 'run')}, {done} already finished")
+    remark(f"{out}: {counted(len(cells), 'run')}, {done} already finished")
     if done == len(cells):
         return
     # A job that names its card, as cuda:1, must see all of them.
@@ -182,13 +182,9 @@ def _report_failures(out: Path, cells: dict[str, Cell], manifest: Manifest) -> N
         remark(f"{record.path} failed: {record.reason} ({log_of(cells[record.path], out)})")
     if failed:
         raise RunError(
-            f"{out}: {len(failed)} of {_counted(len(cells), 'run')} failed, as listed above; "
+            f"{out}: {len(failed)} of {counted(len(cells), 'run')} failed, as listed above; "
             "the same command tries again"
         )
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _says(recipe: str) -> str:

@@ -21,7 +21,7 @@ from textvae.data.corpora import Corpus, open_corpus
 from textvae.data.prepared import prepared_sequences, prepared_tokenizer
 from textvae.data.resident import gathering_on
 from textvae.data.tokenizers import Tokenizer, load_tokenizer
-from textvae.errors import ConfigError, DataError, RunError
+from textvae.errors import ConfigError, DataError, RunError, counted
 from textvae.runs import Run
 from textvae.tasks.environment import describe
 from textvae.tasks.showcase import as_list, showcase, write
@@ -206,7 +206,7 @@ def encoded(corpus: Corpus, split: str, tokenizer: Tokenizer, config: Config) ->
         sequences = prepared_sequences(corpus, split, tokenizer, config.data.max_length, tick)
     if sequences.cut:
         remark(
-            f"{corpus.name}: {split}: {sequences.cut} sentences cut to "
+            f"{corpus.name}: {split}: {counted(sequences.cut, 'sentence')} cut to "
             f"{config.data.max_length} tokens (data.max_length)"
         )
     if not len(sequences):

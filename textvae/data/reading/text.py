@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from textvae.errors import DataError
+from textvae.errors import DataError, counted
 
 __all__ = [
     "TEXT_SUFFIXES",
@@ -78,7 +78,7 @@ def refuse_empty(sentences: int, path: Path) -> None:
 
 def blank_remark(blank: int, where: str) -> tuple[str, ...]:
     """A remark on skipped blank lines or rows, if there were any."""
-    return (f"{where}: {blank:,} blank lines skipped",) if blank else ()
+    return (f"{where}: {counted(blank, 'blank line')} skipped",) if blank else ()
 
 
 def lines(path: Path) -> Iterator[tuple[int, str]]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
 
+from textvae.errors import counted
 from textvae.files import write_atomically
 from textvae.runs import Run
 from textvae.studies.manifest import Manifest, Record, State
@@ -112,8 +113,8 @@ def _head(directory: Path, manifest: Manifest) -> str:
 def _counted(records: Sequence[Record], what: str) -> str:
     states = Counter(record.state for record in records)
     order: tuple[State, ...] = ("done", "running", "waiting", "interrupted", "failed")
-    counted = ", ".join(f"{states[state]} {state}" for state in order if states[state])
-    return f"{len(records)} {what}{'' if len(records) == 1 else 's'}: {counted}"
+    each = ", ".join(f"{states[state]} {state}" for state in order if states[state])
+    return f"{counted(len(records), what)}: {each}"
 
 
 def _failures(manifest: Manifest) -> str:

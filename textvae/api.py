@@ -159,9 +159,7 @@ class Vae:
     def _points(self, z: Tensor | np.ndarray | Sequence[Any]) -> Tensor:
         """z as a tensor on the model's device; rows of arrays and tensors may come as a list."""
         try:
-            values = z if isinstance(z, Tensor) else np.array([np.asarray(row) for row in z])
-            if not isinstance(values, Tensor):
-                values = torch.from_numpy(np.array(values, order="C"))
+            values = z if isinstance(z, Tensor) else torch.from_numpy(np.array([np.asarray(row) for row in z]))
         except (TypeError, ValueError, RuntimeError):
             values = None
         if values is None or values.is_complex():

@@ -1,7 +1,8 @@
-"""Losses, a gradient and an optimiser step of a tiny model, to reject what cannot work before training starts.
+"""Losses and a gradient of a tiny model, to reject what cannot work before training starts.
 
-A class from outside is also held to what its base class promises, since a loss alone does not show, for instance,
-that a decoder returns −log p, or that its `step` continues another distribution than its `forward` scores.
+A class from outside is also used for a step, and held to what its base class promises, since a loss alone does
+not show, for instance, that a decoder returns −log p, or that its `step` continues another distribution than its
+`forward` scores.
 """
 
 import itertools
@@ -39,7 +40,7 @@ class _Breach(Exception):
 
 
 def try_out(config: Config, draft: Draft) -> None:
-    """Train a tiny model for a step and use it once, to reject invalid combinations before training.
+    """Compute losses and a gradient with a tiny vocabulary, to reject invalid combinations before training.
 
     Raises
     ------

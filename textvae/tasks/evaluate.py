@@ -43,11 +43,6 @@ def evaluate_run(
         remark_unselected(run)
     if corpus is None and (known := _known(run, split, _settings(vae, samples, seed))):
         return known
-    before = run.evaluation.get(split, {})
-    if before.get("weights_sha256") == vae.weights_sha256 and before.get("iwae_samples_asked", 0) > samples:
-        remark(
-            f"{run.path}: {split}: its numbers with {before['iwae_samples_asked']} samples are replaced by these"
-        )
     opened = own_corpus(run, vae) if corpus is None else open_corpus(corpus, column=column)
     subject = Subject(run, vae, opened, split, seed)
     with processes.splitting(vae.model):
@@ -77,6 +72,10 @@ def _keep(subject: Subject, values: Mapping[str, Any]) -> dict[str, Any]:
     """
     run, split = subject.run, subject.split
     whole = {**values, **headlines(subject)}
+    before = run.evaluation.get(split, {})
+    more = before.get("iwae_samples_asked", 0)
+    if before.get("weights_sha256") == subject.weights_sha256 and more > values["iwae_samples_asked"]:
+        remark(f"{run.path}: {split}: its numbers with {more} samples are replaced by these")
     try:
         run.evaluation = {**run.evaluation, split: whole}
     except RunError as error:

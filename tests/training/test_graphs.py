@@ -8,10 +8,12 @@ import torch
 from recipes import NAMES, rows, settings_of, trained_by
 from torch import Generator, Tensor
 
+from textvae import builder
 from textvae.data.batches import BatchStream
+from textvae.data.resident import gathering_on
 from textvae.errors import ConfigError
 from textvae.tasks.train import train
-from textvae.training.graphs import Recorded, record, refuse
+from textvae.training.graphs import Card, Record, Recorded, on_a_stream, record, refuse
 from textvae.training.metrics import Totals
 from textvae.training.updates import Joint, Step, Update
 
@@ -85,34 +87,68 @@ def results(done: Step) -> list[Tensor]:
     return [value.detach() for value in found if isinstance(value, Tensor)]
 
 
-def trained(name: str, recorded: bool) -> tuple[list[Tensor], Tensor, int]:
-    """Totals of every step, the parameters after the last, and how many steps were replayed."""
+class Counted:
+    """A card whose replays are counted."""
+
+    def __init__(self, card: Record) -> None:
+        self.card = card
+        self.replays = 0
+
+    def __call__(self, work: Callable[[], Step], generator: Generator) -> tuple[Callable[[], None], Step]:
+        replay, done = self.card(work, generator)
+
+        def counting() -> None:
+            self.replays += 1
+            replay()
+
+        return counting, done
+
+
+def trained(
+    name: str, make: Callable[[Joint], Record] | None, device: str = "cpu"
+) -> tuple[list[Tensor], Tensor, int]:
+    """Totals of every step, the parameters after the last, and how many steps were replayed by a card, if any."""
     config = settings_of(name, SETTINGS)
-    stream = BatchStream(rows(), 8, 0)
-    objective, update = trained_by(config, stream)
+    stream = BatchStream(rows(), 8, 0, gathering=gathering_on(torch.device(device)))
+    objective, update = trained_by(config, stream, device)
     assert isinstance(update, Joint)
-    card = StandIn(update)
-    if recorded:
+    card = Counted(make(update)) if make else None
+    if card:
         update.move = Recorded(update, card)
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator(device).manual_seed(0)
     torch.manual_seed(1)
     totals = []
     for step in range(STEPS):
         done = update(stream, step, generator)
         objective.observe(done.loss.terms)
         weight = torch.as_tensor(done.loss.weight, dtype=torch.float32)
-        totals.append(torch.cat([Totals.of(done).sums, weight[None]]))
+        totals.append(torch.cat([Totals.of(done).sums.cpu(), weight.cpu()[None]]))
         if step == DECAY:
             update.scale_learning_rate(0.5)
-    return totals, torch.cat([p.detach().flatten() for p in objective.parameters()]), card.replays
+    parameters = torch.cat([p.detach().flatten().cpu() for p in objective.parameters()])
+    return totals, parameters, card.replays if card else 0
 
 
 @pytest.mark.parametrize("name", sorted({*SETTINGS, *NAMES}))
 def test_a_recorded_step_is_the_step_itself(name: str) -> None:
-    (plain, weights, _), (replayed, others, replays) = trained(name, False), trained(name, True)
+    (plain, weights, _), (replayed, others, replays) = trained(name, None), trained(name, StandIn)
     for one, other in zip(plain, replayed, strict=True):
         torch.testing.assert_close(other, one, rtol=0, atol=0, equal_nan=True)
     assert torch.equal(weights, others)
+    assert replays > STEPS // 4
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("name", sorted({*SETTINGS, *NAMES}))
+def test_a_card_replays_the_step_itself(name: str) -> None:
+    builder.device("cuda")  # asks the libraries for kernels that repeat themselves
+    with on_a_stream(torch.device("cuda")):
+        (plain, weights, _), (replayed, others, replays) = (
+            trained(name, make, "cuda") for make in (None, lambda update: Card())
+        )
+    for one, other in zip(plain, replayed, strict=True):
+        torch.testing.assert_close(other, one, rtol=1e-5, atol=1e-6, equal_nan=True)
+    torch.testing.assert_close(others, weights, rtol=1e-4, atol=1e-6)
     assert replays > STEPS // 4
 
 

@@ -23,7 +23,7 @@ from textvae.errors import ConfigError
 from textvae.objectives.weights import Schedule
 from textvae.training.updates import Joint, Step, Update
 
-__all__ = ["Record", "Recorded", "on_a_stream", "record", "refuse"]
+__all__ = ["Card", "Record", "Recorded", "on_a_stream", "record", "refuse"]
 
 Record = Callable[[Callable[[], Step], Generator], tuple[Callable[[], None], Step]]
 """Records some work: how to replay it, and its result, which every replay overwrites."""

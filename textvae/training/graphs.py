@@ -10,6 +10,7 @@ Steps are not recorded while a penalty still changes by schedule, nor with sever
 every shape runs as it is, so that the optimiser has its state and the libraries have chosen their kernels.
 """
 
+import gc
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -73,6 +74,7 @@ class Card:
     """Records work as CUDA graphs that share their memory, which they may because no two run at once."""
 
     def __init__(self) -> None:
+        gc.collect()  # an earlier stage's recordings, which keep their memory until then
         self.pool = torch.cuda.graph_pool_handle()
 
     def __call__(self, work: Callable[[], Step], generator: Generator) -> tuple[Callable[[], None], Step]:
@@ -80,15 +82,28 @@ class Card:
         graph.register_generator_state(generator)
         torch.cuda.synchronize()
         # Not `torch.cuda.graph`, which empties the allocator's cache for every recording.
-        graph.capture_begin(pool=self.pool, capture_error_mode="thread_local")
-        try:
-            done = work()
-        except BaseException:
-            with suppress(RuntimeError):  # what went wrong is told by the first error
-                graph.capture_end()
-            raise
-        graph.capture_end()
+        with _uncollected():
+            graph.capture_begin(pool=self.pool, capture_error_mode="thread_local")
+            try:
+                done = work()
+            except BaseException:
+                with suppress(RuntimeError):  # what went wrong is told by the first error
+                    graph.capture_end()
+                raise
+            graph.capture_end()
         return graph.replay, done
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without garbage collection, which may destroy another graph, and that ends a recording."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
 
 
 class Recorded:
@@ -101,6 +116,7 @@ class Recorded:
         self.parameters = list(update.objective.parameters())
         self.schedules = [part for part in update.objective.modules() if isinstance(part, Schedule)]
         self.places = [torch.zeros((), device=self.parameters[0].device) for _ in self.schedules]
+        self.placed = [0.0] * len(self.places)
         self.recordings: dict[Any, tuple[Callable[[], None], Batch, Step] | None] = {}
 
     def __call__(self, batch: Batch, step: int, generator: Generator, still: Iterable[nn.Parameter]) -> Step:
@@ -110,8 +126,10 @@ class Recorded:
         if self.update.processes.size > 1 or changing or key not in self.recordings:
             self.recordings.setdefault(key, None)
             return self.move(batch, step, generator, still)
-        for place, value in zip(self.places, values, strict=True):
-            place.fill_(value)
+        for place, before, value in zip(self.places, self.placed, values, strict=True):
+            if value != before:
+                place.fill_(value)
+        self.placed = values
         recording = self.recordings[key] or self._recording(batch, step, generator, still, values)
         self.recordings[key] = recording
         replay, own, done = recording

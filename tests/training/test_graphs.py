@@ -177,5 +177,17 @@ def test_a_rule_of_another_make_is_not_recorded() -> None:
         def __call__(self, stream: Any, step: int, generator: Generator) -> Step:
             raise NotImplementedError
 
+    cuda = torch.device("cuda")
     with pytest.raises(ConfigError, match=r"training\.graphs: Other does not extend Joint; choose false"):
-        record(Other())
+        record(Other(), True, cuda)
+    record(Other(), None, cuda)
+
+
+def test_without_a_setting_only_a_card_records() -> None:
+    _, update = trained_by(settings_of("vanilla"), BatchStream(rows(), 8, 0))
+    assert isinstance(update, Joint)
+    move = update.move
+    record(update, None, torch.device("cpu"))
+    record(update, False, torch.device("cuda"))
+    assert update.move == move
+    refuse(None, torch.device("cpu"))

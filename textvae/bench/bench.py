@@ -21,6 +21,7 @@ from textvae.bench.memory import NOTHING, peak
 from textvae.bench.timing import best, interleaved
 from textvae.console.output import remark
 from textvae.errors import TextvaeError
+from textvae.training.graphs import on_a_stream
 
 __all__ = ["bench", "compare"]
 
@@ -75,7 +76,8 @@ def compare(cell: Cell, rounds: int, seconds: float) -> dict[str, Any]:
     load = Workload(cell)
     plain = PLAIN if cell.vocabulary <= LARGEST_PLAIN else {}
     contenders = {name: make(load) for name, make in {**WHOLE, **plain, **STEP}.items()}
-    rates = interleaved(contenders, rounds, seconds, load.device)
+    with on_a_stream(load.device):
+        rates = interleaved(contenders, rounds, seconds, load.device)
     memory = {work: peak(cell, work, torch.get_num_threads()) for work in (NOTHING, *WEIGHED, *plain)}
     return {
         "name": cell.name,

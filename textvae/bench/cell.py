@@ -18,6 +18,7 @@ from textvae.data.resident import gathering_on
 from textvae.data.tokenizers import EOS, UNPREDICTED
 from textvae.models.text_vae import TextVAE
 from textvae.objectives.objective import Objective
+from textvae.training.graphs import record
 from textvae.training.precision import Precision, prepare
 from textvae.training.updates import Joint
 
@@ -110,6 +111,7 @@ class Workload:
     def update(self) -> Joint:
         made = builder.update(self.config, self.objective, self.stream.batches_per_epoch)
         assert isinstance(made, Joint)
+        record(made, None, self.device)
         return made
 
     @cached_property

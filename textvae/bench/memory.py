@@ -14,6 +14,7 @@ import torch
 from textvae.bench.cell import Cell, Workload
 from textvae.bench.contenders import PLAIN, STEP, WHOLE
 from textvae.errors import TextvaeError
+from textvae.training.graphs import on_a_stream
 
 __all__ = ["NOTHING", "peak"]
 
@@ -44,8 +45,9 @@ def measure(cell: Cell, work: str) -> int:
     load = Workload(cell)
     if work != NOTHING:
         unit = {**WHOLE, **PLAIN, **STEP}[work](load)
-        for _ in range(UNITS):
-            unit()
+        with on_a_stream(load.device):
+            for _ in range(UNITS):
+                unit()
     return torch.cuda.max_memory_allocated(load.device) if load.device.type == "cuda" else resident_peak()
 
 

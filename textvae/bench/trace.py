@@ -12,6 +12,7 @@ from torch.profiler import ProfilerActivity, profile, record_function
 from textvae.bench.cell import Cell, Workload
 from textvae.bench.contenders import evaluation, training
 from textvae.errors import TextvaeError
+from textvae.training.graphs import on_a_stream
 
 __all__ = ["require_room", "write_trace"]
 
@@ -36,12 +37,13 @@ def write_trace(path: Path, cell: Cell) -> None:
     """Write the trace of one cell as JSON, gzipped if named `.gz`."""
     load = Workload(cell)
     step, estimate = training(load), evaluation(load)
-    step(), estimate()
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if torch.cuda.is_available() else [])]
-    with profile(activities=activities) as profiler:
-        for number in range(STEPS):
-            with record_function(f"training step {number}"):
-                step()
-        with record_function("importance-weighted evaluation"):
-            estimate()
+    with on_a_stream(load.device):
+        step(), estimate()
+        with profile(activities=activities) as profiler:
+            for number in range(STEPS):
+                with record_function(f"training step {number}"):
+                    step()
+            with record_function("importance-weighted evaluation"):
+                estimate()
     profiler.export_chrome_trace(str(path))

@@ -117,7 +117,7 @@ class Training(Section):
 
     budget: Duration = "10 epochs"
     precision: Literal["float32", "tf32", "bf16"] = "float32"
-    graphs: bool = False
+    graphs: bool | None = None
     optimiser: Member = Member(kind="adam")
     update: Member = Member(kind="joint")
     decay: Decay | None = None

@@ -3,7 +3,6 @@
 import random
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -131,7 +130,7 @@ def _train(run: Run, config: Config, corpus: Corpus, processes: Processes, first
         if not start:
             record_settings(run, config.flat())
         with TrainingDisplay(start, budget) as display:
-            with graphs.on_a_stream(processes.device) if config.training.graphs else nullcontext():
+            with graphs.on_a_stream(processes.device):
                 progress = trainer.fit(display)
             remark(closing(run, progress))
     write(run, showcase(load(run.path), corpus["valid"], SHOWN))
@@ -245,8 +244,7 @@ def assemble(
     objective = builder.objective(config, model, tokenizer.size, epoch).to(device)
     precision.prepare(objective, config.training.precision, device)
     update = builder.update(config, objective, epoch)
-    if config.training.graphs:
-        graphs.record(update)
+    graphs.record(update, config.training.graphs, device)
     vae = Vae(model, tokenizer, config)
 
     def show(log: MetricLog, step: int) -> None:

@@ -7,7 +7,8 @@ learning rate, which parameters are trained, a schedule at 0 or 1) is part of a 
 registered with the graph, so that a replay draws the random numbers that the step itself would draw.
 
 Steps are not recorded while a penalty still changes by schedule, nor with several processes; the first step of
-every shape runs as it is, so that the optimiser has its state and the libraries have chosen their kernels.
+every shape runs as it is, so that the optimiser has its state and the libraries have chosen their kernels. Where
+the settings say nothing (`training.graphs: null`), steps are recorded wherever they can be.
 """
 
 import gc
@@ -32,7 +33,7 @@ Record = Callable[[Callable[[], Step], Generator], tuple[Callable[[], None], Ste
 INPUTS = ("inputs", "targets", "lengths")
 
 
-def refuse(graphs: bool, device: torch.device) -> None:
+def refuse(graphs: bool | None, device: torch.device) -> None:
     """Refuse graphs on a device that has none.
 
     Raises
@@ -44,17 +45,20 @@ def refuse(graphs: bool, device: torch.device) -> None:
         raise ValueError(f"graphs need a CUDA device, not {device}; choose false")
 
 
-def record(update: Update) -> None:
-    """Let an update rule on a CUDA device replay recordings of its gradient steps.
+def record(update: Update, graphs: bool | None, device: torch.device) -> None:
+    """Let an update rule replay recordings of its gradient steps; with `graphs` None, if device and rule allow it.
 
     Raises
     ------
     ConfigError
-        If the rule is not made of the gradient steps of `Joint`.
+        If `graphs` is true and the rule is not made of the gradient steps of `Joint`.
     """
-    if not isinstance(update, Joint):
+    if graphs is False or device.type != "cuda":
+        return
+    if isinstance(update, Joint):
+        update.move = Recorded(update, Card())
+    elif graphs:
         raise ConfigError(f"training.graphs: {type(update).__name__} does not extend Joint; choose false")
-    update.move = Recorded(update, Card())
 
 
 @contextmanager

@@ -212,6 +212,17 @@ def test_a_first_stage_is_trained_once_and_can_be_shared(tmp_path: Path):
     assert train(["grammar", "pretrained_free_bits"], further, own.path).status == "done"
 
 
+def test_a_first_stage_trained_on_another_device_is_taken_as_it_is(tmp_path: Path):
+    rounded = {**QUICK, "training.precision": "float32", "first.training.precision": "tf32"}
+    with pytest.raises(ConfigError, match=r"first\.training\.precision: tf32 needs a CUDA device"):
+        train(["grammar", "pretrained_free_bits"], rounded, tmp_path / "run")
+    own = train(["grammar", "pretrained_free_bits"], QUICK, tmp_path / "own")
+    first = Run(own.path / "first")
+    text = first.path / "config.yaml"
+    text.write_text(text.read_text("utf-8").replace("precision: float32", "precision: tf32"), "utf-8")
+    assert train(["grammar", "pretrained_free_bits"], rounded, tmp_path / "run", init=first.path).status == "done"
+
+
 def test_another_first_stage_is_refused(tmp_path: Path):
     lm = train(["grammar", "lm"], {"training.budget": 1}, tmp_path / "lm")
     with pytest.raises(RunError, match=r"--init: not the first stage of these settings: .*penalty.* differ"):

@@ -60,7 +60,8 @@ def train(
         draft.set(str(key), value)
     config = builder.complete(draft)
     processes = Processes.join(builder.device(config.device, draft.blame(("device",))))
-    builder.refuse_device(config, processes.device, draft.blame)
+    trained = config if init is None else config.model_copy(update={"first": None})
+    builder.refuse_device(trained, processes.device, draft.blame)
     if config.threads:
         torch.set_num_threads(config.threads)
     if init is not None and config.first is None:

@@ -4,7 +4,7 @@
 
 q(z|x) of each sentence is refined with the model fixed and scored on noise that it was not fitted to, so that the
 result is a valid −ELBO; the language model's NLL is exact. Nothing is chosen on the split. Differences are paired
-over sentences and written to RUN/evaluation/SPLIT/. About half an hour on one thread for Penn Treebank's test split.
+over sentences and written to RUN/evaluation/SPLIT/. Penn Treebank's test split takes half an hour on one thread.
 """
 
 import argparse

@@ -8,12 +8,14 @@ import signal
 import subprocess
 import sys
 import threading
-import time
+from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import torch
 from command_line import TINY, refused, textvae, worked
+from patience import PATIENCE, wait_until
 
 from textvae.config import Draft, signature
 from textvae.runs import Run
@@ -228,32 +230,42 @@ def training(run, corpus, *more):
     command = [sys.executable, "-m", "textvae.cli", "train", *TINY, "--corpus", corpus, "--run", run,
                "--training.validate_every", 100_000, "--training.log_every", 10, *more]  # fmt: skip
     started = subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
-    while not (run / "last.pt").exists():
-        assert started.poll() is None, started.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_until(lambda: started.poll() is not None or (run / "last.pt").exists())
+    assert started.poll() is None, started.communicate()
     return started
 
 
-def send_when(path, number):
-    """Send a signal to this process as soon as a file is there."""
+@contextmanager
+def sent_when(path: Path, number: int) -> Iterator[None]:
+    """Send a signal to this process as soon as a file is there, if ever it is before the block ends.
 
-    def wait():
-        deadline = time.monotonic() + 60
-        while not path.exists() and time.monotonic() < deadline:
-            time.sleep(0.01)
-        os.kill(os.getpid(), number)
+    A signal that comes too late to stop a training is ignored: it would end the tests.
+    """
+    over = threading.Event()
 
-    threading.Thread(target=wait, daemon=True).start()
+    def send() -> None:
+        while not over.wait(0.01):
+            if path.exists():
+                return os.kill(os.getpid(), number)
+        return None
+
+    before = signal.signal(number, lambda number, frame: None)
+    sender = threading.Thread(target=send, daemon=True)
+    sender.start()
+    try:
+        yield
+    finally:
+        over.set()
+        sender.join()
+        signal.signal(number, before)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stop_signal_saves_and_says_how_to_go_on(number, corpus, tmp_path):
     run = tmp_path / "run"
-    send_when(run / "last.pt", number)
-    endless = ("--steps", 1_000_000, "--training.checkpoint_every", 5, "--training.validate_every", 1_000_000)
-    sentence = refused("train", *TINY, "--corpus", corpus, "--run", run, *endless, code=1)
+    long = ("--steps", 2000, "--training.checkpoint_every", 5, "--training.validate_every", 2000)
+    with sent_when(run / "last.pt", number):
+        sentence = refused("train", *TINY, "--corpus", corpus, "--run", run, *long, code=1)
     step = state(run)["progress"]["step"]
     assert step > 0
     assert sentence == f"{run}: stopped at step {step} and saved; the same command continues"
@@ -266,7 +278,7 @@ def test_a_stop_signal_saves_and_says_how_to_go_on(number, corpus, tmp_path):
 def test_a_stopped_process_exits_with_1_and_one_sentence(number, corpus, tmp_path):
     started = training(tmp_path / "run", corpus, "--steps", 1_000_000, "--training.checkpoint_every", 20)
     started.send_signal(number)
-    out, err = started.communicate(timeout=60)
+    out, err = started.communicate(timeout=PATIENCE)
     assert (started.returncode, out) == (1, "")
     assert "Traceback" not in err
     assert err.splitlines()[-1].endswith("and saved; the same command continues")
@@ -278,7 +290,7 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(number, corpus, tmp_pat
     budget = ("--steps", 600, "--training.checkpoint_every", 20)
     started = training(tmp_path / "a", corpus, *budget)
     started.send_signal(number)
-    started.communicate(timeout=60)
+    started.communicate(timeout=PATIENCE)
     again = ("train", *TINY, "--corpus", corpus, "--training.validate_every", 100_000, "--training.log_every", 10)
     assert "continuing from step " in worked(*again, *budget, "--run", tmp_path / "a").err
     worked(*again, *budget, "--run", tmp_path / "b")

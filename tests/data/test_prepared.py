@@ -2,16 +2,15 @@
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from patience import PATIENCE
 
 from textvae.data import prepared, store
 from textvae.data.batches import BatchStream, encode
@@ -111,22 +110,26 @@ def test_progress_adds_up(file: Path) -> None:
 
 
 KILLED = """
-import sys, time
+import os, sys, time
 from textvae.data import prepared, store
 from textvae.data.corpora import open_corpus
 
 store.LARGE, prepared.SHARD = 1, 2000
 corpus = open_corpus(sys.argv[1])
 tokenizer = prepared.prepared_tokenizer(corpus, "word")
-write = prepared.write_arrays
+write, parent = prepared.write_arrays, os.getpid()
 
-def slowly(folder, arrays):
-    time.sleep(0.1)
+def write_three(folder, arrays):
     write(folder, arrays)
+    if int(folder.name.split("-")[1]) > 3:
+        while os.getppid() == parent:
+            time.sleep(0.01)
+        os._exit(1)
 
-prepared.write_arrays = slowly
+prepared.write_arrays = write_three
 prepared.prepared_sequences(corpus, "train", tokenizer, None, lambda n: print(n, flush=True))
 """
+"""Prepares three shards and has others under way, until it is killed; its processes then end at once."""
 
 
 @pytest.mark.slow
@@ -136,12 +139,12 @@ def test_finished_shards_outlive_a_kill(file: Path, cache: Path, monkeypatch: py
         [sys.executable, "-c", KILLED, str(file)], stdout=subprocess.PIPE, env=environment
     ) as running:
         assert running.stdout is not None
-        for _ in range(3):
-            running.stdout.readline()
-        running.send_signal(signal.SIGKILL)
-    time.sleep(0.5)  # the processes it forked end after their shard
+        for _ in range(4):  # how many were there before, and then every shard
+            assert running.stdout.readline()
+        running.kill()
+        assert running.communicate(timeout=PATIENCE) == (b"", None)  # ends when the last of its processes does
     done = {path.name for path in cache.glob("tokens/*.partial/shard-*") if "." not in path.name}
-    assert len(done) >= 2
+    assert {name.rpartition("-of-")[0] for name in done} == {"shard-1", "shard-2", "shard-3"}
     corpus = open_corpus(str(file))
     tokenizer = prepared_tokenizer(corpus, "word")
     made: list[str] = []

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from patience import PATIENCE
 
 from textvae.data import store
 from textvae.data.store import cache_folder, is_whole, kept, kept_arrays, seal, unwritable, write_joined
@@ -225,7 +226,7 @@ def test_of_two_processes_one_makes_and_the_other_waits(cache: Path) -> None:
     for process in processes:
         process.start()
     for process in processes:
-        process.join()
+        process.join(PATIENCE)
     assert [process.exitcode for process in processes] == [0, 0, 0]
     assert made.read_text() == "x"
 

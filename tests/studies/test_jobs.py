@@ -1,9 +1,9 @@
 """Commands one after another, each a process; what they say, how they end, how they are stopped."""
 
-import time
 from pathlib import Path
 
 import pytest
+from patience import ended
 
 from textvae.studies.jobs import Job, Requeued, Work, last_line, perform
 
@@ -12,12 +12,6 @@ LISTS, FAILS = ("corpus", "list"), ("evaluate", "nowhere")
 
 def job(tmp_path: Path, *commands: tuple[str, ...]) -> Job:
     return Job("a job", commands, tmp_path / "deep" / "job.log", tmp_path, threads=3, gpu=False)
-
-
-def ended(work: Work) -> int:
-    while (code := work.poll()) is None:
-        time.sleep(0.02)
-    return code
 
 
 def test_commands_follow_one_another_and_the_log_says_which(tmp_path: Path) -> None:
@@ -44,8 +38,7 @@ def test_a_process_that_is_killed_leaves_word_of_it(tmp_path: Path) -> None:
 
 def test_a_job_that_was_stopped_is_not_done_and_starts_nothing_more(tmp_path: Path) -> None:
     work = Work(job(tmp_path, LISTS, LISTS))
-    while work.process.poll() is None:
-        time.sleep(0.02)
+    ended(work.process)
     work.stop()
     assert ended(work) == 1
     assert work.job.log.read_text("utf-8").count("corpus list") == 1

@@ -4,21 +4,19 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from patience import ended, wait_until
 
 from textvae.errors import ConfigError
 from textvae.studies.jobs import Job, last_line
-from textvae.studies.launchers import Handle, Launcher, Local, OnRay, OnSlurm, _OnSlurm, launcher_named
+from textvae.studies.launchers import Launcher, Local, OnRay, OnSlurm, _OnSlurm, launcher_named
 from textvae.training.signals import stopping
 
-PATIENCE = 900
-"""Seconds: a busy machine is no failure."""
 LISTS, FAILS = ("corpus", "list"), ("evaluate", "nowhere")
 CORES = len(os.sched_getaffinity(0))
 LONG = (
@@ -30,14 +28,6 @@ LAUNCHERS = ["local", pytest.param("ray", marks=pytest.mark.slow), pytest.param(
 
 def job(folder: Path, *commands: tuple[str, ...], name: str = "grammar/lm/seed-0") -> Job:
     return Job(name, commands, folder / f"{name}.log", folder, threads=1, gpu=False)
-
-
-def ended(handle: Handle) -> int:
-    end = time.monotonic() + PATIENCE
-    while (code := handle.poll()) is None:
-        assert time.monotonic() < end, "still under way"
-        time.sleep(0.05)
-    return code
 
 
 @pytest.fixture(params=LAUNCHERS)
@@ -60,18 +50,17 @@ def test_jobs_end_with_their_code_and_leave_their_log(launcher: Launcher, tmp_pa
 def test_a_job_that_is_stopped_saves_first(launcher: Launcher, tmp_path: Path) -> None:
     with stopping():  # as a study starts them: else a job in the background would inherit that Ctrl-C is ignored
         handle = launcher.start(job(tmp_path, LONG, LISTS))
-    end = time.monotonic() + PATIENCE
     rows = tmp_path / "run/metrics.jsonl"
-    while not (rows.exists() and rows.stat().st_size):  # its first row: from then on it listens to signals
-        assert time.monotonic() < end
+
+    def listens() -> bool:
+        """Its first row is there: from then on it listens to signals."""
         assert handle.poll() is None, (tmp_path / "grammar/lm/seed-0.log").read_text("utf-8")
-        time.sleep(0.1)
+        return rows.exists() and rows.stat().st_size > 0
+
+    wait_until(listens)
     handle.stop()
     assert ended(handle) != 0
-    saved = tmp_path / "run/last.pt"
-    while not saved.exists():
-        assert time.monotonic() < end
-        time.sleep(0.1)
+    wait_until((tmp_path / "run/last.pt").exists)
     assert "saved; the same command continues" in (tmp_path / "grammar/lm/seed-0.log").read_text("utf-8")
 
 
@@ -234,8 +223,7 @@ def test_a_killed_ray_task_is_a_failure(tmp_path: Path) -> None:
     try:
         handle = made.start(job(tmp_path, LONG))
         log = tmp_path / "grammar/lm/seed-0.log"
-        while not log.exists():
-            time.sleep(0.1)
+        wait_until(log.exists)
         ray.cancel(handle.task, force=True)  # type: ignore[attr-defined]
         assert ended(handle) == 1
     finally:

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 from command_line import refused, textvae, worked
+from patience import PATIENCE, wait_until
 
 from textvae.runs import Run
 from textvae.studies.grid import expand
@@ -21,8 +21,6 @@ from textvae.studies.manifest import Manifest, StudyDirectory
 from textvae.studies.study import Measures, read_study
 from textvae.tasks.study import _elsewhere, _manifest
 
-PATIENCE = 900
-"""Seconds: a busy machine is no failure."""
 REPRODUCIBLE = ("best.safetensors", "samples.txt", "reconstructions.txt", "interpolations.txt", "evaluation.json")
 
 
@@ -169,11 +167,8 @@ def killed(file: Path, out: Path, ready: Callable[[], bool], number: signal.Sign
     """Start the study, and end all its processes with a signal once it is ready."""
     command = [sys.executable, "-m", "textvae.cli", "study", str(file), "--out", str(out), "--jobs", "2"]
     study = subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True)
-    end = time.monotonic() + PATIENCE
-    while not ready():
-        assert study.poll() is None
-        assert time.monotonic() < end
-        time.sleep(0.02)
+    wait_until(lambda: study.poll() is not None or ready())
+    assert study.poll() is None
     if number is signal.SIGKILL:
         os.killpg(study.pid, number)
     else:

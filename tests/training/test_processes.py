@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from helpers import batch_of, random_rows, sequences_of, tiny
+from patience import PATIENCE
 from torch import distributed, nn
 
 from textvae import builder
@@ -58,7 +59,7 @@ def together(size: int, folder: Path, work: Work) -> list[Any]:
     for process in running:
         process.start()
     for process in running:
-        process.join()
+        process.join(PATIENCE)
     assert [process.exitcode for process in running] == [0] * size
     return [torch.load(folder / f"result-{rank}", weights_only=False) for rank in range(size)]
 

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import pytest
 import torch
 import yaml
 from command_line import write_corpus
+from patience import wait_until
 from torch import Tensor
 
 from textvae.config import recipe_files
@@ -291,11 +292,6 @@ def test_sigkill_at_random_moments(name: str, tmp_path: Path) -> None:
 def written(path: Path) -> int | None:
     """When a file was last written, or None if it is not there."""
     return path.stat().st_mtime_ns if path.exists() else None
-
-
-def wait_until(ready: Callable[[], bool]) -> None:
-    while not ready():
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -1,10 +1,10 @@
 """What `textvae corpus info` tells, against figures counted by hand or published."""
 
 import math
-import os
 from pathlib import Path
 
 import pytest
+from penn_treebank import needs_ptb
 
 from textvae.data.corpora import Corpus, open_corpus
 from textvae.data.info import CorpusInfo, Estimate, corpus_info
@@ -88,12 +88,7 @@ def test_an_estimate_reads_with_its_error() -> None:
     assert str(Estimate(1.23456, 0.01)) == "1.235 ± 0.010"
 
 
-def real_ptb() -> bool:
-    root = os.environ.get("TEXTVAE_DATA")
-    return root is not None and (Path(root) / "ptb").is_dir()
-
-
-@pytest.mark.skipif(not real_ptb(), reason="needs the Penn Treebank in $TEXTVAE_DATA/ptb")
+@needs_ptb
 def test_the_published_figures_of_ptb() -> None:
     info = corpus_info(open_corpus("ptb"))
     assert [split.sentences for split in info.splits] == [42_068, 3_370, 3_761]

@@ -1,7 +1,6 @@
 """Finding the Penn Treebank, and fetching from servers that misbehave. All text here is invented."""
 
 import hashlib
-import os
 import socket
 import threading
 from collections.abc import Iterator, Mapping
@@ -9,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from penn_treebank import needs_ptb
 
 from textvae.data.corpora import SPLITS, open_corpus
 from textvae.data.sources.downloads import HubCopy, WebCopy, download
@@ -211,12 +211,7 @@ def test_where_it_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert list(corpus["valid"][:2]) == ["an invented valid sentence", "a second <unk> one"]
 
 
-def real_ptb() -> bool:
-    root = os.environ.get("TEXTVAE_DATA")
-    return root is not None and (Path(root) / "ptb").is_dir()
-
-
-@pytest.mark.skipif(not real_ptb(), reason="needs the Penn Treebank in $TEXTVAE_DATA/ptb")
+@needs_ptb
 def test_the_real_files() -> None:
     corpus = open_corpus("ptb")
     assert is_standard(find_ptb(), MD5)

@@ -1,12 +1,12 @@
 """One list of invariants for every kind of tokenizer, then what is particular to each."""
 
 import json
-import os
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from penn_treebank import needs_ptb
 
 from textvae.data.corpora import open_corpus
 from textvae.data.tokenizers import (
@@ -240,12 +240,7 @@ def test_training_is_silent(capfd: pytest.CaptureFixture[str]) -> None:
     assert capfd.readouterr() == ("", "")
 
 
-def real_ptb() -> bool:
-    root = os.environ.get("TEXTVAE_DATA")
-    return root is not None and (Path(root) / "ptb").is_dir()
-
-
-@pytest.mark.skipif(not real_ptb(), reason="needs the Penn Treebank in $TEXTVAE_DATA/ptb")
+@needs_ptb
 def test_ptb_has_ten_thousand_predicted_types() -> None:
     corpus = open_corpus("ptb")
     word = train_tokenizer("word", corpus["train"])

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from command_line import CONTRACT
 from helpers import SIZES, alive, deafen, tiny
 
 from textvae.data.batches import encode
@@ -14,12 +15,6 @@ from textvae.evaluation.estimators import Survey, importance_weighted_nll
 from textvae.evaluation.evaluate import KEYS, evaluate
 from textvae.evaluation.exact import exact_nll
 from textvae.evaluation.noise import SentenceNoise
-
-CONTRACT = {
-    *("sentences", "tokens", "unknown_rate", "distortion", "rate", "rate_per_dimension", "elbo", "elbo_se"),
-    *("iwae_nll", "iwae_nll_se", "iwae_samples", "perplexity_elbo", "perplexity_iwae", "active_units"),
-    *("mutual_information", "mutual_information_reference", "listening", "listening_se", "exact_nll", "verdict"),
-}
 
 TOKENIZER = WordTokenizer(["a", "b", "c"])
 SENTENCES = ["a b c", "", "c zebra", "a", "b b zebra b", "c c a", "zebra zebra"]

@@ -1,4 +1,4 @@
-"""Tiny models and batches, exact answers by enumeration and quadrature, and the checks of measurement.md.
+"""Tiny models and batches, exact answers by enumeration and quadrature, and the checks of what is estimated.
 
 The checks are functions, so that the same one passes for our estimators and rejects the broken ones.
 """

@@ -120,7 +120,7 @@ def test_another_seed_is_another_run(vae_run, tmp_path):
     assert rows(tmp_path / "other")[0] != rows(vae_run)[0]
 
 
-def test_threads_and_checkpoints_change_nothing(corpus, tmp_path):
+def test_checkpoints_change_nothing(corpus, tmp_path):
     short = ("--corpus", corpus, "--steps", 12)
     worked("train", *TINY, *short, "--run", tmp_path / "a")
     worked("train", *TINY, *short, "--run", tmp_path / "b", "--training.checkpoint_every", 5)

@@ -130,12 +130,12 @@ def test_a_mistake_in_the_settings_for_all_blames_them(tmp_path: Path) -> None:
     assert f"{tmp_path / 'mine.yaml'}: settings: training.optimisre: unknown key" in problem
 
 
-STAGED = "corpora: [grammar]\nseeds: [0, 1]\nremedies:\n  - remedy: pretrained_free_bits\n    strengths: "
-STAGED += "{objective.penalty.nats_per_dimension: [0.1, 0.5]}\n  - {remedy: lm_start}\n" + SMALL
+SHARING = "corpora: [grammar]\nseeds: [0, 1]\nremedies:\n  - remedy: pretrained_free_bits\n    strengths: "
+SHARING += "{objective.penalty.nats_per_dimension: [0.1, 0.5]}\n  - {remedy: lm_start}\n" + SMALL
 
 
 def test_cells_that_start_from_the_same_stage_share_it(tmp_path: Path) -> None:
-    cells, problems = grid(tmp_path, STAGED)
+    cells, problems = grid(tmp_path, SHARING)
     assert problems == []
     stages = [cell for cell in cells if cell.stage]
     assert len(stages) == 4  # an autoencoder and a language model, two seeds each
@@ -150,18 +150,18 @@ def test_cells_that_start_from_the_same_stage_share_it(tmp_path: Path) -> None:
 
 
 def test_a_cell_is_told_where_its_first_stage_lies_and_the_stage_trains_alone(tmp_path: Path) -> None:
-    stage, *_, cell = grid(tmp_path, STAGED)[0]
-    second = job(cell, tmp_path, STAGED)
+    stage, *_, cell = grid(tmp_path, SHARING)[0]
+    second = job(cell, tmp_path, SHARING)
     assert cell.first is not None
     command = second.commands[0]
     assert command[command.index("--init") + 1] == str(tmp_path / cell.first.path)
     assert completed(command) == cell.config.plain()
-    (only,) = job(stage, tmp_path, STAGED).commands
+    (only,) = job(stage, tmp_path, SHARING).commands
     assert only[:2] == ("train", str(tmp_path / f"{stage.path}.yaml"))
 
 
 def test_what_all_first_stages_are_told_reaches_them_alone(tmp_path: Path) -> None:
-    text = STAGED + "  first.training.budget: 6\n"
+    text = SHARING + "  first.training.budget: 6\n"
     cells, problems = grid(tmp_path, text.replace("  - {remedy: lm_start}", "  - vanilla"))
     assert problems == []
     assert {cell.config.training.budget for cell in cells if cell.stage} == {6}
@@ -173,7 +173,7 @@ def test_what_all_first_stages_are_told_reaches_them_alone(tmp_path: Path) -> No
 
 def test_a_remedy_that_gets_its_stage_from_the_study_is_told_too(tmp_path: Path) -> None:
     own = "  - {name: lm_again, remedy: lm, settings: {first: lm, inherit: {decoder: decoder}}}"
-    text = STAGED.replace("  - {remedy: lm_start}", own) + "  first.training.budget: 6\n"
+    text = SHARING.replace("  - {remedy: lm_start}", own) + "  first.training.budget: 6\n"
     cells, problems = grid(tmp_path, text)
     assert problems == []
     again = next(cell for cell in cells if cell.remedy == "lm_again")

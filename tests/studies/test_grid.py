@@ -198,7 +198,6 @@ def test_what_follows_training(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("file", recipe_files("studies"), ids=lambda file: file.stem)
 def test_every_cell_of_a_shipped_study_can_be_run(file: Path) -> None:
     cells, problems = expand(read_study(file), file)

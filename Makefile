@@ -26,7 +26,7 @@ test-slow: install
 	$(BIN)/pytest -m slow
 
 check: install
-	$(BIN)/ruff check textvae tests
+	$(BIN)/ruff check textvae tests experiments
 	$(BIN)/ruff format --check textvae tests
 	$(BIN)/mypy --strict textvae
 

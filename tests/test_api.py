@@ -1,5 +1,6 @@
 """The Python API of a trained run: shapes, seeds, and that a sentence is the same in any company."""
 
+import math
 import re
 import subprocess
 import sys
@@ -8,12 +9,16 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from chains import GARDEN, GREEDY, MODE
 from command_line import TINY, sentences, worked
+from helpers import batch_of, tiny
+from torch.distributions import Normal
 
 import textvae
 from textvae.api import CollapsedWarning, Vae
-from textvae.data.tokenizers import EOS, UNK
+from textvae.data.tokenizers import BOS, EOS, UNK, UNPREDICTED, WordTokenizer
 from textvae.errors import ConfigError, RunError
+from textvae.evaluation.noise import SentenceNoise
 
 TEXTS = ["the cat saw the moon today", "", "zebra", "our teacher fears some bread", "a dog", "a dog"]
 CROWD = [*TEXTS, *sentences(100, seed=9), "the old man " * 20]
@@ -156,6 +161,17 @@ def test_beam_search_finds_sentences_at_least_as_likely(vae):
     assert (gain > -1e-4).double().mean() >= 0.9
 
 
+def test_a_beam_reaches_the_mode_that_greedy_decoding_misses(vae):
+    garden, z = with_decoder(vae, GARDEN), torch.randn(2, 4)
+    greedy, mode = vae.tokenizer.decode(GREEDY), vae.tokenizer.decode(MODE)
+    assert greedy != mode
+    assert garden.decode(z) == garden.decode(z, beam=1) == [greedy, greedy]
+    assert garden.decode(z, beam=2) == garden.decode(z, beam=5) == [mode, mode]
+    assert garden.reconstruct(["a dog", ""]) == garden.sample(2, temperature=None) == [greedy, greedy]
+    assert garden.reconstruct(["a dog", ""], beam=2) == [mode, mode]
+    assert garden.sample(2, temperature=None, beam=2) == [mode, mode]
+
+
 def test_drawn_words_belong_to_the_seed(vae):
     z = vae.encode(sentences(20, seed=4))
     drawn = [vae.decode(z, temperature=1.0, seed=seed) for seed in (1, 1, 2)]
@@ -224,7 +240,74 @@ def test_interpolation_has_both_ends(vae):
     assert len(vae.interpolate(a, b)) == 7
 
 
+def path_of(vae: Vae, a: str, b: str, monkeypatch: pytest.MonkeyPatch, **how: bool) -> torch.Tensor:
+    """The points (5, D) that an interpolation decodes."""
+    seen: list[torch.Tensor] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(vae, "decode", seen.append)
+        vae.interpolate(a, b, steps=5, **how)
+    (path,) = seen
+    return path
+
+
+def test_a_straight_path_has_its_middle_on_the_chord_and_a_great_circle_on_the_arc(vae, monkeypatch):
+    a, b = "the cat saw the moon today", "our teacher fears some bread"
+    first, last = vae.encode([a, b])
+    angle = torch.acos(torch.nn.functional.cosine_similarity(first, last, dim=0))
+    assert 0.1 < angle < 3
+    for slerp, stretched in ((False, 1.0), (True, 1 / torch.cos(angle / 2))):
+        path = path_of(vae, a, b, monkeypatch, slerp=slerp)
+        torch.testing.assert_close(path[[0, 4]], torch.stack([first, last]), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(path[2], stretched * (first + last) / 2, atol=1e-5, rtol=1e-5)
+
+
+def test_a_z_on_a_sphere_stays_there_on_its_way(vae, monkeypatch):
+    model = tiny(3, posterior="vmf", prior="uniform_sphere").float()
+    round_one = Vae(model, WordTokenizer(["a", "b", "c"]), vae.config)
+    path = path_of(round_one, "a b", "c c a", monkeypatch)
+    assert torch.nn.functional.cosine_similarity(path[0], path[4], dim=0) < 0.99
+    torch.testing.assert_close(path.norm(dim=1), torch.ones(5))
+
+
 # score
+
+
+@torch.no_grad()
+def spoken(vae: Vae, ids: list[int], z: torch.Tensor) -> torch.Tensor:
+    """log p(x|z) (N,) of a sentence with its EOS under every z (N, D), one step of the decoder after another."""
+    state, words = vae.model.decoder.start(z), torch.full((len(z),), BOS)
+    total = torch.zeros(len(z), dtype=torch.float64)
+    for word in ids:
+        log_probs, state = vae.model.decoder.step(words, state)
+        total += log_probs[:, word]
+        words = torch.full_like(words, word)
+    return total
+
+
+@torch.no_grad()
+def test_a_score_is_the_logarithm_of_the_mean_importance_weight(vae):
+    """log 1/K Σ p(x|zₖ) p(zₖ) / q(zₖ|x), by torch's own densities."""
+    posterior, expected = vae.model.posterior, []
+    for text in TEXTS:
+        words = vae.tokenizer.encode(text)
+        batch = batch_of(words)
+        features = posterior.encoder(batch)
+        q = Normal(posterior.mean(features)[0], (posterior.log_variance(features)[0] / 2).exp())
+        z = q.mean + q.stddev * SentenceNoise(3, 4)(batch, 0, 20)[:, 0]
+        weights = spoken(vae, [*words, EOS], z) + (Normal(0.0, 1.0).log_prob(z) - q.log_prob(z)).sum(-1)
+        expected.append(float(weights.logsumexp(0)) - math.log(20))
+    torch.testing.assert_close(vae.score(TEXTS, 20, seed=3), torch.tensor(expected), atol=1e-4, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_a_language_models_score_is_the_sum_of_the_log_probabilities_of_its_words(lm):
+    decoder, expected = lm.model.decoder, []
+    for text in TEXTS:
+        ids = [*lm.tokenizer.encode(text), EOS]
+        hidden, _ = decoder.lstm(decoder.embedding(torch.tensor([BOS, *ids[:-1]])))
+        log_probs = (hidden @ decoder.output.weight.T).log_softmax(-1)
+        expected.append(sum(float(row[word - UNPREDICTED]) for row, word in zip(log_probs, ids, strict=True)))
+    torch.testing.assert_close(lm.score(TEXTS), torch.tensor(expected), atol=1e-4, rtol=1e-5)
 
 
 def test_scores_are_log_probabilities(vae):

@@ -240,6 +240,14 @@ def test_score_is_a_table_with_a_row_for_every_line(vae_run, lines):
     assert done.err == ""
 
 
+def test_score_prints_what_the_api_computes(vae_run, lm_run, lines):
+    texts = ["the cat saw the moon", "", "zebra xylophone", "the  bank fears N shares"]
+    for run in (vae_run, lm_run):
+        scores = package.load(run).score(texts, 5, seed=3)
+        out = worked("score", run, lines, "--samples", 5, "--seed", 3).out
+        assert [row.split("\t")[0] for row in out.splitlines()] == [f"{value:.4f}" for value in scores.tolist()]
+
+
 def test_score_reads_standard_input(vae_run, lines):
     assert worked("score", vae_run, "-", stdin=LINES.encode()) == worked("score", vae_run, lines)
 

@@ -6,7 +6,8 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from helpers import SIZES, VOCABULARY, WORDS, alive, complete_strings, members, rows_of, tiny, unfinished
+from chains import ENDLESS, GARDEN, GREEDY, MODE, Chain
+from helpers import SIZES, WORDS, alive, complete_strings, members, rows_of, tiny, unfinished
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -37,36 +38,6 @@ def probabilities(decoder: Decoder, z: torch.Tensor, limit: int = LIMIT) -> dict
     scores = decoder(batch, z.expand(1, batch.sentences, -1)).sum(-1)[0]
     keys = [*ended, *(tuple(row.tolist()) for row in cut)]
     return dict(zip(keys, scores.exp().tolist(), strict=True))
-
-
-class Chain(Decoder):
-    """A Markov chain with a table of log-probabilities (V, V): what comes next is known by hand."""
-
-    def __init__(self, table: dict[int, dict[int, float]]) -> None:
-        super().__init__()
-        self.table = torch.full((VOCABULARY, VOCABULARY), -torch.inf)
-        for word, row in table.items():
-            for following, probability in row.items():
-                self.table[word, following] = math.log(probability)
-
-    def forward(self, batch, z):
-        raise NotImplementedError
-
-    def start(self, z):
-        return (z,)
-
-    def step(self, words, state):
-        return self.table[words], state
-
-
-ENDLESS = Chain({BOS: {4: 1.0}, 4: {5: 1.0}, 5: {4: 1.0}})
-GARDEN = Chain({
-    # Greedy goes to 4 (.6), where every ending is unlikely; the mode goes by 5.
-    BOS: {4: 0.6, 5: 0.4},
-    4: {EOS: 0.3, 4: 0.2, 5: 0.25, 6: 0.25},
-    5: {EOS: 0.9, 6: 0.1},
-    6: {EOS: 1.0},
-})  # fmt: skip
 
 
 @pytest.mark.parametrize(("kind", "options"), members("model.decoder"))
@@ -269,8 +240,8 @@ def test_beam_search_is_never_worse_than_greedy(width):
 
 def test_a_beam_sees_past_a_greedy_mistake():
     z = torch.zeros(1, 2)
-    assert generate(GARDEN, z, greedy, 5) == [[4]]
-    assert beam_search(GARDEN, z, 2, 5) == [[5]]
+    assert generate(GARDEN, z, greedy, 5) == beam_search(GARDEN, z, 1, 5) == [GREEDY]
+    assert beam_search(GARDEN, z, 2, 5) == [MODE]
 
 
 def test_a_beam_is_searched_for_every_z_on_its_own():

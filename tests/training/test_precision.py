@@ -1,7 +1,8 @@
 """Precision is a property of training on a CUDA device; elsewhere, and in evaluation, there is float32."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -13,11 +14,13 @@ from textvae import builder
 from textvae.config import Draft
 from textvae.data.batches import BatchStream
 from textvae.errors import ConfigError
+from textvae.models.decoders import Decoder
+from textvae.models.encoders import Encoder
 from textvae.models.modes import exact, fixed, inert
 from textvae.models.terms import forward_pass
 from textvae.objectives.objective import Objective
 from textvae.tasks.train import train
-from textvae.training.precision import cast, prepare, refuse, switch
+from textvae.training.precision import Precision, cast, prepare, refuse, switch
 
 HERE, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -120,18 +123,63 @@ def test_bfloat16_rounds_the_objectives_products_and_neither_weights_nor_evaluat
 
 @pytest.mark.filterwarnings("ignore:TF32 acceleration")
 @pytest.mark.parametrize("name", NAMES)
-def test_every_remedy_trains_in_bfloat16(name: str) -> None:
-    """One step: the loss is near that of float32, q and every gradient are float32."""
+def test_every_remedy_trains_in_bfloat16(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One step casts encoders and decoders but no LSTM; its loss is near that of float32, its gradients float32."""
     objective, exact = (objective_of_recipe(name) for _ in range(2))
     batch = batch_of([4, 5, 6], [5, 5], [6, 4, 4, 5])
-    cast(objective, "cpu")
+    parts, lstms = passes_of(objective, (Encoder, Decoder)), passes_of(objective, nn.LSTM)
+    monkeypatch.setattr("textvae.training.precision.refuse", lambda *asked: None)
+    prepare(objective, "bf16", HERE)
     with torch.backends.mkldnn.flags(enabled=False):
         found = objective(batch, 0, torch.Generator().manual_seed(0))
         found.value.backward()
         wanted = exact(batch, 0, torch.Generator().manual_seed(0))
+    assert all(Passed(training=True, cast=True) in passes for passes in parts.values())
+    assert all(each.cast == each.training for passes in parts.values() for each in passes)
+    assert not any(each.cast for passes in lstms.values() for each in passes)
     assert found.value.dtype == torch.float32
     torch.testing.assert_close(found.terms.elbo, wanted.terms.elbo, rtol=0.05, atol=0.05, equal_nan=True)
     assert {p.grad.dtype for p in objective.parameters() if p.grad is not None} == {torch.float32}
+
+
+@pytest.mark.filterwarnings("ignore:TF32 acceleration")
+@pytest.mark.parametrize(("asked", "training"), [("bf16", False), ("tf32", True), ("float32", True)])
+def test_nothing_is_cast_in_evaluation_or_for_another_precision(
+    asked: Precision, training: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    objective = objective_of_recipe("linear").train(training)
+    parts = passes_of(objective, (Encoder, Decoder))
+    monkeypatch.setattr("textvae.training.precision.refuse", lambda *asked: None)
+    prepare(objective, asked, HERE)
+    assert torch.get_float32_matmul_precision() == ("highest" if asked == "float32" else "high")
+    objective(batch_of([4, 5, 6], [5, 5]), 0, torch.Generator().manual_seed(0))
+    assert list(parts.values()) == [[Passed(training, cast=False)]] * 2
+
+
+class Passed(NamedTuple):
+    """How a module computed: in which mode, and whether its products were cast to bfloat16."""
+
+    training: bool
+    cast: bool
+
+
+def passes_of(objective: Objective, kinds: type | tuple[type, ...]) -> dict[nn.Module, list[Passed]]:
+    """Every module of some kinds, with its forward passes from now on."""
+    made: dict[nn.Module, list[Passed]] = {part: [] for part in objective.modules() if isinstance(part, kinds)}
+    for part, passes in made.items():
+        part.forward = watched(part, passes)
+    return made
+
+
+def watched(part: nn.Module, passes: list[Passed]) -> Callable[..., Any]:
+    whole = part.forward
+
+    def forward(*inputs: Any) -> Any:
+        cast = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
+        passes.append(Passed(part.training, cast))
+        return whole(*inputs)
+
+    return forward
 
 
 def objective_of_recipe(name: str) -> Objective:

@@ -220,7 +220,9 @@ def test_a_first_stage_trained_on_another_device_is_taken_as_it_is(tmp_path: Pat
     first = Run(own.path / "first")
     text = first.path / "config.yaml"
     text.write_text(text.read_text("utf-8").replace("precision: float32", "precision: tf32"), "utf-8")
-    assert train(["grammar", "pretrained_free_bits"], rounded, tmp_path / "run", init=first.path).status == "done"
+    run = train(["grammar", "pretrained_free_bits"], rounded, tmp_path / "run", init=first.path)
+    assert run.status == "done"
+    assert train(run.path / "config.yaml", {"training.budget": 4}, run.path).status == "done"
 
 
 def test_another_first_stage_is_refused(tmp_path: Path):

@@ -1,13 +1,14 @@
 """Objects from settings; the only room that knows both."""
 
 from textvae.builder.arguments import in_steps
-from textvae.builder.devices import device, refuse_device
+from textvae.builder.devices import Blame, device, refuse_device
 from textvae.builder.parts import begin, model, objective, update
 from textvae.builder.settings import checked, complete
 from textvae.builder.slots import SLOTS, sources
 
 __all__ = [
     "SLOTS",
+    "Blame",
     "begin",
     "checked",
     "complete",

@@ -10,7 +10,10 @@ from textvae.config import Config
 from textvae.errors import ConfigError
 from textvae.training import graphs, precision
 
-__all__ = ["device", "refuse_device"]
+__all__ = ["Blame", "device", "refuse_device"]
+
+Blame = Callable[[tuple[str, ...]], str]
+"""Names where a key of the settings was set."""
 
 
 def device(name: str, whose: str = "--device", *, here: bool = True) -> torch.device:
@@ -39,7 +42,7 @@ def device(name: str, whose: str = "--device", *, here: bool = True) -> torch.de
     return found
 
 
-def refuse_device(config: Config, device: torch.device, blame: Callable[[tuple[str, ...]], str]) -> None:
+def refuse_device(config: Config, device: torch.device, blame: Blame) -> None:
     """Refuse settings of any stage that the device does not support; `blame` names where a key was set.
 
     Raises
@@ -47,9 +50,9 @@ def refuse_device(config: Config, device: torch.device, blame: Callable[[tuple[s
     ConfigError
         For a precision, or CUDA graphs, on another device.
     """
-    for settings, place in ((config, ()), (config.first, ("first",))):
-        if settings is None:
-            continue
+    place: tuple[str, ...] = ()
+    settings: Config | None = config
+    while settings is not None:
         training = settings.training
         checks = {
             "precision": partial(precision.refuse, training.precision),
@@ -60,3 +63,4 @@ def refuse_device(config: Config, device: torch.device, blame: Callable[[tuple[s
                 check(device)
             except ValueError as error:
                 raise ConfigError(f"{blame((*place, 'training', key))}: {error}") from None
+        settings, place = settings.first, (*place, "first")

@@ -60,21 +60,27 @@ def train(
         draft.set(str(key), value)
     config = builder.complete(draft)
     processes = Processes.join(builder.device(config.device, draft.blame(("device",))))
-    trained = config if init is None else config.model_copy(update={"first": None})
-    builder.refuse_device(trained, processes.device, draft.blame)
     if config.threads:
         torch.set_num_threads(config.threads)
     if init is not None and config.first is None:
         raise ConfigError(f"--init {init}: these settings have no first stage to replace; leave --init out")
-    return stage(config, run, processes, Run.open(init) if init is not None else None)
+    return stage(config, run, processes, Run.open(init) if init is not None else None, draft.blame)
 
 
-def stage(config: Config, directory: str | PathLike[str] | None, processes: Processes, init: Run | None) -> Run:
+def stage(
+    config: Config,
+    directory: str | PathLike[str] | None,
+    processes: Processes,
+    init: Run | None,
+    blame: builder.Blame,
+) -> Run:
     """Train one stage in its directory, after its first stage if it has one."""
     corpus = open_corpus(config.data.corpus, column=config.data.column)
     for sentence in corpus.remarks:
         remark(sentence)
     made = Run(directory or Path("runs") / f"{corpus.name}-{signature(config)}")
+    alone = init is not None or made.checkpoint.exists()
+    builder.refuse_device(config.model_copy(update={"first": None}) if alone else config, processes.device, blame)
     if processes.is_main:
         refuse_other_settings(made, config)
         if init is not None and config.first is not None and not made.checkpoint.exists():
@@ -83,18 +89,20 @@ def stage(config: Config, directory: str | PathLike[str] | None, processes: Proc
     run = processes.local_copy(made)
     try:
         with run.lock():
-            _train(run, config, corpus, processes, first_stage(run, config, processes, init))
+            _train(run, config, corpus, processes, first_stage(run, config, processes, init, blame))
             return made
     except OSError as error:
         raise RunError(f"{error.filename or run.path}: cannot be written: {error.strerror or error}") from None
 
 
-def first_stage(run: Run, config: Config, processes: Processes, init: Run | None) -> Run | None:
+def first_stage(
+    run: Run, config: Config, processes: Processes, init: Run | None, blame: builder.Blame
+) -> Run | None:
     """The run that this one starts from: `init`, or `RUN/first`, trained here if it is not yet."""
     if config.first is None or run.checkpoint.exists():
         return None
     run.config = config  # so that a run stopped in its first stage is recognised, and resumes
-    return init or stage(config.first, run.path / "first", processes, None)
+    return init or stage(config.first, run.path / "first", processes, None, lambda key: blame(("first", *key)))
 
 
 def _train(run: Run, config: Config, corpus: Corpus, processes: Processes, first: Run | None) -> None:

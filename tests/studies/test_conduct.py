@@ -11,11 +11,12 @@ import pytest
 from textvae.config import Config
 from textvae.errors import ConfigError, RunError
 from textvae.runs import Run
-from textvae.studies.conduct import FAILED_BEFORE, Conductor, finished
+from textvae.studies.conduct import FAILED_BEFORE, Conductor, behind, finished
 from textvae.studies.grid import Cell
 from textvae.studies.jobs import Job
 from textvae.studies.launchers import Launcher
 from textvae.studies.manifest import Manifest, Record
+from textvae.studies.progress import TRAINING
 from textvae.studies.study import Measures
 
 
@@ -196,6 +197,30 @@ def test_progress_counts_what_is_behind(tmp_path: Path) -> None:
     assert (behind[0], behind[-1]) == (0, 3)
 
 
+def test_what_a_signal_interrupted_stays_behind(tmp_path: Path) -> None:
+    """Progress never falls: a job that saved and exited is as far as it was."""
+    counted: list[float] = []
+
+    def tell(behind: float, event: str) -> None:
+        counted.append(behind)
+        for path in launcher.begun:
+            Run(tmp_path / path).path.mkdir(parents=True, exist_ok=True)
+            Run(tmp_path / path).metrics.write_text('{"step": 5, "split": "train"}\n')
+        if len(counted) == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    half = Config.model_validate({"training": {"budget": 10}})
+    cells = [replace(cell(name), config=half) for name in "abc"]
+    launcher = Stage(jobs=2, polls=10**9)
+    made = conductor(tmp_path, launcher, *cells, tell=tell)
+    with pytest.raises(RunError, match="stopped and saved"):
+        made.conduct()
+    assert counted == sorted(counted)
+    assert counted[-1] == pytest.approx(2 * 0.5 * TRAINING)
+    made.manifest.records["grammar/c/seed-0"].state = "failed"
+    assert behind(tmp_path, made.cells, made.manifest) == pytest.approx(1 + 2 * 0.5 * TRAINING)
+
+
 def test_finished_means_trained_and_evaluated_as_asked(tmp_path: Path) -> None:
     asked = Measures(splits=["valid", "test"], samples=9)
     one = cell("a")
@@ -209,8 +234,20 @@ def test_finished_means_trained_and_evaluated_as_asked(tmp_path: Path) -> None:
     assert not finished(run, one, Measures(splits=["valid"], samples=10))
     longer = one.config.model_copy(update={"training": one.config.training.model_copy(update={"budget": 3})})
     assert not finished(run, replace(one, config=longer), asked)
+    other = one.config.model_copy(update={"seed": 7})
+    assert not finished(run, replace(one, config=other), asked)
     run.status = "interrupted"
     assert not finished(run, one, asked)
+
+
+def test_a_first_stage_is_finished_once_it_is_trained(tmp_path: Path) -> None:
+    stage = replace(cell("stage"), recipes=())
+    run = Run(tmp_path / "run")
+    run.create()
+    run.config = stage.config
+    assert not finished(run, stage, Measures(probe=True))
+    run.status = "done"
+    assert finished(run, stage, Measures(probe=True))
 
 
 def test_a_study_that_probes_is_finished_once_its_first_split_is_probed_with_these_weights(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from textvae.studies.progress import share
 from textvae.studies.study import Measures
 from textvae.training.signals import stopping
 
-__all__ = ["Conductor", "finished"]
+__all__ = ["Conductor", "behind", "finished"]
 
 POLL_SECONDS = 0.2
 FAILED_BEFORE = "its first stage failed"
@@ -37,6 +37,12 @@ def finished(run: Run, cell: Cell, measures: Measures) -> bool:
     if not (same and measured):
         return False
     return not probed(cell, measures) or "knowledge" in run.parts(measures.splits[0], run.weights_sha256)
+
+
+def behind(out: Path, cells: Mapping[str, Cell], manifest: Manifest) -> float:
+    """Number of finished cells, plus the completed fraction of those that run or are to be resumed."""
+    begun = [path for path, record in manifest.records.items() if record.state in ("running", "interrupted")]
+    return manifest.count(["done", "failed"]) + sum(share(Run(out / path), cells[path].config) for path in begun)
 
 
 class Conductor:
@@ -74,7 +80,7 @@ class Conductor:
                     if stop.is_set():
                         break
                     self._begin()
-                    self.tell(self._behind(), "")
+                    self.tell(behind(self.out, self.cells, self.manifest), "")
                     time.sleep(POLL_SECONDS)
             finally:
                 self._stop()
@@ -130,12 +136,7 @@ class Conductor:
     def _say(self, path: str) -> None:
         record = self.manifest.records[path]
         said = f"done in {record.seconds:.0f} s" if record.state == "done" else f"{record.state}: {record.reason}"
-        self.tell(self._behind(), f"{path}: {said}")
-
-    def _behind(self) -> float:
-        """Number of finished cells, plus the completed fraction of running ones."""
-        under_way = (share(Run(self.out / path), self.cells[path].config) for path in self.running)
-        return self.manifest.count(["done", "failed"]) + sum(under_way)
+        self.tell(behind(self.out, self.cells, self.manifest), f"{path}: {said}")
 
 
 def _in_use(path: Path) -> bool:

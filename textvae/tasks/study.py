@@ -18,7 +18,7 @@ from textvae.errors import ConfigError, RunError, TextvaeError, counted, did_you
 from textvae.evaluation.evaluate import NUMBERS
 from textvae.files import write_atomically
 from textvae.runs import Run
-from textvae.studies.conduct import Conductor, finished
+from textvae.studies.conduct import Conductor, behind, finished
 from textvae.studies.grid import Cell, expand, shared
 from textvae.studies.jobs import job_of, log_of
 from textvae.studies.launchers import LauncherName, launcher_named
@@ -170,7 +170,7 @@ def _conduct(
     try:
         for cell in cells.values():
             chosen.check(job(cell))
-        with StudyDisplay(done, len(cells)) as display:
+        with StudyDisplay(behind(out, cells, manifest), len(cells)) as display:
             Conductor(out, cells, manifest, chosen, job, display).conduct()
     finally:
         chosen.close()

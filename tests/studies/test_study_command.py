@@ -14,12 +14,15 @@ import yaml
 from command_line import refused, textvae, worked
 from patience import PATIENCE, wait_until
 
+from textvae.config.recipes import resolve
+from textvae.errors import ConfigError, RunError
 from textvae.runs import Run
 from textvae.studies.grid import expand
-from textvae.studies.launchers import LauncherName
-from textvae.studies.manifest import Manifest, StudyDirectory
+from textvae.studies.jobs import Job
+from textvae.studies.launchers import Launcher, LauncherName
+from textvae.studies.manifest import Manifest, State, StudyDirectory
 from textvae.studies.study import Measures, read_study
-from textvae.tasks.study import _elsewhere, _manifest
+from textvae.tasks.study import _elsewhere, _manifest, study
 
 REPRODUCIBLE = ("best.safetensors", "samples.txt", "reconstructions.txt", "interpolations.txt", "evaluation.json")
 
@@ -104,12 +107,12 @@ def test_a_study_that_was_killed_before_its_first_file_begins_again(tmp_path: Pa
 
 def test_what_is_done_waits_again_if_the_study_asks_for_more(tmp_path: Path, corpus: Path) -> None:
     def state(samples: int) -> str:
-        asked = study.model_copy(update={"evaluate": Measures(samples=samples)})
+        asked = read.model_copy(update={"evaluate": Measures(samples=samples)})
         return _manifest(tmp_path, asked, file, {cell.path: cell}).records[cell.path].state
 
     file = write(tmp_path, corpus, remedies=["lm"], seeds=[0])
-    study = read_study(file)
-    ((cell,), _) = expand(study, file)
+    read = read_study(file)
+    ((cell,), _) = expand(read, file)
     run = Run(tmp_path / cell.path)
     run.create()
     run.config, run.status, run.evaluation = cell.config, "done", {"valid": {"iwae_samples_asked": 3}}
@@ -118,6 +121,172 @@ def test_what_is_done_waits_again_if_the_study_asks_for_more(tmp_path: Path, cor
     manifest.records[cell.path].state = "done"
     manifest.write(tmp_path)
     assert [state(samples) for samples in (3, 4)] == ["done", "waiting"]
+
+
+def manifest_of(file: Path, out: Path) -> Manifest:
+    asked = read_study(file)
+    return _manifest(out, asked, file, {cell.path: cell for cell in expand(asked, file)[0]})
+
+
+def test_the_manifest_says_what_the_study_and_its_remedies_are(tmp_path: Path, corpus: Path) -> None:
+    (tmp_path / "wide.yaml").write_text("# Mine 2020 — a wide latent\nmodel: {latent_dim: 5}\n", "utf-8")
+    (tmp_path / "plain.yaml").write_text("model: {latent_dim: 5}\n", "utf-8")
+    both = {"remedy": ["free_bits", str(tmp_path / "wide.yaml")], "name": "both"}
+    staged = {"remedy": "pretrained_free_bits", "settings": {"first.training.budget": 20}}
+    file = write(tmp_path, corpus, remedies=["lm", both, str(tmp_path / "plain.yaml"), staged], seeds=[3])
+    made = manifest_of(file, tmp_path)
+    assert made == Manifest.read(tmp_path)
+    assert made.title == "a tiny study"
+    assert (made.baseline, made.splits) == ("lm", ["valid", "test"])
+    assert made.metrics == read_study(file).metrics
+    said = {name: first_line_of(name) for name in ("lm", "free_bits", "pretrained_free_bits")}
+    assert made.remedies == {
+        "lm": said["lm"],
+        "both": f"{said['free_bits']}; Mine 2020 — a wide latent",
+        "plain": "plain",
+        "pretrained_free_bits": said["pretrained_free_bits"],
+    }
+    stage, *others = made.records.values()
+    assert (stage.stage, stage.first, stage.seed) == (True, None, 3)
+    assert stage.remedy.startswith("first-")
+    assert [(record.path, record.remedy, record.seed, record.stage) for record in others] == [
+        (f"tiny/{name}/seed-3", name, 3, False) for name in made.remedies
+    ]
+    assert [record.first for record in others] == [None, None, None, stage.path]
+
+
+def first_line_of(remedy: str) -> str:
+    return resolve(remedy).read_text("utf-8").splitlines()[0].removeprefix("# ")
+
+
+def test_a_study_whose_file_says_nothing_is_called_by_its_name(tmp_path: Path, corpus: Path) -> None:
+    file = write(tmp_path, corpus)
+    file.write_text(file.read_text("utf-8").removeprefix("# a tiny study\n"), "utf-8")
+    assert manifest_of(file, tmp_path).title == "mine"
+
+
+def test_a_study_that_is_taken_up_again_knows_what_each_run_came_to(tmp_path: Path, corpus: Path) -> None:
+    """Interrupted and running ones are resumed, failed ones tried again, and what is not finished is not done."""
+    file = write(tmp_path, corpus)
+    before = manifest_of(file, tmp_path)
+    states: tuple[State, ...] = ("running", "interrupted", "failed", "done", "waiting", "waiting")
+    for seconds, (record, state) in enumerate(zip(before.records.values(), states, strict=True)):
+        record.state, record.seconds, record.reason = state, float(seconds), f"reason {seconds}"
+    before.write(tmp_path)
+    after = manifest_of(file, tmp_path)
+    found = [record.state for record in after.records.values()]
+    assert found == ["interrupted", "interrupted", "waiting", "waiting", "waiting", "waiting"]
+    assert [record.seconds for record in after.records.values()] == [0, 1, 2, 3, 4, 5]
+    assert Manifest.read(tmp_path) == after
+
+
+class Played(Launcher):
+    """Every job ends at once, without having done anything."""
+
+    def __init__(self, fails: str = "") -> None:
+        self.jobs, self.threads, self.fails = 2, 3, fails
+        self.begun: list[Job] = []
+        self.closed = 0
+
+    def start(self, job: Job) -> "Played":
+        self.begun.append(job)
+        return self
+
+    def poll(self) -> int:
+        return 0
+
+    def stop(self) -> None:
+        """Nothing runs."""
+
+    def check(self, job: Job) -> None:
+        if job.name == self.fails:
+            raise ConfigError(f"{job.name} is too wide")
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+@pytest.fixture
+def played(monkeypatch: pytest.MonkeyPatch) -> tuple[Played, list[tuple[Any, ...]]]:
+    """The launcher that a study is given, and what was asked for."""
+    launcher, asked = Played(), []
+
+    def named(*given: Any, cards: bool) -> Launcher:
+        asked.append((*given, cards))
+        return launcher
+
+    monkeypatch.setattr("textvae.tasks.study.launcher_named", named)
+    monkeypatch.setattr("textvae.studies.conduct.POLL_SECONDS", 0.001)
+    return launcher, asked
+
+
+def test_two_processes_do_not_conduct_one_study(
+    tmp_path: Path, corpus: Path, played: tuple[Played, list[tuple[Any, ...]]]
+) -> None:
+    out = tmp_path / "out"
+    StudyDirectory(out).create()
+    with StudyDirectory(out).lock(), pytest.raises(RunError, match="out: another process is working on this study"):
+        study(str(write(tmp_path, corpus)), out)
+    assert files(out) == ["lock"]
+    assert played[0].begun == []
+
+
+@pytest.mark.parametrize(("devices", "cards"), [(["cpu"], False), (["cuda", "cpu"], True), (["cuda:1"], False)])
+def test_a_launcher_is_made_as_the_study_says(
+    devices: list[str], cards: bool, tmp_path: Path, corpus: Path, played: tuple[Played, list[tuple[Any, ...]]]
+) -> None:
+    launcher, made = played
+    remedies = [
+        {"remedy": "lm", "name": f"on_{place}", "settings": {"device": d}} for place, d in enumerate(devices)
+    ]
+    options = {"slurm_partition": "long"}
+    file = write(tmp_path, corpus, remedies=remedies, seeds=[0], slurm=options, baseline=None)
+    out = tmp_path / "out"
+    study(str(file), out, jobs=5, launcher="slurm")
+    assert made == [("slurm", 5, out / "slurm", options, cards)]
+    assert [job.threads for job in launcher.begun] == [3] * len(devices)
+    assert all(str(out / "settings.yaml") in job.commands[0] for job in launcher.begun)
+    assert launcher.closed == 1
+
+
+def test_a_launcher_that_is_refused_leaves_nothing_behind(
+    tmp_path: Path, corpus: Path, played: tuple[Played, list[tuple[Any, ...]]]
+) -> None:
+    launcher, _ = played
+    launcher.fails = "tiny/lm/seed-1"
+    with pytest.raises(ConfigError, match="tiny/lm/seed-1 is too wide"):
+        study(str(write(tmp_path, corpus)), tmp_path / "runs/deep/out")
+    assert not (tmp_path / "runs").exists()
+    assert (launcher.begun, launcher.closed) == ([], 1)
+
+
+def test_without_slurm_a_study_leaves_nothing_behind(tmp_path: Path, corpus: Path) -> None:
+    pytest.importorskip("submitit")
+    file = write(tmp_path, corpus)
+    assert "--launcher slurm: " in refused("study", file, "--launcher", "slurm", "--out", tmp_path / "a/b", code=2)
+    assert not (tmp_path / "a").exists()
+    (tmp_path / "b").mkdir()
+    refused("study", file, "--launcher", "slurm", "--out", tmp_path / "b", code=2)
+    assert (tmp_path / "b").exists()
+
+
+def test_runs_that_the_study_no_longer_names_are_told_once(
+    tmp_path: Path, corpus: Path, played: tuple[Played, list[tuple[Any, ...]]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, file = tmp_path / "out", write(tmp_path, corpus)
+    study(str(file), out)
+    for cell in expand(read_study(file), file)[0]:
+        run = Run(out / cell.path)
+        run.path.mkdir(parents=True)
+        run.config = cell.config
+    study(str(file), out)
+    assert "no longer names" not in capsys.readouterr().err
+    study(str(write(tmp_path, corpus, remedies=["lm"])), out)
+    left = ", ".join(f"tiny/free_bits-{strength}/seed-{seed}" for strength in ("0.1", "0.5") for seed in (0, 1))
+    sentence = (
+        f"{out}: 4 runs that the study no longer names stay as they are, and the report leaves them out: {left}"
+    )
+    assert [line for line in capsys.readouterr().err.splitlines() if "no longer names" in line] == [sentence]
 
 
 def test_a_name_that_no_study_has(tmp_path: Path) -> None:

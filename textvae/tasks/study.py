@@ -1,8 +1,9 @@
 """`textvae study`: every run of a study, each in its own processes and folder."""
 
 import shutil
-from collections.abc import Callable, Hashable, Iterable, Mapping
-from functools import partial
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager, suppress
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,8 @@ from textvae.files import write_atomically
 from textvae.runs import Run
 from textvae.studies.conduct import Conductor, behind, finished
 from textvae.studies.grid import Cell, expand, shared
-from textvae.studies.jobs import job_of, log_of
-from textvae.studies.launchers import LauncherName, launcher_named
+from textvae.studies.jobs import Job, job_of, log_of
+from textvae.studies.launchers import Launcher, LauncherName, launcher_named
 from textvae.studies.manifest import Manifest, Record, StudyDirectory
 from textvae.studies.study import Study, read_study
 
@@ -42,13 +43,20 @@ def study(name: str, out: Path | None = None, jobs: int | None = None, launcher:
     asked = read_study(file)
     out = out or Path("runs") / file.stem
     cells = _checked(asked, file, out, launcher)
+    directory = StudyDirectory(out)
     try:
-        directory = StudyDirectory(out)
-        directory.create()
-        with directory.lock():
-            _prepare(out, asked, file, cells.values())
-            manifest = _manifest(out, asked, file, cells)
-            _conduct(out, asked, cells, manifest, jobs, launcher)
+        with ExitStack() as held:
+            # Made once, where it is first needed: an old study may need none, and a new one is not begun without.
+            launch = cache(partial(_launched, held, out, asked, cells, jobs, launcher))
+            with _nothing_left_if_refused(out):
+                directory.create()
+                if not directory.exists():
+                    launch()
+            with directory.lock():
+                _prepare(out, asked, file, cells.values())
+                manifest = _manifest(out, asked, file, cells)
+                _remark_on_others(out, cells)
+                _conduct(out, asked, cells, manifest, launch)
     except OSError as error:
         raise RunError(f"{out}: cannot be written to: {error.strerror or error}") from None
     _report_failures(out, cells, manifest)
@@ -113,6 +121,19 @@ def _refuse_other_settings(run: Run, cell: Cell) -> None:
         raise RunError(f"{run.path}: was made with other settings of {', '.join(changed)}; choose another --out")
 
 
+@contextmanager
+def _nothing_left_if_refused(out: Path) -> Iterator[None]:
+    """Remove the folders made here, which are still empty, if the settings or the launcher are refused."""
+    missing = [path for path in (out / "slurm", out, *out.parents) if not path.exists()]
+    try:
+        yield
+    except ConfigError:
+        for path in missing:
+            with suppress(OSError):
+                path.rmdir()
+        raise
+
+
 def _prepare(out: Path, asked: Study, file: Path, cells: Iterable[Cell]) -> None:
     """Write the files that the study's runs and its report need."""
     if file.resolve() != (out / "study.yaml").resolve():
@@ -151,29 +172,55 @@ def _manifest(out: Path, asked: Study, file: Path, cells: dict[str, Cell]) -> Ma
     return manifest
 
 
+def _remark_on_others(out: Path, cells: Mapping[str, Cell]) -> None:
+    """Say which runs the folder holds, of an earlier form of the study, that it no longer names."""
+    found = (path.parent.relative_to(out).as_posix() for path in sorted(out.glob(f"*/*/seed-*/{Run.MARKER}")))
+    others = [path for path in found if path not in cells]
+    if others:
+        remark(
+            f"{out}: {counted(len(others), 'run')} that the study no longer names stay as they are, and the report"
+            f" leaves them out: {', '.join(others)}"
+        )
+
+
 def _record(cell: Cell) -> Record:
     first = cell.first.path if cell.first else None
     return Record(cell.path, cell.corpus, cell.remedy, cell.strength, cell.seed, cell.stage, first)
 
 
+def _launched(
+    held: ExitStack, out: Path, asked: Study, cells: dict[str, Cell], jobs: int | None, name: LauncherName
+) -> Launcher:
+    """The launcher of this name, which `held` closes.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot be had, or cannot run one of the cells.
+    """
+    # A job that names its card, as cuda:1, must see all of them.
+    cards = {cell.config.device for cell in cells.values() if cell.config.device.startswith("cuda")} == {"cuda"}
+    made = held.enter_context(closing(launcher_named(name, jobs, out / "slurm", asked.slurm, cards=cards)))
+    for cell in cells.values():
+        made.check(_job(cell, out, asked, made))
+    return made
+
+
+def _job(cell: Cell, out: Path, asked: Study, launcher: Launcher) -> Job:
+    return job_of(cell, out, out / "settings.yaml", asked.evaluate, launcher.threads)
+
+
 def _conduct(
-    out: Path, asked: Study, cells: dict[str, Cell], manifest: Manifest, jobs: int | None, launcher: LauncherName
+    out: Path, asked: Study, cells: dict[str, Cell], manifest: Manifest, launch: Callable[[], Launcher]
 ) -> None:
     done = manifest.count(["done"])
     remark(f"{out}: {counted(len(cells), 'run')}, {done} already finished")
     if done == len(cells):
         return
-    # A job that names its card, as cuda:1, must see all of them.
-    cards = {cell.config.device for cell in cells.values() if cell.config.device.startswith("cuda")} == {"cuda"}
-    chosen = launcher_named(launcher, jobs, out / "slurm", asked.slurm, cards=cards)
-    job = partial(job_of, out=out, settings=out / "settings.yaml", measures=asked.evaluate, threads=chosen.threads)
-    try:
-        for cell in cells.values():
-            chosen.check(job(cell))
-        with StudyDisplay(behind(out, cells, manifest), len(cells)) as display:
-            Conductor(out, cells, manifest, chosen, job, display).conduct()
-    finally:
-        chosen.close()
+    launcher = launch()
+    job = partial(_job, out=out, asked=asked, launcher=launcher)
+    with StudyDisplay(behind(out, cells, manifest), len(cells)) as display:
+        Conductor(out, cells, manifest, launcher, job, display).conduct()
 
 
 def _report_failures(out: Path, cells: dict[str, Cell], manifest: Manifest) -> None:

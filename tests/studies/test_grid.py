@@ -1,6 +1,7 @@
 """From a study to its cells: what each is made with, and that nothing wrong is passed over."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -196,6 +197,23 @@ def test_what_follows_training(tmp_path: Path) -> None:
         "evaluate",
         "evaluate",
     ]
+
+
+@pytest.mark.parametrize(("device", "gpu"), [("cpu", False), ("cuda", True), ("cuda:1", True)])
+def test_a_job_asks_for_a_gpu_where_its_run_does(device: str, gpu: bool, tmp_path: Path) -> None:
+    ((cell,), _) = grid(tmp_path, f"corpora: [grammar]\nremedies: [lm]{SMALL}")
+    made = job(replace(cell, config=cell.config.model_copy(update={"device": device})), tmp_path, "")
+    assert made.gpu is gpu
+    evaluate = made.commands[1]
+    assert evaluate[evaluate.index("--device") + 1] == device
+
+
+def test_a_job_has_the_threads_of_its_run_else_those_of_its_launcher(tmp_path: Path) -> None:
+    ((cell,), _) = grid(tmp_path, f"corpora: [grammar]\nremedies: [lm]{SMALL}")
+    for said, given in ((None, 1), (3, 3)):
+        made = job(replace(cell, config=cell.config.model_copy(update={"threads": said})), tmp_path, "")
+        assert made.threads == given
+        assert made.commands[0][made.commands[0].index("--threads") + 1] == str(given)
 
 
 @pytest.mark.parametrize("file", recipe_files("studies"), ids=lambda file: file.stem)

@@ -7,14 +7,15 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import pytest
 from patience import ended, wait_until
 
 from textvae.errors import ConfigError
-from textvae.studies.jobs import Job, last_line
-from textvae.studies.launchers import Launcher, Local, OnRay, OnSlurm, _OnSlurm, launcher_named
+from textvae.studies.jobs import Job, Requeued, last_line
+from textvae.studies.launchers import Handle, Launcher, Local, OnRay, OnSlurm, _OnSlurm, launcher_named
 from textvae.training.signals import stopping
 
 LISTS, FAILS = ("corpus", "list"), ("evaluate", "nowhere")
@@ -102,6 +103,33 @@ def test_a_refused_submission_is_one_sentence(tmp_path: Path, monkeypatch: pytes
         made.start(job(tmp_path, LISTS))
 
 
+def test_slurm_is_asked_for_what_a_job_needs_and_the_study_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own options come last, but for the threads, which the job's commands are told too."""
+    submitit = pytest.importorskip("submitit")
+    asked: dict[str, object] = {}
+    monkeypatch.setattr(submitit.AutoExecutor, "update_parameters", lambda self, **given: asked.update(given))
+    monkeypatch.setattr(submitit.AutoExecutor, "submit", lambda self, work, given: (work, given))
+    plain = OnSlurm(None, tmp_path / "slurm", {"cluster": "local"})
+    assert asked == {"timeout_min": 24 * 60, "cpus_per_task": 1}
+    assert (plain.jobs, plain.threads) == (sys.maxsize, 1)
+    for gpu in (True, False):
+        handle = plain.start(replace(job(tmp_path, LISTS), threads=5, gpu=gpu))
+        needs = {"name": "grammar-lm-seed-0", "gpus_per_node": int(gpu), "cpus_per_task": 5}
+        assert asked == {"timeout_min": 24 * 60, **needs}
+        work, given = handle.submitted  # type: ignore[attr-defined]
+        assert isinstance(work, Requeued)
+        assert given.threads == 5
+    asked.clear()
+    options = {"timeout_min": 7, "cpus_per_task": 4, "gpus_per_node": 2, "slurm_partition": "long"}
+    wide = OnSlurm(6, tmp_path / "slurm", {"cluster": "local", **options})
+    assert asked == options
+    assert (wide.jobs, wide.threads) == (6, 4)
+    wide.start(replace(job(tmp_path, LISTS), threads=4, gpu=True))
+    assert asked == {**options, "name": "grammar-lm-seed-0"}
+
+
 def test_the_reason_of_a_failed_slurm_job_is_in_its_log(tmp_path: Path) -> None:
     utils = pytest.importorskip("submitit.core.utils")
 
@@ -124,8 +152,18 @@ class Ray(ModuleType):
         super().__init__("ray")
         self.cpus, self.gpus = cpus, gpus
         self.asked: dict[str, float] = {}
+        self.begun_with: dict[str, object] = {}
+        self.performed: list[object] = []
+
+    def remote(self, work: object) -> "Ray":
+        return self
+
+    def options(self, **needs: Any) -> SimpleNamespace:
+        self.asked = needs
+        return SimpleNamespace(remote=self.performed.append)
 
     def init(self, **given: object) -> None:
+        self.begun_with = given
         if not self.cpus:
             raise ConnectionError("Could not connect")
 
@@ -202,6 +240,32 @@ def test_ray_shares_its_gpus_evenly(
     monkeypatch.setitem(sys.modules, "ray", Ray(cpus=(8, 8), gpus=2))
     made = OnRay(jobs, cards=True)
     assert (made.jobs, made.gpus) == expected
+
+
+@pytest.mark.parametrize(("gpu", "share"), [(True, 0.5), (False, 0)])
+def test_a_task_asks_ray_for_its_cores_and_its_share_of_a_gpu(
+    gpu: bool, share: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = Ray(cpus=(8, 8), gpus=2)
+    monkeypatch.setitem(sys.modules, "ray", cluster)
+    asked = replace(job(tmp_path, LISTS), threads=3, gpu=gpu)
+    OnRay(3, cards=True).start(asked)
+    assert cluster.asked == {"num_cpus": 3, "num_gpus": share, "name": asked.name}
+    assert cluster.performed == [asked]
+
+
+@pytest.mark.parametrize(("jobs", "cpus"), [(None, CORES), (CORES + 5, CORES + 5)])
+def test_a_local_cluster_has_a_core_for_every_job_and_a_given_one_its_own(
+    jobs: int | None, cpus: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = Ray()
+    monkeypatch.setitem(sys.modules, "ray", cluster)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    OnRay(jobs)
+    assert cluster.begun_with["num_cpus"] == cpus
+    monkeypatch.setenv("RAY_ADDRESS", "head:6379")
+    OnRay(jobs)
+    assert cluster.begun_with["num_cpus"] is None
 
 
 @pytest.mark.slow

@@ -231,7 +231,10 @@ def test_two_processes_do_not_conduct_one_study(
     assert played[0].begun == []
 
 
-@pytest.mark.parametrize(("devices", "cards"), [(["cpu"], False), (["cuda", "cpu"], True), (["cuda:1"], False)])
+@pytest.mark.parametrize(
+    ("devices", "cards"),
+    [(["cpu"], False), (["cuda", "cpu"], True), (["cuda:1"], False), (["cuda", "cuda:1"], False)],
+)
 def test_a_launcher_is_made_as_the_study_says(
     devices: list[str], cards: bool, tmp_path: Path, corpus: Path, played: tuple[Played, list[tuple[Any, ...]]]
 ) -> None:

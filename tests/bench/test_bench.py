@@ -76,6 +76,102 @@ def test_ratios_are_of_best_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(isinstance(row, tuple) for row in table_rows(json.loads(json.dumps(found))))
 
 
+RATES = {
+    "ceiling": [2e9, 4e9, 2.5e9],
+    "product": [8e9, 7e9, 6e9],
+    "training": [1e5, 5e4, 2.5e4],
+    "packed": [4e4, 5e4, 1e4],
+    "padded": [2e4, 1e4, 2.5e4],
+    "decoder": [1e6, 3e6, 2e6],
+    "evaluation": [2e6, 1e6, 5e5],
+    "encoder": [4e5, 2e5, 1e5],
+    "recurrence": [1e5, 5e5, 2e5],
+    "output": [1e6, 8e5, 9e5],
+    "clipping": [1e4, 9e3, 8e3],
+    "optimiser": [4e3, 5e3, 2e3],
+    "data": [1e7, 2e7, 1e6],
+}
+"""Work per second in three rounds, all invented; `SMALL` has 512, 640 and 480 parameters in its products."""
+
+
+def test_every_ratio_is_the_one_that_its_name_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    bytes_of = {work: 2**20 * (place + 1) for place, work in enumerate((NOTHING, *RATES))}
+    monkeypatch.setattr(room, "peak", lambda cell, work, threads: bytes_of[work])
+    monkeypatch.setattr(room, "interleaved", lambda contenders, *_: {name: RATES[name] for name in contenders})
+    found = json.loads(json.dumps(compare(SMALL, 3, 0.0)))
+    assert (found["rounds"], found["ceiling_gflops"], found["fastest_product_gflops"]) == (3, 4, 8)
+    step = penn_lengths(4_000).sum() / 1_000
+    """Tokens: 4,000 sentences are a thousand batches of 4."""
+    steps = 1e5 / step
+    shares = {
+        "encoder": 1 / 4,
+        "recurrence": 1 / 5,
+        "output": 1 / 10,
+        "clipping": steps / 1e4,
+        "optimiser": steps / 5e3,
+        "data": 1 / 200,
+    }
+    training = dict(found["training"])
+    assert training.pop("share_of_time") == pytest.approx({**shares, "rest": 1 - sum(shares.values())})
+    assert training.pop("fraction_of_fastest_product_of_parts") == pytest.approx(
+        {"encoder": 0.1536, "recurrence": 0.24, "output": 0.36}
+    )
+    assert training == pytest.approx(
+        {
+            "flops_per_token": 9792,
+            "tokens_per_second": 1e5,
+            "fraction_of_ceiling": 0.2448,
+            "fraction_of_fastest_product": 0.1224,
+            "median_fraction_of_ceiling": 0.1224,
+            "ratio_to_reference": 2,
+            "ratio_to_padded_reference": 4,
+            "memory_peak_bytes": bytes_of["training"],
+        }
+    )
+    assert found["evaluation"] == pytest.approx(
+        {
+            "samples": 16,
+            "tokens_per_second": 2e6,
+            "fraction_of_ceiling": 1.12,
+            "fraction_of_fastest_product": 0.56,
+            "decoder_tokens_per_second": 3e6,
+            "cost_of_a_sample": 1.5,
+            "ptb_test_minutes_at_100_samples": 0.0686917,
+            "memory_peak_bytes": bytes_of["evaluation"],
+        }
+    )
+    assert found["data"] == {
+        "tokens_per_second": 2e7,
+        "ratio_to_training": 200,
+        "memory_peak_bytes": bytes_of["data"],
+    }
+    assert found["optimiser"] == {"steps_per_second": 5e3, "memory_peak_bytes": bytes_of["optimiser"]}
+    assert found["memory_base_bytes"] == bytes_of[NOTHING]
+    assert found["reference"] == {
+        "packed": {"tokens_per_second": 5e4, "memory_peak_bytes": bytes_of["packed"]},
+        "padded": {"tokens_per_second": 2.5e4, "memory_peak_bytes": bytes_of["padded"]},
+    }
+    assert [(name.strip(), figure) for name, figure in table_rows(found)] == [
+        ("matrix product, torch.mm", "4 GFLOP/s"),
+        ("the fastest known here", "8 GFLOP/s"),
+        ("training", "100,000 tokens/s"),
+        ("of torch's product", "24%"),
+        ("of the fastest product", "12%"),
+        ("packed reference", "50,000 tokens/s, 2.0 times slower"),
+        ("padded reference", "25,000 tokens/s, 4.0 times slower"),
+        *((f"time in {part}", f"{share:.1%}") for part, share in shares.items()),
+        ("time in rest", f"{1 - sum(shares.values()):.1%}"),
+        ("evaluation, tokens × samples", "2,000,000 /s"),
+        ("of torch's product", "112%"),
+        ("of the fastest product", "56%"),
+        ("cost of a sample, in decoder passes", "1.50"),
+        ("Penn Treebank's test, K = 100", "0.1 minutes"),
+        ("data alone", "20,000,000 tokens/s, 200 × training"),
+        ("optimiser alone", "5,000 steps/s"),
+        ("peak memory: baseline, training, evaluation", "1 MiB, 4 MiB, 8 MiB"),
+    ]
+
+
 def test_a_vocabulary_too_large_for_all_logits_has_no_reference(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(room, "peak", lambda cell, work, threads: 7)
     monkeypatch.setattr(room, "LARGEST_PLAIN", 50)

@@ -1,5 +1,7 @@
-"""Totals: sums that stay on the device, divided once."""
+"""Totals: sums that stay on the device, divided once; and the rows that a resumed run keeps."""
 
+import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,8 +9,10 @@ import torch
 from helpers import batch_of
 from questions import Questions
 
+from textvae.errors import RunError
 from textvae.models.terms import Terms
-from textvae.training.metrics import SUMMED, Totals
+from textvae.runs import Run
+from textvae.training.metrics import SUMMED, MetricLog, Totals
 from textvae.training.updates import Step
 
 
@@ -49,6 +53,38 @@ def test_adding_asks_the_device_nothing_and_keeps_no_graph() -> None:
 def test_steps_whose_loss_was_no_number_are_counted() -> None:
     sound, broken = (step([10.0], [1.0], 11.0, batch_of([4]), finite=finite) for finite in (True, False))
     assert int((Totals() + Totals.of(broken) + Totals.of(sound) + Totals.of(broken)).broken) == 2
+
+
+@pytest.mark.parametrize(
+    ("last", "kept"),
+    [
+        ('{"step": 6, "split": "tra', [1, 3, 6]),
+        ('{"step": 6, "split": "valid"}', [1, 3, 6]),
+        ('{"step": 9, "split": "train"}\n', [1, 3, 6]),
+        ('{"step": 9, "split": "train"}\n{"step": 12, "sp', [1, 3, 6]),
+        ('{"step": 6, "split": "valid"}\n{"st', [1, 3, 6, 6]),
+    ],
+)
+def test_a_resumed_run_has_the_whole_rows_up_to_its_step(last: str, kept: list[int], tmp_path: Path) -> None:
+    """A row that was cut short is dropped, even if only its line break is: the next would be joined to it."""
+    run = Run(tmp_path)
+    run.metrics.write_text("".join(f'{{"step": {k}, "split": "train"}}\n' for k in (1, 3, 6)) + last, "utf-8")
+    log = MetricLog(run, 6)
+    assert [row["step"] for row in run.rows()] == kept
+    log.row(8, "train", {"rate": 1.5, "elbo": math.nan})
+    log.close()
+    assert run.rows()[-1] == {"step": 8, "split": "train", "rate": 1.5, "elbo": None}
+    assert len(run.metrics.read_text("utf-8").splitlines()) == len(kept) + 1
+
+
+def test_a_row_that_is_no_row_is_refused_rather_than_dropped(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.metrics.write_text('{"step": 1}\n{"st\n{"step": 2}\n', "utf-8")
+    with pytest.raises(
+        RunError, match=r"metrics\.jsonl: damaged; move it away to continue without the earlier rows"
+    ):
+        MetricLog(run, 6)
+    assert run.metrics.read_text("utf-8").count("\n") == 3
 
 
 def test_sums_are_those_of_python_numbers_to_the_bit() -> None:

@@ -1,11 +1,13 @@
 """A probe finds what is there, at most what is there, and nothing where there is nothing."""
 
 import math
+from functools import cache
 
 import pytest
 import torch
 
-from textvae.probes.linear import hits, read_off
+from textvae.probes import linear
+from textvae.probes.linear import LinearProbe, hits, read_off
 
 
 def noisy(labels: torch.Tensor, classes: int, noise: float, generator: torch.Generator) -> torch.Tensor:
@@ -61,13 +63,19 @@ def test_many_questions_at_once_have_a_bound_each(generator: torch.Generator) ->
 
 
 @pytest.mark.parametrize("noise", [0.05, 0.7, 50.0])
-def test_the_error_is_that_of_the_whole_estimate(generator: torch.Generator, noise: float) -> None:
-    """z tells all, something or nothing of a label whose entropy is counted on the rows that score the probe."""
+def test_the_error_is_that_of_the_whole_estimate(
+    generator: torch.Generator, noise: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """z tells all, something or nothing of a label whose entropy is counted on the rows that score the probe.
+
+    All score the probe of the same rows, which is fitted once.
+    """
     train, replications, rows = 3000, 200, 300
     shares = torch.tensor([0.6, 0.3, 0.1])
     labels = torch.multinomial(shares, train + replications * rows, replacement=True, generator=generator)
     z = noisy(labels, 3, noise, generator)
     probed = (z[:train], labels[:train])
+    monkeypatch.setattr(linear, "LinearProbe", cache(LinearProbe))
     found = []
     for held_out in torch.arange(train, len(labels)).split(rows):
         counted = labels[held_out].bincount(minlength=3).double() / rows
@@ -75,6 +83,24 @@ def test_the_error_is_that_of_the_whole_estimate(generator: torch.Generator, noi
     spread = torch.tensor([each.information for each in found], dtype=torch.float64).std()
     stated = torch.tensor([each.information_se for each in found], dtype=torch.float64).mean()
     assert 0.8 < float(stated / spread) < 1.25
+
+
+@pytest.mark.parametrize("questions", [False, True])
+def test_the_ridge_is_a_thousandth_of_every_squared_weight_but_the_constants(questions: bool) -> None:
+    """At the least of Σ −log p(label) + 0.001 Σ w², its slope is 0; these labels lie open, so that w would grow."""
+    features = torch.tensor([[-2.0, 1.0], [-1.0, -1.0], [-0.5, 1.0], [0.5, -1.0], [3.0, 0.0]], dtype=torch.float64)
+    labels = torch.tensor([0, 0, 0, 0, 1])
+    answers = torch.nn.functional.one_hot(labels, 2)
+    probe = LinearProbe(features, answers if questions else labels, 2)
+    scores = probe.logits(features)
+    likely = scores.sigmoid() if questions else scores.softmax(1)
+    standardised = (features - features.mean(0)) / features.std(0)
+    rows = torch.cat([standardised, torch.ones(5, 1, dtype=torch.float64)], 1)
+    weight = probe.weight.detach()
+    slope = (likely - answers).T @ rows
+    ridge = 2 * 0.001 * weight * torch.tensor([1.0, 1.0, 0.0])
+    assert ridge.abs().max() > 0.005
+    torch.testing.assert_close(slope, -ridge, rtol=0, atol=1e-4)
 
 
 def test_hits_by_hand() -> None:

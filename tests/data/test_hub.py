@@ -5,9 +5,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from textvae.data import store
 from textvae.data.corpora import SPLITS, Corpus, open_corpus
+from textvae.data.reading import rows
+from textvae.data.reading.lazy import is_large
 from textvae.data.reading.rows import Column
 from textvae.data.sources import hub
 from textvae.data.sources.tables import TABLE_SUFFIXES
@@ -151,6 +155,13 @@ def tables(**splits: Sequence[str]) -> dict[str, Any]:
     return {split: Dataset.from_dict({"text": list(texts)}) for split, texts in splits.items()}
 
 
+@pytest.mark.parametrize("alias", ["validation", "valid", "val", "dev"])
+def test_a_split_is_known_by_its_usual_names(alias: str) -> None:
+    corpus = hub.corpus_of(tables(**{"train": ["a"], alias: ["b"], "test": ["c"]}), "it")
+    assert [list(corpus[split]) for split in SPLITS] == [["a"], ["b"], ["c"]]
+    assert corpus.remarks == ()
+
+
 def test_a_dataset_without_valid_or_test_gives_some_of_its_train() -> None:
     texts = [f"text {k}" for k in range(40)]
     corpus = hub.corpus_of(tables(train=texts, test=["a test"], unsupervised=["x"]), "owner/the data")
@@ -205,6 +216,63 @@ def test_a_script_is_read_from_the_hubs_own_conversion(monkeypatch: pytest.Monke
     monkeypatch.setattr(hub, "_download", download)
     assert list(open_corpus("hf:data")["valid"]) == ["b"]
     assert asked == [None, "refs/convert/parquet"]
+
+
+@pytest.fixture
+def _everything_is_large(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEXTVAE_CACHE", str(tmp_path_factory.mktemp("derived")))
+    monkeypatch.setattr(store, "LARGE", 1)
+
+
+TWO = {"text": ["a b", "", "c d", "e f", "g h"], "sentence": ["", "i j", "k l", "", "m n"]}
+
+
+@pytest.mark.usefixtures("_everything_is_large")
+def test_a_large_table_keeps_what_is_derived_from_each_of_its_columns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_csv(tmp_path / "a.csv", TWO)
+
+    def opened() -> list[list[str]]:
+        corpora = [open_corpus(str(tmp_path / "a.csv"), column=column) for column in TWO]
+        assert all(is_large(corpus["train"]) for corpus in corpora)
+        return [sorted(text for split in SPLITS for text in corpus[split]) for corpus in corpora]
+
+    wanted = [sorted(filter(None, texts)) for texts in TWO.values()]
+    assert opened() == wanted
+    found = rows._full
+    monkeypatch.setattr(rows, "_full", None)
+    assert opened() == wanted  # from the cache
+    monkeypatch.setattr(rows, "_full", found)
+    write_csv(tmp_path / "a.csv", {"text": ["x", "y", "z", ""], "sentence": ["", "u", "v", "w"]})
+    assert opened() == [["x", "y", "z"], ["u", "v", "w"]]
+
+
+@pytest.mark.usefixtures("_everything_is_large")
+def test_the_digest_of_a_large_table_is_that_of_its_sentences(tmp_path: Path) -> None:
+    texts = [f"sentence {k} of many" for k in range(60)]
+    write_csv(tmp_path / "a.csv", {"text": texts, "sentence": texts[::-1]})
+    by_column = [open_corpus(str(tmp_path / "a.csv"), column=column) for column in ("text", "sentence")]
+    for corpus in by_column:
+        in_memory = Corpus("it", {split: list(corpus[split]) for split in SPLITS})
+        assert [corpus.digest() for _ in range(2)] == [in_memory.digest()] * 2
+    assert by_column[0].digest() != by_column[1].digest()
+
+
+def test_a_column_has_a_stamp_of_its_own_and_its_share_of_the_bytes() -> None:
+    from datasets import Dataset
+
+    texts = [f"{k:03d} " * 25 for k in range(200)]
+    table = Dataset.from_dict({"text": texts, "sentence": texts})
+    whole = Column(table, "text")
+    half = whole.select(np.arange(100))
+    parts = (whole, Column(table, "sentence"), half, whole.select(np.arange(100, 200)), whole[:100:2])
+    assert len({part.stamp for part in parts}) == len(parts)
+    assert whole.stamp == Column(table, "text").stamp
+    assert 20_000 <= whole.size < 25_000
+    assert half.size == pytest.approx(whole.size / 2, abs=1)
+    assert whole[::4].size == pytest.approx(whole.size / 4, abs=1)  # rows here and there share the whole's table
+    assert whole.select(np.arange(0)).size == 0
 
 
 def test_the_terminal_stays_quiet(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

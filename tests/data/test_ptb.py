@@ -172,6 +172,41 @@ def test_the_hubs_rows_are_rebuilt_to_the_original_bytes(tmp_path: Path) -> None
     assert content(tmp_path) == TEXT
 
 
+def test_the_hub_is_asked_for_its_own_names_of_the_splits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def load_dataset(name: str, *, revision: str, split: str, cache_dir: str) -> list[dict[str, str]]:
+        assert (name, revision) == ("a/b", "refs/convert/parquet")
+        asked.append(split)
+        Path(cache_dir).mkdir(exist_ok=True)
+        ours = {"validation": "valid"}.get(split, split)
+        return [{"sentence": line.strip(), "other": "not this"} for line in TEXT[ours].splitlines()]
+
+    monkeypatch.setattr("datasets.load_dataset", load_dataset)
+    fetch("ptb", tmp_path, sources=[HubCopy("a/b", "sentence", " {} \n")], md5=DIGESTS)
+    assert asked == ["train", "validation", "test"]
+    assert content(tmp_path) == TEXT
+    assert files_in(tmp_path) == ["ptb"]  # the hub's own copy is gone
+
+
+def files_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_it_is_fetched_to_where_it_is_looked_for_unless_told_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    hub = HubCopy("a/b", "sentence", " {} \n", stripped)
+    monkeypatch.delenv("TEXTVAE_DATA", raising=False)
+    assert fetch("ptb", sources=[hub], md5=DIGESTS).folder == Path("data/ptb")
+    assert content(tmp_path / "data") == TEXT
+    monkeypatch.setenv("TEXTVAE_DATA", str(tmp_path / "named"))
+    assert fetch("ptb", sources=[hub], md5=DIGESTS).folder == tmp_path / "named/ptb"
+    assert fetch("ptb", tmp_path / "told", sources=[hub], md5=DIGESTS).folder == tmp_path / "told/ptb"
+    assert content(tmp_path / "named") == content(tmp_path / "told") == TEXT
+
+
 def test_a_hub_that_fails_is_one_source_among_others(tmp_path: Path, server: str) -> None:
     def broken(copy: HubCopy, split: str, cache: Path) -> Iterator[str]:
         raise ConnectionError("no route\nto the hub")

@@ -14,17 +14,26 @@ HERE = torch.device("cpu")
 
 def same(a: Batch, b: Batch) -> None:
     assert (a.padded, a.tokens) == (b.padded, b.tokens)
+    assert np.array_equal(a.counts, b.counts)
     for one, other in ((a.inputs, b.inputs), (a.targets, b.targets), (a.lengths, b.lengths)):
         assert one.dtype == other.dtype
         assert torch.equal(one, other)
 
 
+@pytest.mark.parametrize("piece", [5, 1 << 24])
 @pytest.mark.parametrize("size", [1, 3, 7])
-def test_a_resident_corpus_gives_the_same_batches(size: int) -> None:
+def test_a_resident_corpus_gives_the_same_batches(size: int, piece: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("textvae.data.resident.PIECE", piece)
     sequences = sequences_of(random_rows(40, 9, seed=3))
     resident, here = Resident(sequences, HERE), on_host(sequences)
     for indices in np.array_split(np.random.default_rng(0).permutation(40), 40 // size):
         same(resident(indices), here(indices))
+
+
+def test_a_short_sentence_at_the_end_of_the_corpus_is_padded_like_any_other() -> None:
+    sequences = sequences_of([[4, 5, 6, 4], [5]])
+    for indices in (np.array([0, 1]), np.array([1, 0]), np.array([1])):
+        same(Resident(sequences, HERE)(indices), on_host(sequences)(indices))
 
 
 def test_a_stream_over_it_shuffles_alike_and_follows_fresh_sentences() -> None:

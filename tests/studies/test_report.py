@@ -1,5 +1,6 @@
 """The report says what the runs wrote, each number with its estimator's setting, and fetches nothing."""
 
+import base64
 import csv
 import json
 import math
@@ -8,6 +9,7 @@ import statistics
 import subprocess
 import sys
 from html.parser import HTMLParser
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -560,6 +562,14 @@ def test_pictures_lie_beside_the_page(study: Path) -> None:
     assert names == {"grammar-valid-plane", "grammar-valid-likelihood", "grammar-valid-spectrum", "grammar-rate"}
 
 
+def test_the_page_shows_every_picture_under_its_own_caption(study: Path, page: str) -> None:
+    figures = re.findall(r"base64,([^']+)'><figcaption>([\w– -]+)", page)
+    shown = {caption.split()[0]: base64.b64decode(source) for source, caption in figures}
+    names = {"Rate–distortion": "plane", "Importance-weighted": "likelihood", "Active-unit": "spectrum"}
+    files = {first: f"grammar-valid-{kind}.png" for first, kind in names.items()} | {"Valid": "grammar-rate.png"}
+    assert shown == {first: (study / "report" / name).read_bytes() for first, name in files.items()}
+
+
 def test_a_study_that_has_only_begun_has_a_page(tmp_path: Path) -> None:
     manifest = Manifest("early", METRICS, ["valid"], None, {"lm": "the language model"})
     manifest.records["a/lm/seed-0"] = Record("a/lm/seed-0", "a", "lm", "", 0)
@@ -641,6 +651,81 @@ def test_every_run_is_inside_the_panels_of_the_rate_over_training(tmp_path: Path
         low, high = axes.get_ylim()
         assert low == 0
         assert all(max(line.get_ydata()) < high for line in axes.lines)
+
+
+def written(directory: Path, remedy: str, split: str, *keys: str) -> list[tuple[float, ...]]:
+    """These numbers of every seed of a remedy, as its runs' evaluation.json holds them."""
+    found = sorted((directory / "grammar").glob(f"{remedy}/seed-*/evaluation.json"))
+    splits = [json.loads(path.read_text("utf-8"))[split] for path in found]
+    return [tuple(numbers[key] for key in keys) for numbers in splits]
+
+
+def shift(directory: Path, split: str, by: float) -> None:
+    """Let every number that is drawn differ between splits and between seeds."""
+    for path in directory.glob("grammar/*/*/evaluation.json"):
+        splits = json.loads(path.read_text("utf-8"))
+        more = by + 0.1 * int(path.parent.name.removeprefix("seed-"))
+        for key in ("rate", "distortion", "iwae_nll", "elbo"):
+            splits[split][key] += -more if key == "elbo" else more
+        splits[split]["mean_variances"] = [v / (2 + by) for v in splits[split]["mean_variances"] or []] or None
+        path.write_text(json.dumps(splits), "utf-8")
+
+
+def drawn(line: Any) -> list[tuple[float, ...]]:
+    """The points of a line."""
+    return [tuple(point) for point in line.get_xydata().tolist()]
+
+
+def test_every_picture_shows_the_numbers_of_its_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    splits = ["valid", "test"]
+    remedies = {"lm": {"": 0.0}, "beta": {"0.4": 1.0, "0.2": 3.0}, "single": {"": 2.0}}
+    write_study(tmp_path, remedies, splits=splits)
+    shift(tmp_path, "valid", 0.0)
+    shift(tmp_path, "test", 1.5)
+    monkeypatch.setattr("textvae.studies.report.pictures.png", lambda figure: figure)
+    made: dict[str, Any] = {
+        picture.name: picture.png for picture in pictures_of("g", list(rows(tmp_path).values()), splits, "lm")
+    }
+    assert set(made) == {*(f"g-{s}-{k}" for s in splits for k in ("plane", "likelihood", "spectrum")), "g-rate"}
+    for split, kind in product(splits, ("plane", "likelihood")):
+        metric = {"plane": "distortion", "likelihood": "iwae_nll"}[kind]
+        found = {name: written(tmp_path, name, split, "rate", metric) for name in ("lm", "beta-0.4", "beta-0.2")}
+        (axes,) = made[f"g-{split}-{kind}"].axes
+        shown = {line.get_label(): drawn(line) for line in axes.lines}
+        assert shown["beta"] == [*found["beta-0.4"], *found["beta-0.2"]] or shown["beta"] == [
+            *found["beta-0.2"],
+            *found["beta-0.4"],
+        ]
+        means = [np.mean(found[name], axis=0) for name in ("lm", "beta-0.4", "beta-0.2")]
+        assert shown["lm"] == [pytest.approx(tuple(means[0]))]
+        every = [drawn(line) for line in axes.lines]
+        assert [pytest.approx(tuple(mean)) for mean in means[1:]] in every
+        assert written(tmp_path, "single", split, "rate", metric) in every
+        assert found["lm"] in every
+    for split in splits:
+        panels = {axes.get_title(loc="left"): axes for axes in made[f"g-{split}-spectrum"].axes}
+        for place, name in enumerate(("beta-0.4", "beta-0.2", "single")):
+            wanted = [list(enumerate(v, 1)) for (v,) in written(tmp_path, name, split, "mean_variances")]
+            lines = [drawn(line) for line in panels[name.partition("-")[0]].lines[1:]]
+            assert all(line in lines for line in wanted), (split, place)
+
+
+def test_the_rate_over_training_is_that_of_the_valid_rows(tmp_path: Path) -> None:
+    write_study(tmp_path, {"beta": {"1": 1.0, "2": 3.0}}, seeds=2)
+    path = tmp_path / "grammar/beta-2/seed-1/metrics.jsonl"
+    rewritten = [{"step": 7, "split": "valid", "rate": 0.5}, {"step": 9, "split": "valid", "rate": 4.5}]
+    path.write_text("".join(json.dumps(row) + "\n" for row in [*rewritten, {"step": 9, "split": "train"}]), "utf-8")
+    (axes,) = courses(list(rows(tmp_path).values())).axes
+    wanted = []
+    for strength, seed in product((1, 2), (0, 1)):
+        text = (tmp_path / f"grammar/beta-{strength}/seed-{seed}/metrics.jsonl").read_text("utf-8")
+        found = [json.loads(line) for line in text.splitlines()]
+        wanted.append([(row["step"], row["rate"]) for row in found if row["split"] == "valid"])
+    assert [drawn(line) for line in axes.lines] == wanted
+    assert wanted[3] == [(7, 0.5), (9, 4.5)]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["1", "2"]
+    colours = [line.get_color() for line in axes.lines]
+    assert colours == [OKABE_ITO[0]] * 2 + [OKABE_ITO[1]] * 2
 
 
 def test_a_run_without_a_spectrum_has_none_drawn(tmp_path: Path) -> None:

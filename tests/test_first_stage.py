@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from command_line import write_corpus
 from helpers import SIZES, batch_of, deafen, make, members, objective_of, tiny
 from recipes import complaint, complete
 
@@ -241,6 +242,28 @@ def test_a_first_stage_of_another_length_is_refused_and_its_weights_are_named(tm
     longer = {**QUICK, "first.training.budget": 7}
     with pytest.raises(RunError, match=r"--init: not the first stage of these settings: training.budget differ"):
         train(["grammar", "pretrained_free_bits"], longer, tmp_path / "run", init=first.path)
+
+
+def test_a_first_stage_that_is_not_finished_is_refused(tmp_path: Path):
+    settings = {**QUICK, "data.corpus": str(write_corpus(tmp_path / "corpus"))}
+    first = Run(train(["pretrained_free_bits"], settings, tmp_path / "own").path / "first")
+    for status in ("interrupted", "running", "failed"):
+        first.status = status
+        with pytest.raises(
+            RunError, match="first: --init: not finished yet; resume it with the command that started"
+        ):
+            train(["pretrained_free_bits"], settings, tmp_path / "run", init=first.path)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_first_stage_with_another_vocabulary_is_refused(tmp_path: Path):
+    """Its settings are the same: the sentences of the corpus have changed since."""
+    settings = {**QUICK, "data.corpus": str(write_corpus(tmp_path / "corpus"))}
+    own = train(["pretrained_free_bits"], settings, tmp_path / "own")
+    train_file = tmp_path / "corpus" / "train.txt"
+    train_file.write_text(f"{train_file.read_text('utf-8')}an unheard-of word\n", "utf-8")
+    with pytest.raises(RunError, match="run: the first stage was trained with another vocabulary"):
+        train(["pretrained_free_bits"], settings, tmp_path / "run", init=own.path / "first")
 
 
 def test_a_frozen_part_stays_and_thaws():

@@ -3,6 +3,8 @@
 import copy
 import json
 import math
+import signal
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -164,9 +166,47 @@ def test_weights_whose_rate_is_infinite_are_not_the_best(tmp_path: Path, monkeyp
 def test_another_kind_of_device_cannot_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = train([], {**TINY, "training.budget": 5}, tmp_path / "run")
     load = trainer.load_checkpoint
+    assert load(run)["device"] == "cpu"
     monkeypatch.setattr(trainer, "load_checkpoint", lambda *args: load(*args) | {"device": "cuda"})
     with pytest.raises(RunError, match=r"was started on cuda, whose random numbers cpu cannot reproduce; continue"):
         train([], {**TINY, "training.budget": 10}, run.path)
+
+
+@pytest.mark.parametrize(("every", "saved"), [(None, [4, 8, 10]), (3, [3, 6, 9, 10])])
+def test_a_checkpoint_is_due_by_the_clock_too(
+    every: int | None, saved: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step takes 12 seconds here, so 45 are over with the fourth; a checkpoint of any kind starts them anew."""
+    now, found = [0.0], []
+    step, save = trainer.Trainer._step, trainer.save_checkpoint
+
+    def slow(self: trainer.Trainer) -> Any:
+        now[0] += 12
+        return step(self)
+
+    def saving(run: Run, state: dict[str, Any]) -> None:
+        found.append(state["progress"]["step"])
+        save(run, state)
+
+    monkeypatch.setattr(trainer, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(trainer.Trainer, "_step", slow)
+    monkeypatch.setattr(trainer, "save_checkpoint", saving)
+    settings = {"training.budget": 10, "training.validate_every": 100, "training.checkpoint_every": every}
+    train([], {**TINY, **settings}, tmp_path / "run")
+    assert found == saved
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_training_leaves_signals_as_they_were(fails: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(self: trainer.Trainer) -> Any:
+        raise RuntimeError
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    if fails:
+        monkeypatch.setattr(trainer.Trainer, "_step", failing)
+    with pytest.raises(RuntimeError) if fails else nullcontext():
+        train([], {**TINY, "training.budget": 1}, tmp_path / "run")
+    assert {number: signal.getsignal(number) for number in before} == before
 
 
 def test_the_record_and_tensorboard_hold_the_same_numbers(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from patience import ended, wait_until
 
 from textvae.errors import ConfigError
 from textvae.studies.jobs import Job, Requeued, last_line
-from textvae.studies.launchers import Handle, Launcher, Local, OnRay, OnSlurm, _OnSlurm, launcher_named
+from textvae.studies.launchers import Launcher, Local, OnRay, OnSlurm, _OnSlurm, launcher_named
 from textvae.training.signals import stopping
 
 LISTS, FAILS = ("corpus", "list"), ("evaluate", "nowhere")

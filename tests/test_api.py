@@ -161,7 +161,7 @@ def test_beam_search_finds_sentences_at_least_as_likely(vae):
     assert (gain > -1e-4).double().mean() >= 0.9
 
 
-def test_a_beam_reaches_the_mode_that_greedy_decoding_misses(vae):
+def test_a_beam_reaches_the_mode_that_greedy_decoding_misses(vae: Vae) -> None:
     garden, z = with_decoder(vae, GARDEN), torch.randn(2, 4)
     greedy, mode = vae.tokenizer.decode(GREEDY), vae.tokenizer.decode(MODE)
     assert greedy != mode
@@ -250,7 +250,9 @@ def path_of(vae: Vae, a: str, b: str, monkeypatch: pytest.MonkeyPatch, **how: bo
     return path
 
 
-def test_a_straight_path_has_its_middle_on_the_chord_and_a_great_circle_on_the_arc(vae, monkeypatch):
+def test_a_straight_path_has_its_middle_on_the_chord_and_a_great_circle_on_the_arc(
+    vae: Vae, monkeypatch: pytest.MonkeyPatch
+) -> None:
     a, b = "the cat saw the moon today", "our teacher fears some bread"
     first, last = vae.encode([a, b])
     angle = torch.acos(torch.nn.functional.cosine_similarity(first, last, dim=0))
@@ -261,7 +263,7 @@ def test_a_straight_path_has_its_middle_on_the_chord_and_a_great_circle_on_the_a
         torch.testing.assert_close(path[2], stretched * (first + last) / 2, atol=1e-5, rtol=1e-5)
 
 
-def test_a_z_on_a_sphere_stays_there_on_its_way(vae, monkeypatch):
+def test_a_z_on_a_sphere_stays_there_on_its_way(vae: Vae, monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny(3, posterior="vmf", prior="uniform_sphere").float()
     round_one = Vae(model, WordTokenizer(["a", "b", "c"]), vae.config)
     path = path_of(round_one, "a b", "c c a", monkeypatch)
@@ -285,7 +287,7 @@ def spoken(vae: Vae, ids: list[int], z: torch.Tensor) -> torch.Tensor:
 
 
 @torch.no_grad()
-def test_a_score_is_the_logarithm_of_the_mean_importance_weight(vae):
+def test_a_score_is_the_logarithm_of_the_mean_importance_weight(vae: Vae) -> None:
     """log 1/K Σ p(x|zₖ) p(zₖ) / q(zₖ|x), by torch's own densities."""
     posterior, expected = vae.model.posterior, []
     for text in TEXTS:
@@ -300,7 +302,7 @@ def test_a_score_is_the_logarithm_of_the_mean_importance_weight(vae):
 
 
 @torch.no_grad()
-def test_a_language_models_score_is_the_sum_of_the_log_probabilities_of_its_words(lm):
+def test_a_language_models_score_is_the_sum_of_the_log_probabilities_of_its_words(lm: Vae) -> None:
     decoder, expected = lm.model.decoder, []
     for text in TEXTS:
         ids = [*lm.tokenizer.encode(text), EOS]

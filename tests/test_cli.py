@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -240,7 +241,7 @@ def test_score_is_a_table_with_a_row_for_every_line(vae_run, lines):
     assert done.err == ""
 
 
-def test_score_prints_what_the_api_computes(vae_run, lm_run, lines):
+def test_score_prints_what_the_api_computes(vae_run: Path, lm_run: Path, lines: Path) -> None:
     texts = ["the cat saw the moon", "", "zebra xylophone", "the  bank fears N shares"]
     for run in (vae_run, lm_run):
         scores = package.load(run).score(texts, 5, seed=3)

@@ -84,10 +84,11 @@ def main() -> None:
     parser.add_argument("--lm", type=Path, required=True, help="the run of a language model")
     parser.add_argument("--split", default="test")
     parser.add_argument("--sentences", type=int, help="so many, evenly spaced; default: all")
+    parser.add_argument("--weighted", type=int, default=100, help="samples K of the importance-weighted bound")
     parser.add_argument("--device", default="cpu")
     given = parser.parse_args()
     subject = subject_of(Run.open(given.run), given.split, lm=given.lm, device=given.device)
-    part = Beyond(sentences=given.sentences)
+    part = Beyond(weighted=given.weighted, sentences=given.sentences)
     if refusal := part.refusal(subject):
         parser.error(f"{given.run}: {refusal}")
     found = part.numbers(subject)

@@ -413,12 +413,15 @@ def study(
 
 @app.command
 def report(directory: Path, /) -> None:
-    """Report tables, plots and samples of a study as one HTML page, CSV and PNG in its folder `report`.
+    """Report tables, plots and samples of a study, or of any runs, as one HTML page, CSV and PNG.
+
+    The page and its files are written to the folder `report` in the directory. Runs that differ in nothing but
+    the seed share a row.
 
     Parameters
     ----------
     directory
-        The directory written by `textvae study`.
+        The directory written by `textvae study`, or one that holds runs of `textvae train`.
     """
     from textvae.tasks.report import report
 

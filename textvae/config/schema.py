@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, PlainValidator
 
 from textvae.fields import Count, Natural, Positive
 
-__all__ = ["Config", "Member", "changed_keys", "epochs", "signature"]
+__all__ = ["RUNTIME", "Config", "Member", "changed_keys", "epochs", "flat", "signature"]
 
 EPOCHS = re.compile(r"(\d{1,9}(?:\.\d{1,9})?) epochs?", re.ASCII)
 RUNTIME = (
@@ -150,13 +150,14 @@ class Config(Section):
 
     def flat(self) -> dict[str, Any]:
         """By dotted key."""
-        return dict(_flat(self.plain()))
+        return dict(flat(self.plain()))
 
 
-def _flat(values: Mapping[str, Any], at: str = "") -> Iterable[tuple[str, Any]]:
+def flat(values: Mapping[str, Any], at: str = "") -> Iterable[tuple[str, Any]]:
+    """Nested values by dotted key."""
     for name, value in values.items():
         if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{at}{name}.")
+            yield from flat(value, f"{at}{name}.")
         else:
             yield f"{at}{name}", value
 

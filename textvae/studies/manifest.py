@@ -55,18 +55,16 @@ class Manifest:
     records: dict[str, Record] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, directory: Path) -> "Manifest":
-        """The manifest of a study's directory.
+    def read(cls, directory: Path) -> "Manifest | None":
+        """The manifest of a study's directory; None if there is none.
 
         Raises
         ------
         RunError
-            If there is none, or it is damaged.
+            If it is damaged.
         """
-        if not (directory / NAME).is_file():
-            raise RunError(
-                f"{directory}: no study here (it has no {NAME}); run textvae study FILE --out {directory}"
-            )
+        if not (directory / NAME).exists():
+            return None
         values = StudyDirectory(directory).read_json(NAME)
         try:
             records = [Record(**record) for record in values.pop("records")]

@@ -1,4 +1,4 @@
-"""`textvae report`: report a study as one HTML page, CSV and PNG."""
+"""`textvae report`: report a study, or any runs, as one HTML page, CSV and PNG."""
 
 from pathlib import Path
 
@@ -8,11 +8,11 @@ __all__ = ["report"]
 
 
 def report(directory: Path) -> Path:
-    """Write the report of a study into its folder `report`, and return the page's path.
+    """Write the report of a study, or of all runs in a directory, into its folder `report`; the page's path.
 
     Raises
     ------
     RunError
-        If the directory holds no study.
+        If the directory holds neither.
     """
     return write_report(directory)

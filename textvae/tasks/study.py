@@ -163,8 +163,8 @@ def _manifest(out: Path, asked: Study, file: Path, cells: dict[str, Cell]) -> Ma
         },
         records={path: _record(cell) for path, cell in cells.items()},
     )
-    if (out / "manifest.json").exists():
-        manifest.keep(Manifest.read(out).records)
+    if before := Manifest.read(out):
+        manifest.keep(before.records)
     for path, record in manifest.records.items():
         done = record.state == "done" and finished(Run(out / path), cells[path], asked.evaluate)
         record.state = "done" if done else "interrupted" if record.state == "interrupted" else "waiting"

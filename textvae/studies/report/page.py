@@ -11,11 +11,12 @@ from pathlib import Path
 from textvae.errors import counted
 from textvae.files import write_atomically
 from textvae.runs import Run
+from textvae.studies.gathered import gathered
 from textvae.studies.manifest import Manifest, Record, State
 from textvae.studies.report import tables
 from textvae.studies.report.beside import published_beside_ours
 from textvae.studies.report.bibliography import bibliography
-from textvae.studies.report.entries import Row, read_entries, rows_of
+from textvae.studies.report.entries import Entry, Row, read_entries, rows_of
 from textvae.studies.report.factors import factors, probed_sentences
 from textvae.studies.report.html import chip, details, document, figure, listed, section, sentence, table
 from textvae.studies.report.pictures import Picture, pictures_of
@@ -54,14 +55,14 @@ PUBLISHED = (
 
 
 def write_report(directory: Path) -> Path:
-    """Write `report/` into a study's directory, and return its page.
+    """Write `report/` into the directory of a study, or of any runs, and return its page.
 
     Raises
     ------
     RunError
-        If the directory holds no study.
+        If the directory holds neither.
     """
-    manifest = Manifest.read(directory)
+    manifest = Manifest.read(directory) or gathered(directory)
     entries = read_entries(directory, manifest)
     corpora = rows_of(entries)
     out = directory / "report"
@@ -83,16 +84,21 @@ def write_report(directory: Path) -> Path:
     body = [
         _head(directory, manifest),
         _failures(manifest),
+        _unevaluated(entries),
         *(
             _corpus(name, rows, manifest, [picture for picture in pictures if picture.corpus == name])
             for name, rows in corpora.items()
         ),
-        section("What the remedies are", _legend(manifest)),
+        section("What the rows are", _legend(manifest)),
         section("BibTeX", f"<pre>{escape(bibliography(works))}</pre>"),
-        section("The study", f"<pre>{escape((directory / 'study.yaml').read_text('utf-8'))}</pre>"),
+        section("The study", _file(directory / "study.yaml")),
     ]
     write_atomically(out / "report.html", document(manifest.title, *body))
     return out / "report.html"
+
+
+def _file(path: Path) -> str:
+    return f"<pre>{escape(path.read_text('utf-8'))}</pre>" if path.exists() else ""
 
 
 def _head(directory: Path, manifest: Manifest) -> str:
@@ -121,6 +127,13 @@ def _failures(manifest: Manifest) -> str:
     failed = [record for record in manifest.records.values() if record.state == "failed"]
     rows = [[chip("failed") + escape(r.path), escape(f"{r.path}.log"), sentence(r.reason)] for r in failed]
     return section("Failed", table(["run", "log", "its last line"], rows, texts=3)) if rows else ""
+
+
+def _unevaluated(entries: Sequence[Entry]) -> str:
+    """The runs that have weights but no numbers."""
+    paths = [entry.record.path for entry in entries if entry.run.best.exists() and not entry.evaluation]
+    note = "Trained, but in no table until evaluated: textvae evaluate RUN --split test"
+    return section("Not evaluated", escape(", ".join(paths)), note=note)
 
 
 def _corpus(name: str, rows: Sequence[Row], manifest: Manifest, pictures: Sequence[Picture]) -> str:

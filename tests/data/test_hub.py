@@ -144,6 +144,26 @@ def test_damaged_and_empty_tables(tmp_path: Path, suffix: str) -> None:
     assert "holds no sentence in column text" in refusal(path)
 
 
+@pytest.mark.parametrize("header", [",text", "\n\nother,text", "text,text", "\ufefftext,other"])
+def test_an_index_a_blank_line_and_a_repeated_name_before_the_text(tmp_path: Path, header: str) -> None:
+    """A table with an index is what pandas writes unless it is told otherwise."""
+    text_first = header.strip("\n\ufeff").startswith("text")
+    rows = [f"text {k},{k}" if text_first else f"{k},text {k}" for k in range(9)]
+    (tmp_path / "a.csv").write_text("\n".join([header, *rows]), encoding="utf-8")
+    corpus = open_corpus(str(tmp_path / "a.csv"))
+    assert sorted(text for split in SPLITS for text in corpus[split]) == [f"text {k}" for k in range(9)]
+
+
+@pytest.mark.parametrize("split", ["train-00000-of-00002", "train-00001-of-00002"])
+def test_a_comma_that_would_cut_the_text_is_refused(tmp_path: Path, split: str) -> None:
+    for name in ("train-00000-of-00002", "train-00001-of-00002", "valid", "test"):
+        (tmp_path / f"{name}.csv").write_text("text\nplain\nwords\n", encoding="utf-8")
+    (tmp_path / f"{split}.csv").write_text("text\nno, thanks\nyes, please\n", encoding="utf-8")
+    assert f"{split}.csv, row 1: has more cells than the header has columns" in refusal(tmp_path)
+    (tmp_path / f"{split}.csv").write_text('text\n"no, thanks"\n"yes, please"\n', encoding="utf-8")
+    assert {"no, thanks", "yes, please"} < set(open_corpus(str(tmp_path))["train"])
+
+
 def test_a_nul_byte_is_refused(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", {"text": ["fine", "b\0d", "fine"]})
     assert "a.json, row 2: holds a NUL byte" in refusal(tmp_path / "a.json")

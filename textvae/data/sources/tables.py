@@ -1,6 +1,5 @@
 """Local tables with a text column: csv, json, jsonl and parquet, memory-mapped by `datasets`."""
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -51,7 +50,7 @@ def _load(paths: Sequence[Path]) -> Any:
         # The errors of `datasets` do not say that a file is empty.
         if not any(path.stat().st_size for path in paths):
             raise DataError(f"{paths[0]} is empty; give it a header and at least one row")
-        options = _all_text(paths[0]) if reader == "csv" else {}
+        options = _all_text(paths) if reader == "csv" else {}
         with quiet():
             return load_dataset(reader, data_files={"train": files}, split="train", **options)
     except DataError:
@@ -60,11 +59,18 @@ def _load(paths: Sequence[Path]) -> Any:
         raise DataError(f"{paths[0]} cannot be read as {reader}: {cause(error)}") from error
 
 
-def _all_text(path: Path) -> dict[str, Any]:
+def _all_text(paths: Sequence[Path]) -> dict[str, Any]:
     """Options that keep cells as written: by default "NA" would be missing and "123" a number."""
+    import pandas
     from datasets import Features, Value
 
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        columns = next(csv.reader(file))
-    text = Features({name: Value("string") for name in columns})
+    # Read by pandas, as `datasets` does, so that the columns have the same names.
+    heads = [pandas.read_csv(path, nrows=1) for path in paths]
+    for path, head in zip(paths, heads, strict=True):
+        # pandas takes surplus cells for an index: of the unquoted line "no, thanks" only "thanks" would be left.
+        if not isinstance(head.index, pandas.RangeIndex):
+            raise DataError(
+                f"{path}, row 1: has more cells than the header has columns; put text with commas in quotes"
+            )
+    text = Features({name: Value("string") for name in heads[0].columns})
     return {"features": text, "keep_default_na": False, "na_filter": False}

@@ -197,6 +197,30 @@ def test_a_text_that_changes_while_it_is_read_is_refused(
     assert not [path for path in cache.glob("tokens/**/*") if path.suffix == ".npy"]
 
 
+@pytest.mark.parametrize("kind", ["word", "char"])
+def test_the_tokenizer_of_a_text_that_changes_while_it_is_read_is_refused(
+    file: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    corpus = open_corpus(str(file))
+    corpus.digest()
+    count, train = prepared._counts, prepared.train_tokenizer
+
+    def rewritten(call):  # type: ignore[no-untyped-def]
+        def called(*given, **named):  # type: ignore[no-untyped-def]
+            done = call(*given, **named)
+            file.write_bytes(file.read_bytes()[::-1].strip() + b"\n")
+            return done
+
+        return called
+
+    with monkeypatch.context() as patch:
+        patch.setattr(prepared, "_counts", rewritten(count))
+        patch.setattr(prepared, "train_tokenizer", rewritten(train))
+        with pytest.raises(DataError, match="changed while being read"):
+            prepared_tokenizer(corpus, kind)
+    assert not list(cache.glob("tokenizers/*/tokenizer.json"))
+
+
 def test_shards_that_are_not_whole_are_made_again(file: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     corpus = open_corpus(str(file))
     tokenizer = prepared_tokenizer(corpus, "word")

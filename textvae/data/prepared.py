@@ -43,15 +43,17 @@ def prepared_tokenizer(
     """`train_tokenizer` on the train split; calls `tick` with the number of sentences just read."""
     sentences = corpus["train"]
 
-    def make() -> Tokenizer:
-        if kind == "word" and is_large(sentences):
-            counts = _counts(sentences, tick)
-            sentences.refuse_changed()
-            return WordTokenizer.of_counts(counts, min_count, vocabulary_size)
+    if not is_large(sentences):
         return train_tokenizer(kind, sentences, min_count=min_count, vocabulary_size=vocabulary_size)
 
-    if not is_large(sentences):
-        return make()
+    def make() -> Tokenizer:
+        if kind == "word":
+            made: Tokenizer = WordTokenizer.of_counts(_counts(sentences, tick), min_count, vocabulary_size)
+        else:
+            made = train_tokenizer(kind, sentences, min_count=min_count, vocabulary_size=vocabulary_size)
+        sentences.refuse_changed()
+        return made
+
     key = "\n".join(map(str, (corpus.digest(), kind, min_count, vocabulary_size)))
     found = kept("tokenizers", key, lambda folder: make().save(folder), load_tokenizer)
     return make() if found is None else found

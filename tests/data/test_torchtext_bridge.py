@@ -26,6 +26,7 @@ def files(tmp_path: Path) -> dict[str, Path]:
 def test_its_single_example_is_split_into_sentences(files: dict[str, Path]) -> None:
     read = penn_treebank(files)
     assert read == {split: [f"one {split} <unk> sentence", "a second N"] for split in SPLITS}
+    assert penn_treebank(dict(reversed(files.items()))) == read
 
 
 def test_it_is_a_corpus(files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from textvae.data.corpus import SPLITS
 from textvae.data.tokenizers import SPECIALS, WordTokenizer
 from textvae.errors import DataError
 
@@ -26,21 +27,20 @@ def penn_treebank(files: Mapping[str, Path]) -> dict[str, list[str]]:
     for path in files.values():
         if path.suffix.lower() == ".gz":
             raise DataError(f"{path} is gzipped, which torchtext cannot read; decompress it, or use `ptb`")
-    train, valid, test = (str(files[split].resolve()) for split in ("train", "valid", "test"))
+    train, valid, test = (str(files[split].resolve()) for split in SPLITS)
     try:
         # An absolute name replaces `path`; giving `path` keeps torchtext from downloading.
         parts = PennTreebank.splits(Field(), path="", train=train, validation=valid, test=test)
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"torchtext cannot read {files['train'].parent}: {error}") from error
-    tokens = (part.examples[0].text for part in parts)
-    return {split: list(_sentences(part)) for split, part in zip(files, tokens, strict=True)}
+    return {split: list(_sentences(part.examples[0].text)) for split, part in zip(SPLITS, parts, strict=True)}
 
 
 def penn_treebank_urls() -> dict[str, str]:
     """The public address of each split, according to torchtext."""
     from torchtext.datasets import PennTreebank
 
-    return dict(zip(("train", "valid", "test"), PennTreebank.urls, strict=True))
+    return dict(zip(SPLITS, PennTreebank.urls, strict=True))
 
 
 def to_torchtext(tokenizer: WordTokenizer) -> Any:

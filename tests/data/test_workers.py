@@ -4,7 +4,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from multiprocessing.connection import Connection
 
 import pytest
 
@@ -45,6 +47,21 @@ def test_a_death_is_told() -> None:
 
     with pytest.raises(DataError, match=r"died \(exit code -9\).*; start again"):
         list(in_processes(work, range(4)))
+
+
+def test_a_death_while_a_result_is_sent_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def work(job: int) -> bytes:
+        threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGKILL)).start()
+        return bytes(1 << 24)  # more than a pipe holds, so it is sent until somebody reads
+
+    def late(connections: list[Connection]) -> list[object]:
+        time.sleep(1)
+        return wait(connections)
+
+    wait = workers.wait
+    monkeypatch.setattr(workers, "wait", late)
+    with pytest.raises(DataError, match=r"died \(exit code -9\)"):
+        list(in_processes(work, range(2)))
 
 
 ORPHANS = """

@@ -42,7 +42,7 @@ def in_processes(work: Callable[[Job], Result], jobs: Sequence[Job]) -> Iterator
             for reader in cast("list[Connection]", wait(list(running))):
                 try:
                     result = reader.recv()
-                except EOFError:
+                except (EOFError, OSError):  # OSError if it died while sending
                     _refuse_death(running.pop(reader))
                     continue
                 if isinstance(result, Exception):

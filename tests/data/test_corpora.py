@@ -138,6 +138,7 @@ def test_unknown_names_are_answered_with_the_valid_ones(tmp_path: Path) -> None:
     assert "the only one is torchtext:PennTreebank" in refusal("torchtext:WikiText2")
     assert "needs a dataset name" in refusal("hf:")
     assert "choose grammar" in refusal("")
+    assert "there is no corpus `~nobody/text`" in refusal("~nobody/text")
     (tmp_path / "a.doc").write_text("a")
     assert "must end in one of .txt" in refusal(tmp_path / "a.doc")
 

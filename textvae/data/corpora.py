@@ -1,5 +1,6 @@
 """Open a corpus by name or path; for an unknown name, `open_corpus` lists the valid ones."""
 
+import contextlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -59,7 +60,9 @@ def open_corpus(source: str, *, column: str | None = None) -> Corpus:
     if source.startswith("hf:"):
         name, _, config = source.removeprefix("hf:").partition(":")
         return _with_remarks(open_hub(name, column=column, config=config or None))
-    path = Path(source).expanduser()
+    path = Path(source)
+    with contextlib.suppress(RuntimeError):  # `~name`, and there is no such user: then it is a file's name
+        path = path.expanduser()
     if not source or not path.exists():
         raise DataError(_unknown(source, path))
     return _with_remarks(_open_folder(path, column) if path.is_dir() else _open_file(path, column))

@@ -131,11 +131,19 @@ def test_what_is_no_z_is_one_sentence(vae, bad):
         ({"max_length": 0}, "max_length must be a whole number of at least 1, not 0"),
         ({"temperature": "1"}, "temperature must be a number, not '1'"),
         ({"top_p": "a"}, "top_p must be a number, not 'a'"),
+        ({"top_p": None}, "top_p must be a number, not None"),
+        ({"beam": 1001}, "beam must be a whole number of at most 1,000, not 1001"),
+        ({"max_length": 2**63}, "max_length must be a whole number of at most 9,223,372,036,854,775,807, not"),
     ],
 )
 def test_how_to_decode_is_checked(vae, how, says):
     with pytest.raises(ConfigError, match=re.escape(says)):
         vae.sample(1, **{"temperature": None, **how})
+
+
+@pytest.mark.parametrize("how", [{}, {"temperature": 1.0}, {"beam": 2}])
+def test_no_z_is_no_sentence(vae, how):
+    assert vae.decode(torch.zeros(0, 4), **how) == []
 
 
 def test_a_decoded_sentence_is_the_same_alone_and_in_a_crowd(vae):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from textvae.data.batches import collate
 from textvae.data.tokenizers import BOS, EOS, PAD, UNK
-from textvae.generation import beam_search, generate, greedy, interpolate, sampling
+from textvae.generation import Decoding, beam_search, generate, greedy, interpolate, sampling
 from textvae.models.decoders import Decoder
 
 LIMIT = 4
@@ -56,6 +56,16 @@ def test_greedy_is_the_argmax_path(kind, options):
             prefix.append(word)
         assert row == prefix
     assert len({tuple(row) for row in rows}) > 1 or options.get("inputless") or options.get("z_to") == "state"
+
+
+def test_of_many_sentences_a_few_at_a_time_are_decoded_greedily(monkeypatch):
+    decoder, widths = decoder_of(), []
+    expected = generate(decoder, Z, greedy, 6)
+    step = decoder.step
+    monkeypatch.setattr(decoder, "step", lambda words, state: widths.append(len(words)) or step(words, state))
+    monkeypatch.setattr("textvae.generation.ROWS", 4)
+    assert Decoding(max_length=6)(decoder, Z, seeded()) == expected
+    assert set(widths) == {4, 2}
 
 
 def test_generation_ends_at_the_length_limit():

@@ -188,6 +188,10 @@ class Vae:
         for place, sentence in enumerate(sentences):
             if not isinstance(sentence, str):
                 raise ConfigError(f"sentence {place} must be text, not {type(sentence).__name__}")
+            try:
+                sentence.encode("utf-8")
+            except UnicodeEncodeError:
+                raise ConfigError(f"sentence {place} holds half a surrogate pair; decode it as UTF-8") from None
         limit = self.config.data.max_length
         sequences = encode(sentences, self.tokenizer, limit)
         if not len(sequences):

@@ -10,6 +10,7 @@ __all__ = [
     "LostProcessError",
     "RunError",
     "TextvaeError",
+    "counted",
     "did_you_mean",
     "first_line",
     "named",
@@ -59,13 +60,15 @@ def named(error: BaseException) -> str:
     return f"{type(error).__name__}: {first_line(error)}"
 
 
-def require_whole(name: str, value: object, least: int) -> None:
-    """Require a whole number of at least `least`, and below 2⁶³, the limit of torch's generators.
+def require_whole(name: str, value: object, least: int, most: int = 2**63 - 1) -> None:
+    """Require a whole number from `least` to `most`, by default the largest that torch's generators take as a seed.
 
     Raises
     ------
     ConfigError
         Naming the argument.
     """
-    if isinstance(value, bool) or not isinstance(value, Integral) or not least <= int(value) < 2**63:
+    if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < least:
         raise ConfigError(f"{name} must be a whole number of at least {least}, not {value!r}")
+    if int(value) > most:
+        raise ConfigError(f"{name} must be a whole number of at most {most:,}, not {value!r}")

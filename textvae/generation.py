@@ -11,7 +11,6 @@ Holtzman et al. 2020, *The Curious Case of Neural Text Degeneration*: top-p samp
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from numbers import Real
-from types import NoneType
 
 import numpy as np
 import torch
@@ -29,16 +28,22 @@ __all__ = [
     "Choice",
     "Decoding",
     "beam_search",
-    "z_from_prior",
     "generate",
     "greedy",
     "interpolate",
     "sampling",
     "simulate",
+    "z_from_prior",
 ]
 
 MAX_LENGTH = 100
 """Maximum number of words of a decoded sentence; a longer one is truncated."""
+
+WIDEST = 1_000
+"""Maximum number of hypotheses of a beam: each needs memory for every word of the vocabulary."""
+
+ROWS = 1_024
+"""Sentences decoded greedily at a time: each needs as much. Samples are drawn together, from one random stream."""
 
 Choice = Callable[[Tensor], Tensor]
 """Picks words (N,) from log-probabilities (N, V)."""
@@ -80,16 +85,17 @@ class Decoding:
     max_length: int = MAX_LENGTH
 
     def __post_init__(self) -> None:
-        for name, value in {"temperature": self.temperature, "top_p": self.top_p}.items():
-            if isinstance(value, bool) or not isinstance(value, (Real, NoneType)):
+        temperature = 1.0 if self.temperature is None else self.temperature
+        for name, value in {"temperature": temperature, "top_p": self.top_p}.items():
+            if isinstance(value, bool) or not isinstance(value, Real):
                 raise ConfigError(f"{name} must be a number, not {value!r}")
-        if self.temperature is not None and not 1e-6 <= self.temperature <= 1e6:
+        if not 1e-6 <= temperature <= 1e6:
             raise ConfigError(
-                f"temperature must lie between 1e-6 and 1e6, not {self.temperature}; the limit 0 is greedy decoding"
+                f"temperature must lie between 1e-6 and 1e6, not {temperature}; the limit 0 is greedy decoding"
             )
         if not 0 < self.top_p <= 1:
             raise ConfigError(f"top-p must lie in (0, 1], not {self.top_p}")
-        require_whole("beam", self.beam, 1)
+        require_whole("beam", self.beam, 1, WIDEST)
         require_whole("max_length", self.max_length, 1)
         if self.beam > 1 and self.temperature is not None:
             raise ConfigError("beam search does not sample: set temperature=None with it, or leave beam out")
@@ -101,7 +107,10 @@ class Decoding:
         forbidden = [UNK] if self.forbid_unknown else []
         if self.beam > 1:
             return beam_search(decoder, z, self.beam, self.max_length, forbidden)
-        choose = greedy if self.temperature is None else sampling(generator, self.temperature, self.top_p)
+        if self.temperature is None:
+            parts = (generate(decoder, some, greedy, self.max_length, forbidden) for some in z.split(ROWS))
+            return [row for part in parts for row in part]
+        choose = sampling(generator, self.temperature, self.top_p)
         return generate(decoder, z, choose, self.max_length, forbidden)
 
 
@@ -161,7 +170,7 @@ def beam_search(
 ) -> list[list[int]]:
     """The most likely sentence found by a beam of `width` hypotheses for every z (N, D); ids without EOS."""
     with inert(decoder):
-        return [_beam(decoder, row, width, max_length, forbidden) for row in z.split(1)]
+        return [_beam(decoder, row[None], width, max_length, forbidden) for row in z]
 
 
 def _beam(decoder: Decoder, z: Tensor, width: int, max_length: int, forbidden: Sequence[int]) -> list[int]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from textvae.data.corpus import SPLITS
 from textvae.data.reading.lazy import arrays_of
-from textvae.errors import DataError
+from textvae.errors import DataError, counted
 
 __all__ = ["CARVED", "carve", "files_by_split", "find_files", "find_splits", "one_file"]
 
@@ -86,8 +86,8 @@ def one_file(files: Mapping[str, Sequence[Path]]) -> dict[str, Path]:
 def carve(sentences: Sequence[str], missing: Sequence[str], name: str) -> dict[str, NDArray[np.int64]]:
     """Positions of `train` and of each missing split, which gets 5 % of the sentences, but at least one."""
     if len(sentences) <= len(missing):
-        count = f"{len(sentences)} sentence{'s' if len(sentences) != 1 else ''}"
-        raise DataError(f"{name} holds only {count}: too few to set aside {' and '.join(missing)}; add sentences")
+        count, wanted = counted(len(sentences), "sentence"), " and ".join(missing)
+        raise DataError(f"{name} holds only {count}: too few to set aside {wanted}; add sentences")
     return dict(arrays_of(sentences, "splits", missing, lambda: _cut(sentences, missing)))
 
 

@@ -388,6 +388,7 @@ def test_what_a_model_does_not_have(lm, ae):
         (lambda v: v.decode(torch.zeros(2, 4), max_length=0), "at least 1"),
         (lambda v: v.encode([None]), "sentence 0 must be text, not NoneType"),
         (lambda v: v.encode(["a", b"b"]), "sentence 1 must be text, not bytes"),
+        (lambda v: v.encode(["a", "caf\udce9"]), "sentence 1 holds half a surrogate pair"),
         (lambda v: v.encode({"a": 1}), "a list of sentences, not dict"),
         (lambda v: v.encode(None), "a list of sentences, not NoneType"),
         (lambda v: v.interpolate(["a"], ["b"]), "sentence 0 must be text, not list"),

@@ -502,7 +502,7 @@ def test_an_evaluation_with_another_seed_is_measured_anew(own_vae_run):
 
 
 def test_a_run_is_used_while_it_trains(own_vae_run):
-    (own_vae_run / "status").write_text("running\n")
+    (own_vae_run / "status").write_text("running\n", encoding="utf-8")
     assert len(textvae.load(own_vae_run).sample(2)) == 2
 
 

@@ -102,7 +102,7 @@ def test_line_separators_of_unicode_end_no_line(vae_run, tmp_path):
 
 def test_a_batch_larger_than_the_corpus(tmp_path):
     run, _ = trained(folder(tmp_path), tmp_path, "--data.batch_size", 10_000, "--training.log_every", 1)
-    rows = [json.loads(line) for line in run.metrics.read_text().splitlines()]
+    rows = [json.loads(line) for line in run.metrics.read_text(encoding="utf-8").splitlines()]
     assert [row["epoch"] for row in rows if row["split"] == "train"] == [1.0, 2.0]
 
 
@@ -227,7 +227,7 @@ def test_a_corpus_without_a_split(tmp_path):
 def test_a_corpus_with_nothing_in_it(tmp_path):
     (tmp_path / "empty").mkdir()
     assert "has no train" in refused(*TRAIN, "--corpus", tmp_path / "empty", code=1)
-    (tmp_path / "one.txt").write_text("a dog\n")
+    (tmp_path / "one.txt").write_text("a dog\n", encoding="utf-8")
     assert "holds only 1 sentence" in refused(*TRAIN, "--corpus", tmp_path / "one.txt", code=1)
 
 
@@ -253,4 +253,4 @@ def test_a_loss_that_is_no_number_stops_before_anything_is_written(corpus, tmp_p
     assert done.code == 1
     assert "of the steps 0 to " in done.err.splitlines()[-1]
     assert "try a smaller learning rate" in done.err.splitlines()[-1]
-    assert (tmp_path / "run" / "status").read_text() == "failed\n"
+    assert (tmp_path / "run" / "status").read_text(encoding="utf-8") == "failed\n"

@@ -139,7 +139,7 @@ def test_a_damaged_evaluation_says_how_to_mend_it(content, own_vae_run):
 
 
 def test_an_evaluation_with_few_numbers_is_shown_with_dashes(own_vae_run):
-    (own_vae_run / "evaluation.json").write_text('{"test": {"distortion": 3.5}}')
+    (own_vae_run / "evaluation.json").write_text('{"test": {"distortion": 3.5}}', encoding="utf-8")
     out = worked("show", own_vae_run).out
     assert "3.50" in out
     assert out.count("—") > 10
@@ -147,7 +147,7 @@ def test_an_evaluation_with_few_numbers_is_shown_with_dashes(own_vae_run):
 
 @pytest.mark.parametrize("name", ["tokenizer.json", "vocabulary.txt"])
 def test_a_damaged_tokenizer(name, own_vae_run):
-    (own_vae_run / "tokenizer" / name).write_text("{")
+    (own_vae_run / "tokenizer" / name).write_text("{", encoding="utf-8")
     assert str(own_vae_run / "tokenizer") in refused_by_all(own_vae_run)
 
 
@@ -170,7 +170,9 @@ def test_loading_executes_nothing(own_vae_run, tmp_path):
     assert "last.pt: damaged checkpoint" in sentence
     (own_vae_run / "best.safetensors").write_bytes(pickle.dumps(Malicious(target)))
     assert "damaged" in refused_by_all(own_vae_run)
-    (own_vae_run / "config.yaml").write_text(f"seed: !!python/object/apply:os.system ['touch {target}']")
+    (own_vae_run / "config.yaml").write_text(
+        f"seed: !!python/object/apply:os.system ['touch {target}']", encoding="utf-8"
+    )
     assert "not valid YAML" in refused_by_all(own_vae_run)
     assert not target.exists()
     pickle.loads(pickle.dumps(Malicious(target)))
@@ -201,10 +203,10 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
 
     with pytest.raises(RunError, match="file: cannot be written: No space left on device"):
         write_atomically(path, fails)
-    assert path.read_text() == "old"
+    assert path.read_text(encoding="utf-8") == "old"
     assert [found.name for found in tmp_path.iterdir()] == ["file"]
     write_atomically(path, lambda target: target.write(b"new"))
-    assert path.read_text() == "new"
+    assert path.read_text(encoding="utf-8") == "new"
 
 
 def test_a_reader_never_sees_a_part(tmp_path):
@@ -273,6 +275,6 @@ def test_numbers_belong_to_the_weights_they_were_made_with(own_vae_run):
 def test_the_collapse_note_rests_on_the_present_weights(own_vae_run):
     for digest, notes in ((Run(own_vae_run).weights_sha256, 1), ("of others", 0)):
         values = {"valid": {"verdict": "collapsed: it is", "weights_sha256": digest}}
-        (own_vae_run / "evaluation.json").write_text(json.dumps(values))
+        (own_vae_run / "evaluation.json").write_text(json.dumps(values), encoding="utf-8")
         done = textvae("interpolate", own_vae_run, "the cat saw the moon", "our teacher fears N shares again")
         assert done.err.count("note: ") == notes

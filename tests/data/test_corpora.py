@@ -99,7 +99,7 @@ def test_an_empty_or_broken_split_is_named(tmp_path: Path) -> None:
 def test_one_file_is_cut_into_three(tmp_path: Path) -> None:
     lines = [f"sentence number {k} of many" for k in range(400)]
     path = tmp_path / "my.corpus.txt"
-    path.write_text("\n".join(lines))
+    path.write_text("\n".join(lines), encoding="utf-8")
     corpus = open_corpus(str(path))
     assert corpus.name == "my"
     assert {split: len(corpus[split]) for split in SPLITS} == {"train": 360, "valid": 20, "test": 20}
@@ -107,7 +107,7 @@ def test_one_file_is_cut_into_three(tmp_path: Path) -> None:
     assert list(corpus["train"]) == [line for line in lines if line in set(corpus["train"])]
     assert "my.corpus.txt has no valid or test split of its own" in corpus.remarks[0]
     assert corpus.digest() == open_corpus(str(path)).digest()
-    path.write_text("\n".join([*lines, "one more line"]))
+    path.write_text("\n".join([*lines, "one more line"]), encoding="utf-8")
     assert len(set(open_corpus(str(path))["valid"]) & set(corpus["valid"])) >= 19
 
 
@@ -124,22 +124,22 @@ def test_a_large_file_gives_a_part_that_can_be_validated_on(monkeypatch: pytest.
 
 def test_a_file_too_small_to_cut(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
-    path.write_text("one\ntwo\n")
+    path.write_text("one\ntwo\n", encoding="utf-8")
     assert "holds only 2 sentences" in refusal(path)
-    path.write_text("one\ntwo\nthree\n")
+    path.write_text("one\ntwo\nthree\n", encoding="utf-8")
     assert all(len(open_corpus(str(path))[split]) == 1 for split in SPLITS)
 
 
 def test_unknown_names_are_answered_with_the_valid_ones(tmp_path: Path) -> None:
     assert "did you mean grammar?" in refusal("gramar")
     assert "torchtext:PennTreebank" in refusal("nonsense")
-    (tmp_path / "stories.txt").write_text("a")
+    (tmp_path / "stories.txt").write_text("a", encoding="utf-8")
     assert "stories.txt?" in refusal(tmp_path / "storys.txt")
     assert "the only one is torchtext:PennTreebank" in refusal("torchtext:WikiText2")
     assert "needs a dataset name" in refusal("hf:")
     assert "choose grammar" in refusal("")
     assert "there is no corpus `~nobody/text`" in refusal("~nobody/text")
-    (tmp_path / "a.doc").write_text("a")
+    (tmp_path / "a.doc").write_text("a", encoding="utf-8")
     assert "must end in one of .txt" in refusal(tmp_path / "a.doc")
 
 

@@ -85,7 +85,7 @@ def test_one_table_is_cut_into_three(tmp_path: Path, suffix: str) -> None:
     corpus = open_corpus(str(path))
     assert {split: len(corpus[split]) for split in SPLITS} == {"train": 54, "valid": 3, "test": 3}
     assert sorted(text for split in SPLITS for text in corpus[split]) == sorted(texts)
-    (plain := tmp_path / "my.txt").write_text("\n".join(texts))
+    (plain := tmp_path / "my.txt").write_text("\n".join(texts), encoding="utf-8")
     assert corpus.digest() == open_corpus(str(plain)).digest()
     assert corpus.name == "my"
 
@@ -205,7 +205,7 @@ def test_hf_reads_what_the_library_reads(tmp_path: Path) -> None:
 
 def test_a_dataset_of_several_configurations_asks_for_one(tmp_path: Path) -> None:
     entries = "".join(f"- config_name: {name}\n  data_files: {name}.csv\n" for name in ("first", "second"))
-    (tmp_path / "README.md").write_text(f"---\nconfigs:\n{entries}---\n")
+    (tmp_path / "README.md").write_text(f"---\nconfigs:\n{entries}---\n", encoding="utf-8")
     for name in ("first", "second"):
         write_csv(tmp_path / f"{name}.csv", {"text": [f"{name} {k}" for k in range(9)]})
     message = refusal(f"hf:{tmp_path}")

@@ -36,7 +36,7 @@ def file(tmp_path: Path) -> Path:
     lengths = random.integers(1, 12, size=600)
     rows = [" ".join(random.choice(words, size=n)) for n in lengths]
     path = tmp_path / "corpus.txt"
-    path.write_text("\n".join(rows))
+    path.write_text("\n".join(rows), encoding="utf-8")
     return path
 
 

@@ -136,14 +136,14 @@ def test_only_what_is_missing_is_fetched(tmp_path: Path, server: str) -> None:
     folder = tmp_path / "ptb"
     folder.mkdir()
     for split in ("train", "test"):
-        (folder / f"ptb.{split}.txt").write_text(TEXT[split], newline="")
+        (folder / f"ptb.{split}.txt").write_text(TEXT[split], newline="", encoding="utf-8")
     fetch("ptb", tmp_path, sources=[web(server, "good")], md5=DIGESTS)
     assert sorted(path.name for path in folder.iterdir()) == ["ptb.test.txt", "ptb.train.txt", "valid.txt"]
 
 
 def test_a_file_of_the_users_is_never_replaced(tmp_path: Path, server: str) -> None:
     (tmp_path / "ptb").mkdir()
-    (tmp_path / "ptb" / "valid.txt").write_text("mine\n")
+    (tmp_path / "ptb" / "valid.txt").write_text("mine\n", encoding="utf-8")
     assert "valid.txt is not the standard file" in refusal(tmp_path, web(server, "good"))
     assert content(tmp_path) == {"valid": "mine\n"}
 
@@ -226,7 +226,7 @@ def test_only_ptb_is_fetched_and_its_sources_are_known(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path, server: str) -> None:
-    (tmp_path / "file").write_text("in the way")
+    (tmp_path / "file").write_text("in the way", encoding="utf-8")
     assert "cannot be written" in refusal(tmp_path / "file", web(server, "good"))
 
 
@@ -238,7 +238,7 @@ def test_where_it_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     for root, names in ((tmp_path / "data", "ptb.{}.txt"), (tmp_path / "elsewhere", "{}.txt")):
         (root / "ptb").mkdir(parents=True)
         for split, text in TEXT.items():
-            (root / "ptb" / names.format(split)).write_text(text, newline="")
+            (root / "ptb" / names.format(split)).write_text(text, newline="", encoding="utf-8")
         assert find_ptb()["valid"].parent.resolve() == root / "ptb"
     assert is_standard(find_ptb(), DIGESTS)
     assert not is_standard(find_ptb())

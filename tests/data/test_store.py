@@ -25,11 +25,11 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def text(folder: Path) -> str:
-    return (folder / "text").read_text()
+    return (folder / "text").read_text(encoding="utf-8")
 
 
 def write(what: str):  # type: ignore[no-untyped-def]
-    return lambda folder: (folder / "text").write_text(what)
+    return lambda folder: (folder / "text").write_text(what, encoding="utf-8")
 
 
 def refuse(folder: Path) -> None:
@@ -55,11 +55,11 @@ def test_an_entry_is_made_once_for_each_key_and_kind() -> None:
 
 def test_what_a_kill_left_is_there_for_the_next_start(cache: Path) -> None:
     def killed(folder: Path) -> None:
-        (folder / "half").write_text("done")
+        (folder / "half").write_text("done", encoding="utf-8")
         raise KeyboardInterrupt
 
     def go_on(folder: Path) -> None:
-        (folder / "text").write_text((folder / "half").read_text())
+        (folder / "text").write_text((folder / "half").read_text(encoding="utf-8"), encoding="utf-8")
 
     with pytest.raises(KeyboardInterrupt):
         kept("a", "key", killed, text)
@@ -92,7 +92,7 @@ def zero(entry: Path) -> None:
         zero,
         lambda entry: (entry / "x.npy").unlink(),
         lambda entry: (entry / "manifest.json").unlink(),
-        lambda entry: (entry / "manifest.json").write_text("[1, 2]"),
+        lambda entry: (entry / "manifest.json").write_text("[1, 2]", encoding="utf-8"),
         lambda entry: (entry / "manifest.json").write_bytes(bytes(30)),
     ],
 )
@@ -136,13 +136,15 @@ def test_a_copied_entry_is_read_once_and_then_known_by_its_date(
     (entry,) = cache.glob("a/*")
     os.utime(entry / "text", ns=(1, 1))
     assert is_whole(entry)
-    assert (entry / "text").stat().st_mtime_ns == json.loads((entry / "manifest.json").read_text())["text"]["mtime"]
+    assert (entry / "text").stat().st_mtime_ns == json.loads((entry / "manifest.json").read_bytes())["text"][
+        "mtime"
+    ]
     monkeypatch.setattr(store, "_digest", None)
     assert kept("a", "key", refuse, text) == "one"
 
 
 def test_a_folder_is_whole_once_it_is_sealed(tmp_path: Path) -> None:
-    (tmp_path / "text").write_text("one")
+    (tmp_path / "text").write_text("one", encoding="utf-8")
     assert not is_whole(tmp_path)
     assert not is_whole(tmp_path / "nowhere")
     seal(tmp_path)
@@ -153,7 +155,7 @@ def test_where_nothing_can_be_written_nothing_is_kept(cache: Path) -> None:
     assert unwritable() is None
     found = kept_arrays("a", "key", lambda: {"x": np.arange(3)})
     cache.rename(cache.with_name("elsewhere"))
-    cache.write_text("a file stands in the way")
+    cache.write_text("a file stands in the way", encoding="utf-8")
     assert unwritable() == "File exists"
     assert kept("a", "key", refuse, text) is None
     assert kept_arrays("a", "key", lambda: {"x": np.arange(4)})["x"].tolist() == [0, 1, 2, 3]
@@ -177,10 +179,10 @@ def test_a_place_that_cannot_be_used_is_told_and_nothing_is_kept(cache: Path, su
     (entry,) = cache.glob("a/*")
     shutil.rmtree(cache / "a")
     if not suffix:
-        (cache / "a").write_text("a file stands in the way")
+        (cache / "a").write_text("a file stands in the way", encoding="utf-8")
     elif suffix == ".partial":
         (cache / "a").mkdir()
-        entry.with_suffix(suffix).write_text("a file stands in the way")
+        entry.with_suffix(suffix).write_text("a file stands in the way", encoding="utf-8")
     else:
         entry.with_suffix(suffix).mkdir(parents=True)
     assert unwritable() is None
@@ -214,10 +216,10 @@ def test_of_two_processes_one_makes_and_the_other_waits(cache: Path) -> None:
     made = cache.parent / "made"
 
     def slowly(folder: Path) -> None:
-        with made.open("a") as file:
+        with made.open("a", encoding="utf-8") as file:
             file.write("x")
         time.sleep(0.3)
-        (folder / "text").write_text("one")
+        (folder / "text").write_text("one", encoding="utf-8")
 
     def start() -> None:
         assert kept("a", "key", slowly, text) == "one"
@@ -228,7 +230,7 @@ def test_of_two_processes_one_makes_and_the_other_waits(cache: Path) -> None:
     for process in processes:
         process.join(PATIENCE)
     assert [process.exitcode for process in processes] == [0, 0, 0]
-    assert made.read_text() == "x"
+    assert made.read_text(encoding="utf-8") == "x"
 
 
 def test_arrays_are_mapped_and_cannot_be_changed() -> None:

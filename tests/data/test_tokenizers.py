@@ -116,11 +116,11 @@ def test_damage_is_noticed(tokenizer: Tokenizer, tmp_path: Path) -> None:
     assert "does not match the checksum in tokenizer.json" in refused()
     path.unlink()
     assert tokenizer.content_file in refused()
-    said = json.loads(header.read_text())
-    header.write_text(json.dumps(said | {"kind": "sentence"}))
+    said = json.loads(header.read_text(encoding="utf-8"))
+    header.write_text(json.dumps(said | {"kind": "sentence"}), encoding="utf-8")
     assert "it should be one of word, unigram, bpe, char" in refused()
     for damaged in ("{", "[]", "{}", "\0"):
-        header.write_text(damaged)
+        header.write_text(damaged, encoding="utf-8")
         assert "tokenizer.json is damaged" in refused()
 
 

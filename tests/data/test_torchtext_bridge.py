@@ -19,7 +19,7 @@ def files(tmp_path: Path) -> dict[str, Path]:
     (tmp_path / "ptb").mkdir()
     paths = {split: tmp_path / "ptb" / f"ptb.{split}.txt" for split in SPLITS}
     for split, path in paths.items():
-        path.write_text(f" one {split} <unk> sentence \n a second N \n\n")
+        path.write_text(f" one {split} <unk> sentence \n a second N \n\n", encoding="utf-8")
     return paths
 
 

@@ -3,13 +3,12 @@
 The vocabulary comes from train only. Tokens include one EOS per sentence; lengths and types do not.
 """
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from textvae.data.corpus import SPLITS, Corpus
-from textvae.data.grammar import Grammar
+from textvae.data.grammar.grammar import Grammar, mean_and_error
 from textvae.data.prepared import prepared_tokenizer
 from textvae.data.tokenizers import UNK, Tokenizer
 
@@ -139,16 +138,13 @@ def _grammar_info(corpus: Corpus, grammar: Grammar, fresh: int) -> GrammarInfo:
     return GrammarInfo(
         fresh=fresh,
         entropy=Estimate(*grammar.entropy(fresh, FRESH_SEED)),
-        nll={split: _mean(-grammar.log_prob(sentence) for sentence in corpus[split]) for split in SPLITS},
+        nll={split: _nll(grammar, corpus[split]) for split in SPLITS},
         information={name: Estimate(*value) for name, value in information.items()},
     )
 
 
-def _mean(values: Iterable[float]) -> Estimate:
-    every = list(values)
-    mean = math.fsum(every) / len(every)
-    squares = math.fsum((value - mean) ** 2 for value in every)
-    return Estimate(mean, math.sqrt(squares / max(1, len(every) - 1) / len(every)))
+def _nll(grammar: Grammar, sentences: Sequence[str]) -> Estimate:
+    return Estimate(*mean_and_error([-grammar.log_prob(sentence) for sentence in sentences]))
 
 
 def _grammar_facts(grammar: GrammarInfo) -> list[tuple[str, str]]:

@@ -24,7 +24,7 @@ import numpy as np
 from textvae.data.grammar.inside import UNKNOWN, Array, Body, Inside, Rules, bottom_up, merged, pooled
 from textvae.data.grammar.notation import Line, is_rule, read_condition, read_rules
 
-__all__ = ["Grammar", "Sentence"]
+__all__ = ["Grammar", "Sentence", "mean_and_error"]
 
 START = "{sentence}"
 T = TypeVar("T")
@@ -76,12 +76,6 @@ class Grammar:
         """All words that occur in some derivation."""
         return self._words
 
-    def length_range(self) -> tuple[int, int]:
-        """The smallest and the largest number of tokens of a sentence with positive probability."""
-        possible = self._prior > 0
-        shortest, longest = self._extreme_length(np.fmin), self._extreme_length(np.fmax)
-        return int(shortest[possible].min()), int(longest[possible].max())
-
     def stream(self, seed: int) -> Iterator[Sentence]:
         """Endless independent sentences, drawn with `Random.random` only, which is stable across versions."""
         uniform = random.Random(seed).random
@@ -127,13 +121,13 @@ class Grammar:
     def information(self, posteriors: Sequence[Mapping[str, Array]]) -> Mapping[str, tuple[float, float]]:
         """I(x; fᵢ) = H(fᵢ) − E H(fᵢ|x) in nats, from the `factor_posterior` of sentences, with standard errors."""
         return {
-            name: _mean_and_error([_entropy(prior) - _entropy(posterior[name]) for posterior in posteriors])
+            name: mean_and_error([_entropy(prior) - _entropy(posterior[name]) for posterior in posteriors])
             for name, prior in self.factor_prior().items()
         }
 
     def entropy(self, n: int, seed: int) -> tuple[float, float]:
         """E[−log p(x)] in nats per sentence over n fresh sentences, with its standard error."""
-        return _mean_and_error([-self.log_prob(sentence.text) for sentence in islice(self.stream(seed), n)])
+        return mean_and_error([-self.log_prob(sentence.text) for sentence in islice(self.stream(seed), n)])
 
     def _joint_prior(self, factors: Mapping[str, Mapping[str, float]], couplings: Sequence[str]) -> Array:
         weights = [math.prod(factors[name][a[name]] for name in a) for a in self._assignments]
@@ -171,17 +165,6 @@ class Grammar:
                 for part in filter(is_rule, body):
                     reached[part] = reached[part] | (reached[name] & (probability > 0))
         return {name: bodies for name, bodies in kept.items() if bodies}
-
-    def _extreme_length(self, extreme: np.ufunc) -> Array:
-        """The extreme length of a sentence under every joint value, (J,); NaN if it has no sentence."""
-        lengths: dict[str, Array] = {}
-        for name in bottom_up(self._rules):
-            candidates = [
-                np.where(probability > 0, sum((lengths.get(part, 1.0) for part in body), 0.0), np.nan)
-                for body, probability in self._rules[name].items()
-            ]
-            lengths[name] = extreme.reduce(candidates)
-        return lengths[START]
 
     def _expand(self, symbol: str, joint: int, uniform: Callable[[], float], words: list[str]) -> None:
         if (symbol, joint) not in self._choices:
@@ -226,5 +209,6 @@ def _entropy(probabilities: Array) -> float:
     return float(-(positive * np.log(positive)).sum())
 
 
-def _mean_and_error(values: Sequence[float]) -> tuple[float, float]:
+def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
+    """The mean of at least two values, and its standard error."""
     return float(np.mean(values)), float(np.std(values, ddof=1) / math.sqrt(len(values)))

@@ -138,7 +138,7 @@ def test_unknown_names_are_answered_with_the_valid_ones(tmp_path: Path) -> None:
     assert "the only one is torchtext:PennTreebank" in refusal("torchtext:WikiText2")
     assert "needs a dataset name" in refusal("hf:")
     assert "choose grammar" in refusal("")
-    assert "there is no corpus `~nobody/text`" in refusal("~nobody/text")
+    assert "there is no corpus `~no such user/text`" in refusal("~no such user/text")
     (tmp_path / "a.doc").write_text("a", encoding="utf-8")
     assert "must end in one of .txt" in refusal(tmp_path / "a.doc")
 

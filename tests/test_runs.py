@@ -138,6 +138,16 @@ def test_a_damaged_evaluation_says_how_to_mend_it(content, own_vae_run):
     worked("evaluate", own_vae_run, "--samples", 1)
 
 
+@pytest.mark.parametrize("line", ['{"step": {}', "", "\0\0\0"])
+def test_a_damaged_row_of_the_metrics_is_refused_and_a_truncated_last_one_left_out(line, tmp_path):
+    run = Run(tmp_path)
+    run.metrics.write_text('{"step": 1}\n{"step": 2', encoding="utf-8")
+    assert run.rows() == [{"step": 1}]
+    run.metrics.write_text(f'{line}\n{{"step": 2}}\n', encoding="utf-8")
+    with pytest.raises(RunError, match=r"metrics\.jsonl: damaged; move it away"):
+        run.rows()
+
+
 def test_an_evaluation_with_few_numbers_is_shown_with_dashes(own_vae_run):
     (own_vae_run / "evaluation.json").write_text('{"test": {"distortion": 3.5}}', encoding="utf-8")
     out = worked("show", own_vae_run).out

@@ -10,6 +10,9 @@ best.safetensors   the weights that evaluation uses
 evaluation.json    {"valid": {…}, "test": {…}}
 evaluation/        the parts of a full evaluation, by split, each with its settings
 samples.txt, reconstructions.txt, interpolations.txt
+diagnosis/         the page and plots of a diagnosis
+first/             the run of a first stage, if the remedy has one
+lock               held by the process that trains here
 status             running | interrupted | failed | done
 """
 
@@ -143,8 +146,10 @@ class Run(Directory):
 
     def rows(self) -> list[dict[str, Any]]:
         """The rows of `metrics.jsonl`, without a last one truncated by a kill."""
-        lines = self.read_text(self.metrics.name)
-        return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
+        try:
+            return [json.loads(line) for line in self.read_text(self.metrics.name)]
+        except ValueError:
+            raise RunError(f"{self.metrics}: damaged; move it away to go on without the earlier rows") from None
 
 
 def _part(split: str, part: str, seed: int) -> str:

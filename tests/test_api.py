@@ -438,11 +438,7 @@ def test_a_device_that_is_not_there(vae_run):
 
 
 def collapsed(vae):
-    return replace_collapsed(vae, True)
-
-
-def replace_collapsed(vae, value):
-    return Vae(vae.model, vae.tokenizer, vae.config, collapsed=value)
+    return Vae(vae.model, vae.tokenizer, vae.config, collapsed=True)
 
 
 def test_greedy_decoding_of_a_collapsed_model_warns(vae):

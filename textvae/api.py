@@ -62,7 +62,9 @@ class Vae:
         return self.model.latent_dim
 
     def encode(self, sentences: Sequence[str]) -> Tensor:
-        """The centre (B, D) of each q(z|x): its mean; on a sphere, the mean's direction; for a flow, at zero noise.
+        """The centre of each q(z|x), (B, D), on the host.
+
+        It is the mean; on a sphere, the direction of the mean; of a flow, the image of zero noise.
 
         Raises
         ------
@@ -132,7 +134,9 @@ class Vae:
         return self.decode(interpolate(first, second, steps, slerp or self.model.posterior.spherical))
 
     def score(self, sentences: Sequence[str], samples: int = 100, *, seed: int = 0) -> Tensor:
-        """Importance-weighted estimates of log p(x) (B,), from `samples` draws each; exact for a language model.
+        """Importance-weighted estimates of log p(x) in nats, (B,), from `samples` draws each of z.
+
+        Exact for a language model.
 
         Raises
         ------
@@ -217,6 +221,8 @@ def load(run: str | PathLike[str], device: str | torch.device = "cpu") -> Vae:
 
     Raises
     ------
+    ConfigError
+        If there is no such device.
     RunError
         If the run does not exist, has not been trained, or has a damaged file.
     """

@@ -94,7 +94,11 @@ def to_device(values: Tensor, device: torch.device | str) -> Tensor:
 
 @dataclass(frozen=True)
 class Sequences:
-    """Token ids of many sentences, EOS included, in one flat array; sentence i is ids[offsets[i]:offsets[i+1]]."""
+    """Token ids of N sentences, EOS included, in one flat array; sentence i is ids[offsets[i]:offsets[i+1]].
+
+    `ids` (tokens,) are int32 and `offsets` (N + 1,) int64; observations with real coordinates have float `ids`.
+    `cut` is the number of sentences that were truncated.
+    """
 
     ids: np.ndarray
     offsets: np.ndarray

@@ -87,6 +87,20 @@ def test_an_encoder_that_says_less_than_it_should_has_a_slope_above_1(exact):
     assert plane.summary()["posterior_mean_slope"] == pytest.approx(5 * own.summary()["posterior_mean_slope"])
 
 
+def test_the_spread_is_not_raised_by_the_noise_of_the_means():
+    """16 dimensions and a q whose means are those of the posterior: their noise alone would pass for lag."""
+    model = solvable(16, 24, scale=0.15, seed=1)
+    set_posterior(model, model.best_diagonal())
+    _, x = model.sample(400, 0)
+    plane = posterior_means(model, observations(x), SentenceNoise(0, 16), 256)
+    kept, found = plane.valid, plane.summary()
+    exact = float(model.exact_posterior()(x).mean.detach()[kept].var(0).sum())
+    assert kept.sum() > 350
+    assert float(plane.model[kept].var(0).sum()) - exact > 0.12
+    assert found["posterior_mean_spread"] == pytest.approx(exact, abs=0.05)
+    assert found["inference_mean_spread"] == pytest.approx(exact)
+
+
 def test_batches_change_nothing():
     one, two = (posterior_means(alive(2), SEQUENCES, NOISE, 50, batch_size=size) for size in (3, 64))
     torch.testing.assert_close(one.model, two.model, atol=1e-9, rtol=0)

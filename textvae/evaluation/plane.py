@@ -5,7 +5,9 @@
 If the model ignores z, its posterior is the prior for every sentence and its means do not vary. If they vary
 and those of q do not, the model uses z and the inference lags behind. The proposal r is q itself, or q refined
 for each sentence, which also covers a posterior far from q. The mean is computed as
-Σₖ (w̄ₖ − 1/K) zₖ + E_r z, which has no sampling error if the proposal equals the posterior.
+Σₖ (w̄ₖ − 1/K) zₖ + E_r z, which has no sampling error if the proposal equals the posterior. Otherwise its error,
+summed over D, would add to the variance of the means over sentences; that is therefore the covariance of two
+means, one from every other sample and one from the rest, whose errors are independent.
 
 References
 ----------
@@ -43,6 +45,7 @@ class Plane:
     """
 
     model: Tensor  # (N, D), E under p(z|x)
+    halves: Tensor  # (N, 2, D), the same from one half of the samples each; twice `model` where that is exact
     inference: Tensor  # (N, D), E under q(z|x)
     effective_samples: Tensor  # (N,)
     log_evidence: Tensor  # (N,)
@@ -65,14 +68,12 @@ class Plane:
         }
         if kept.sum() < 2:
             return values
-        model = self.model[kept].double() - self.model[kept].double().mean(0)
-        inference = self.inference[kept].double() - self.inference[kept].double().mean(0)
-        degrees = len(model) - 1
-        spread = float(inference.square().sum() / degrees)
+        inference, one, other = self.inference[kept], *self.halves[kept].unbind(1)
+        spread = _covariance(inference, inference)
         return values | {
-            "posterior_mean_spread": float(model.square().sum() / degrees),
+            "posterior_mean_spread": _covariance(one, other),
             "inference_mean_spread": spread,
-            "posterior_mean_slope": float((model * inference).sum() / degrees) / spread if spread > 0 else None,
+            "posterior_mean_slope": _covariance(self.model[kept], inference) / spread if spread > 0 else None,
         }
 
 
@@ -107,9 +108,14 @@ def posterior_means(
         ]
         z = torch.cat([done.z for done in passes])
         log_weights = torch.cat([log_weight(done) for done in passes])
-        share = log_weights.softmax(0)
-        weighted = drawn.mean + ((share - 1 / samples)[..., None] * z).sum(0)
-        return weighted, q.mean, 1 / share.square().sum(0), importance_weighted(log_weights)
+        halves = [_weighted_mean(drawn.mean, log_weights[first::2], z[first::2]) for first in (0, 1)]
+        return (
+            _weighted_mean(drawn.mean, log_weights, z),
+            torch.stack(halves, 1),
+            q.mean,
+            1 / log_weights.softmax(0).square().sum(0),
+            importance_weighted(log_weights),
+        )
 
     return Plane(*by_sentence(model, sequences, means, batch_size=batch_size, tick=tick))
 
@@ -121,8 +127,20 @@ def exact_means(model: TextVAE, sequences: Sequences, exact: Integrals) -> Plane
         return (model.posterior(batch.to(model.device)).mean,)
 
     (inference,) = by_sentence(model, sequences, mean)
-    everything = torch.full((len(sequences),), math.inf)
-    return Plane(exact.posterior_mean, inference.to(exact.posterior_mean), everything, exact.log_evidence)
+    means, everything = exact.posterior_mean, torch.full((len(sequences),), math.inf)
+    return Plane(means, torch.stack([means, means], 1), inference.to(means), everything, exact.log_evidence)
+
+
+def _weighted_mean(centre: Tensor, log_weights: Tensor, z: Tensor) -> Tensor:
+    """Σₖ (w̄ₖ − 1/K) zₖ + E_r z (B, D), from log-weights (K, B), z (K, B, D) and `centre`, E_r z."""
+    share = log_weights.softmax(0)
+    return centre + ((share - 1 / max(len(z), 1))[..., None] * z).sum(0)
+
+
+def _covariance(a: Tensor, b: Tensor) -> float:
+    """Σ_d Cov(a_d, b_d) over sentences, of a and b (N, D) with N ≥ 2."""
+    a, b = a.double() - a.double().mean(0), b.double() - b.double().mean(0)
+    return float((a * b).sum() / (len(a) - 1))
 
 
 def _rows(proposal: Gaussian, rows: Tensor, device: torch.device) -> Gaussian:

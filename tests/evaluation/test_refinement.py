@@ -189,6 +189,15 @@ def test_the_cost_stated_is_the_cost():
     assert sum(passes) == found.passes == found.refining + 40
 
 
+def test_a_family_with_dropout_is_put_together_without_it():
+    model, rows = tiny(2, posterior="du").train(), sequences_of(random_rows(20, 4))
+    state = torch.get_rng_state()
+    one = refinement(model, rows, SentenceNoise(0, 2), steps=5)
+    assert torch.equal(state, torch.get_rng_state())
+    two = refinement(model.eval(), rows, SentenceNoise(0, 2), steps=5)
+    assert torch.equal(one.q.variance, two.q.variance)
+
+
 @pytest.mark.parametrize("name", ["steps", "samples", "scoring"])
 def test_bad_numbers_are_refused_in_a_sentence(name):
     with pytest.raises(ConfigError, match=f"{name}: an estimate needs at least 1"):

@@ -31,7 +31,7 @@ from textvae.evaluation.estimators import Tick, by_sentence
 from textvae.evaluation.noise import SentenceNoise
 from textvae.evaluation.requirements import require_counts, require_density
 from textvae.models.distributions import DiagonalGaussian, FullGaussian, Reparameterised
-from textvae.models.modes import fixed
+from textvae.models.modes import fixed, inert
 from textvae.models.terms import Terms, pass_under
 from textvae.models.text_vae import TextVAE
 
@@ -112,10 +112,12 @@ def refinement(
     own, own_rate, better, better_rate, *parameters = by_sentence(
         model, sequences, scores, batch_size=batch_size, tick=tick
     )
+    with inert(model):  # a family may have dropout of its own
+        q = found[0].of(*parameters)
     return Refinement(
         amortised=Terms(own, own_rate, None),
         refined=Terms(better, better_rate, None),
-        q=found[0].of(*parameters),
+        q=q,
         refining=2 * steps * samples,
         passes=2 * steps * samples + 2 * scoring,
     )

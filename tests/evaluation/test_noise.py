@@ -84,6 +84,12 @@ def test_noise_is_a_pure_function(seed):
     assert torch.equal(draw(*ROWS, seed=seed, stop=9), draw(*ROWS, seed=seed, stop=9))
 
 
+def test_the_largest_seed_leaves_room_for_what_is_added_to_it():
+    """Refinement is weighed under the seed of the command line, below 2⁶³, plus 2⁴⁰."""
+    one, two = (draw(*ROWS, seed=2**63 - 1 + more) for more in (0, 2**40))
+    assert not torch.equal(one, two)
+
+
 def test_noise_is_the_same_on_every_machine():
     """Evaluations made with one seed can be compared: these numbers may not change."""
     np.testing.assert_allclose(draw([4, 5], dim=2)[0, 0], [0.560409, -0.792682], atol=1e-6)

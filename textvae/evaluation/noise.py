@@ -33,7 +33,7 @@ class SentenceNoise:
         return torch.from_numpy(np.stack(noise, axis=1)).to(batch.targets.device)
 
     def _draw(self, tokens: np.ndarray, start: int, stop: int) -> np.ndarray:
-        text = self.seed.to_bytes(8, "little", signed=True) + tokens.tobytes()
+        text = (self.seed % 2**64).to_bytes(8, "little") + tokens.tobytes()
         key = np.frombuffer(hashlib.blake2b(text, digest_size=16).digest(), dtype=np.uint64)
         first, final = start // BLOCK, (stop - 1) // BLOCK
         blocks = [self._block(key, index) for index in range(first, final + 1)]

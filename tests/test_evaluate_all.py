@@ -2,6 +2,8 @@
 
 import json
 import math
+import shutil
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,8 +16,8 @@ from textvae.errors import ConfigError, RunError
 from textvae.evaluation.estimators import Survey
 from textvae.runs import Run
 from textvae.tasks import evaluate_all as module
-from textvae.tasks.evaluate import evaluate_subject, headlines
-from textvae.tasks.evaluate_all import evaluate_all
+from textvae.tasks.evaluate import evaluate_run, evaluate_subject, headlines
+from textvae.tasks.evaluate_all import evaluate_all, expected_minutes
 from textvae.tasks.parts import BRIEF, FULL, likelihood
 from textvae.tasks.parts.language import Text
 from textvae.tasks.parts.likelihood import BoundCurve, PosteriorGap, PriorCurve, Simulated
@@ -52,8 +54,6 @@ PROMISED = {
 @pytest.fixture(scope="module")
 def whole(vae_run, lm_run, tmp_path_factory):
     """A copy of the VAE's run, evaluated whole, and what came back."""
-    import shutil
-
     run = Run(shutil.copytree(vae_run, tmp_path_factory.mktemp("whole") / "vae"))
     return run, evaluate_all(run, samples=4, lm=lm_run, parts=SMALL)
 
@@ -151,7 +151,10 @@ def test_a_single_sentence_has_no_probes_and_no_variance(own_vae_run, recwarn):
 
 def test_each_part_has_a_file_with_curves_and_settings(whole):
     run, _ = whole
-    files = {path.stem: json.loads(path.read_text()) for path in (run.path / "evaluation" / "valid").glob("*.json")}
+    files = {
+        path.stem: json.loads(path.read_text(encoding="utf-8"))
+        for path in (run.path / "evaluation" / "valid").glob("*.json")
+    }
     assert set(files) == {part.name for part in FULL}
     for content in files.values():
         assert content["settings"]["weights_sha256"] == run.weights_sha256
@@ -227,6 +230,16 @@ def test_an_interrupted_evaluation_goes_on_behind_the_last_part(own_vae_run, mon
     assert "ais_upper" in values
 
 
+def test_a_part_stored_just_before_a_kill_is_taken_by_the_next_call(own_vae_run):
+    run = Run(own_vae_run)
+    parts = (Dimensions(), Listening())
+    evaluate_all(run, samples=2, parts=parts[:1])
+    kept = Listening().numbers(subject_of(run, "valid"))  # stored, but killed before `evaluation.json` was written
+    values = evaluate_all(run, samples=2, parts=parts)
+    assert run.evaluation["valid"] == values
+    assert values["gradient_norm"] == kept["gradient_norm"]
+
+
 def test_parts_of_other_weights_or_settings_are_not_taken(own_vae_run):
     run = Run(own_vae_run)
     settings = {"weights_sha256": run.weights_sha256, "seed": 0}
@@ -260,8 +273,6 @@ def without_clocks(values):
 
 
 def test_an_autoencoder_and_a_language_model_are_told_what_they_lack(ae_run, lm_run, tmp_path, capsys):
-    import shutil
-
     ae = evaluate_all(Run(shutil.copytree(ae_run, tmp_path / "ae")), samples=2, lm=lm_run, parts=SMALL)
     said = capsys.readouterr().err
     assert "a deterministic autoencoder has no rate" in said
@@ -272,6 +283,29 @@ def test_an_autoencoder_and_a_language_model_are_told_what_they_lack(ae_run, lm_
     assert "a language model has no z" in capsys.readouterr().err
     assert lm["samples_novelty"] >= 0
     assert "reconstructions_bleu" not in lm
+
+
+@pytest.mark.parametrize("name", ["vae_run", "lm_run", "ae_run"])
+def test_progress_ends_at_its_total(name, request, tmp_path, monkeypatch):
+    """A language model is scored once more, by its one sample; an autoencoder has no importance weights."""
+    counts = []
+
+    @contextmanager
+    def counting(what, total):
+        done: list[int] = []
+        yield done.append
+        counts.append((total, sum(done)))
+
+    monkeypatch.setattr("textvae.tasks.evaluate.counting", counting)
+    evaluate_run(shutil.copytree(request.getfixturevalue(name), tmp_path / "run"), samples=2)
+    ((total, done),) = counts
+    assert total == done
+
+
+def test_time_is_expected_only_for_samples_that_are_drawn(vae_run, lm_run, ae_run):
+    for run, drawn in ((vae_run, True), (lm_run, False), (ae_run, False)):
+        subject = subject_of(Run(run), "valid")
+        assert (expected_minutes(subject, [], 100) > 0) is drawn
 
 
 @pytest.fixture

@@ -51,9 +51,9 @@ def evaluate_run(
 
 
 def evaluate_subject(subject: Subject, samples: int) -> dict[str, Any]:
-    """What `evaluate_run` returns and stores, from the survey that the subject has."""
+    """What `evaluate_run` returns and stores, from the subject's own survey, and every part stored so far."""
     known = _known(subject.run, subject.split, _settings(subject.vae, samples, subject.seed))
-    return known or _keep(subject, _measured(subject, samples, subject.survey))
+    return _keep(subject, known or _measured(subject, samples, subject.survey))
 
 
 def _known(run: Run, split: str, settings: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -96,7 +96,7 @@ def _settings(vae: Vae, samples: int, seed: int) -> dict[str, Any]:
 def _measured(subject: Subject, samples: int, survey: Survey | None = None) -> dict[str, Any]:
     vae, sentences, split = subject.vae, subject.corpus[subject.split], subject.split
     settings = _settings(vae, samples, subject.seed)
-    passes = (survey is None) + vae.model.has_z
+    passes = (survey is None) + vae.model.has_likelihood
     with counting(f"evaluating {split}", passes * len(sentences)) as tick:
         values = evaluate(
             vae.model,

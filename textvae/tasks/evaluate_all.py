@@ -59,10 +59,10 @@ def measure(part: Part, subject: Subject) -> dict[str, Any]:
 
 
 def expected_minutes(subject: Subject, parts: Sequence[Part], samples: int = 0) -> float:
-    """Expected time of the parts and of an importance-weighted estimate from `samples`, on this machine."""
-    _, seconds = subject.timed_survey
-    passes = sum(part.passes(subject) for part in parts) + samples * len(subject.sequences)
-    return passes * seconds / 60
+    """Expected time of the parts, and of an importance-weighted estimate from `samples` where it takes as many."""
+    (_, seconds), model = subject.timed_survey, subject.vae.model
+    drawn = samples * len(subject.sequences) if model.has_z and model.has_likelihood else 0
+    return (sum(part.passes(subject) for part in parts) + drawn) * seconds / 60
 
 
 def _possible(subject: Subject, parts: Sequence[Part]) -> list[Part]:

@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,7 @@ def _small(monkeypatch):
 def diagnosed(run: Path, *options: object) -> str:
     """The page; printed and kept alike."""
     page = worked("diagnose", run, *options).out
-    assert (run / "diagnosis" / "diagnosis.md").read_text() == page
+    assert (run / "diagnosis" / "diagnosis.md").read_text(encoding="utf-8") == page
     return page
 
 
@@ -43,7 +44,7 @@ def test_an_alive_model_with_a_language_model_beside_it(own_vae_run, lm_run):
     assert "**Alive: " in page or "**Partly collapsed: " in page
     assert "dimensions of z are active" in page
     assert "Compared with the language model" in page
-    kept = json.loads((own_vae_run / "diagnosis" / "diagnosis.json").read_text())
+    kept = json.loads((own_vae_run / "diagnosis" / "diagnosis.json").read_text(encoding="utf-8"))
     assert kept["listening"] > 0.1
     assert kept["split"] == "valid"
     pictures = {path.stem for path in (own_vae_run / "diagnosis").glob("*.png")}
@@ -57,7 +58,7 @@ def test_the_pictures_and_the_page_are_in_tensorboard(own_vae_run):
     shown = {tag for tag in board.Tags()["images"] if tag.startswith("diagnosis/")}
     assert shown == {f"diagnosis/{path.stem}" for path in (own_vae_run / "diagnosis").glob("*.png")}
     assert "diagnosis/text_summary" in board.Tags()["tensors"]
-    last = json.loads((own_vae_run / "metrics.jsonl").read_text().splitlines()[-1])["step"]
+    last = json.loads((own_vae_run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])["step"]
     assert board.Images("diagnosis/listening")[0].step == last
 
 
@@ -92,6 +93,19 @@ def test_without_matplotlib_one_sentence_says_how_to_get_it(own_vae_run, monkeyp
 def test_bad_usage_is_refused(vae_run, tmp_path):
     assert "no such run directory" in refused("diagnose", tmp_path / "none", code=1)
     assert "is not a language model" in refused("diagnose", vae_run, "--lm", vae_run, code=2)
+
+
+def test_a_single_sentence_is_refused(own_vae_run, monkeypatch):
+    """It has no other, so no G, no verdict and no standard errors."""
+    whole = diagnose.subject_of
+
+    def alone(*given):
+        subject = whole(*given)
+        splits = {split: ["the cat"] for split in subject.corpus.splits}
+        return replace(subject, corpus=replace(subject.corpus, splits=splits))
+
+    monkeypatch.setattr(diagnose, "subject_of", alone)
+    assert "needs at least 2 sentences of valid" in refused("diagnose", own_vae_run, code=2)
 
 
 def test_pixels_are_what_the_file_shows(own_vae_run):

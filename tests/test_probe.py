@@ -19,7 +19,7 @@ def test_probe_of_an_autoencoder(tmp_path: Path) -> None:
     # A deterministic z is free to hold what it likes, and soon holds something of the factors.
     worked("train", "grammar", "autoencoder", *ARGUMENTS, "--steps", 600, "--run", run)
     table = worked("probe", run).out
-    kept = json.loads((run / "evaluation/valid/knowledge.json").read_text())["values"]
+    kept = json.loads((run / "evaluation/valid/knowledge.json").read_text(encoding="utf-8"))["values"]
     assert [row["factor"] for row in kept["labels"]] == ["length", "first word", "a word, mean of 100"]
     rows = {row["factor"]: row for row in kept["factors"]}
     assert rows.keys() == embedded_grammar().factors.keys()
@@ -41,7 +41,7 @@ def test_probe_refuses_what_has_no_z(lm_run: Path) -> None:
 
 def test_any_corpus_has_lengths_and_words(own_vae_run: Path) -> None:
     table = worked("probe", own_vae_run).out
-    kept = json.loads((own_vae_run / "evaluation/valid/knowledge.json").read_text())["values"]
+    kept = json.loads((own_vae_run / "evaluation/valid/knowledge.json").read_text(encoding="utf-8"))["values"]
     assert kept["factors"] == []
     rows = {row["factor"]: row for row in kept["labels"]}
     assert list(rows) == ["length", "first word", "a word, mean of 25"]

@@ -14,7 +14,7 @@ from typing import Any
 
 from textvae.config import recipe_files
 from textvae.console.output import remark
-from textvae.errors import counted
+from textvae.errors import ConfigError, counted
 from textvae.evaluation.diagnosis import Diagnosis, diagnose
 from textvae.evaluation.evaluate import latent_use
 from textvae.files import finite, write_atomically
@@ -44,11 +44,13 @@ def diagnose_run(run: Run, split: str = "valid", lm: str | Path | None = None, s
     Raises
     ------
     ConfigError
-        If `lm` does not fit this run, or matplotlib is not installed.
+        If `lm` does not fit this run, the split has a single sentence, or matplotlib is not installed.
     """
     began = time.monotonic()
     run.require_writable()
     subject = subject_of(run, split, seed, lm)
+    if len(subject.sequences) < 2:
+        raise ConfigError(f"a diagnosis needs at least 2 sentences of {split}: it compares each with another")
     numbers = finite(_numbers(subject))
     found = diagnose(numbers, {path.stem for path in recipe_files("remedies")}.__contains__)
     drawn = _draw(run, numbers)

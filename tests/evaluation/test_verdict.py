@@ -37,6 +37,13 @@ def test_the_verdict_rests_on_what_is_sure(gain, error, word):
     assert "0.1" in said or "0.5" in said or "1.0" in said or "too few sentences" in said
 
 
+@pytest.mark.parametrize(("error", "hardly"), [(0.1, True), (0.19, True), (0.21, False), (0.24, False)])
+def test_a_decoder_hardly_listens_only_if_surely_below_a_nat(error, hardly):
+    said = judge(0.6, error).sentence
+    assert said.startswith("partly: ")
+    assert ("hardly listens" in said, "too few sentences" in said) == (hardly, not hardly)
+
+
 def test_no_verdict_is_given_on_an_undefined_gain():
     assert judge(math.nan, math.nan).state == "undefined"
     assert judge(5.0, math.nan).state == "undefined"

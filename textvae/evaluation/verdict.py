@@ -55,5 +55,7 @@ def judge(gain: float, error: float) -> Verdict:
         return Verdict("collapsed", f"{found}, surely below {POSSIBLY}; the decoder does not listen to z")
     if surely < ALIVE_FROM:
         how = f"surely {COLLAPSED_BELOW} but not {ALIVE_FROM}"
-        return Verdict("partly", f"{found}, {how}; the decoder hardly listens to z")
+        hardly = "the decoder hardly listens to z"
+        told = hardly if at_most < ALIVE_FROM else "too few sentences to tell how much the decoder listens to z"
+        return Verdict("partly", f"{found}, {how}; {told}")
     return Verdict("alive", f"{found}, surely at least {ALIVE_FROM}; the decoder listens to z")

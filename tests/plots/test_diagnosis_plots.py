@@ -148,12 +148,12 @@ def test_positions_show_each_gain_with_two_errors():
 def test_training_shows_what_the_rows_hold():
     rows = [
         {"step": step, "split": split, "rate": rate, "distortion": 30.0 - step + shift}
-        for step, rate in ((10, None), (20, 1.5), (30, 2.5))
+        for step, rate in ((10, None), (20, 1.5), (30, 2.5), (40, None))
         for split, shift in (("train", 100), ("valid", 0))
     ]
     rates, distortions = diagnosis.training(rows).axes
     assert drawn(rates.lines[0]) == [(20, 1.5), (30, 2.5)]
-    assert drawn(distortions.lines[0]) == [(10, 20.0), (20, 10.0), (30, 0.0)]
+    assert drawn(distortions.lines[0]) == [(10, 20.0), (20, 10.0), (30, 0.0), (40, -10.0)]
     assert (rates.get_title()[:4], distortions.get_title()[:10]) == ("rate", "distortion")
 
 

@@ -20,13 +20,14 @@ def training(rows: Sequence[Numbers]) -> Figure | None:
     valid = [row for row in rows if row.get("split") == "valid" and row.get("distortion") is not None]
     if len(valid) < 2:
         return None
-    steps, rates = [row["step"] for row in valid], [row["rate"] for row in valid if row.get("rate") is not None]
+    rates = {row["step"]: row["rate"] for row in valid if row.get("rate") is not None}
     figure, axes = canvas(2 if rates else 1)
     if rates:
-        axes[0].plot(steps[-len(rates) :], rates, color=BLUE, marker="o", markersize=3)
-        axes[0].set_ylim(0, 1.1 * max(rates) + 0.1)
+        axes[0].plot(list(rates), list(rates.values()), color=BLUE, marker="o", markersize=3)
+        axes[0].set_ylim(0, 1.1 * max(rates.values()) + 0.1)
         axes[0].set(title="rate on valid: at 0, z is unused", xlabel="optimiser step", ylabel="nats per sentence")
-    axes[-1].plot(steps, [row["distortion"] for row in valid], color=ORANGE, marker="o", markersize=3)
+    steps, distortions = [row["step"] for row in valid], [row["distortion"] for row in valid]
+    axes[-1].plot(steps, distortions, color=ORANGE, marker="o", markersize=3)
     axes[-1].set(title="distortion on valid", xlabel="optimiser step", ylabel="nats per sentence")
     return figure
 

@@ -32,7 +32,7 @@ __all__ = ["from_prior", "information", "log_densities", "mismatch", "mutual_inf
 SATURATED = 4.0
 """Within this many nats of ln N, an estimate of the mutual information mainly reflects its cap."""
 PAIRED = 1000
-"""Maximum number of sentences whose z are compared by MMD."""
+"""Maximum number of sentences, the first of the split, whose z are compared by MMD."""
 
 
 def saturated(estimate: float, reference: int) -> bool:
@@ -40,18 +40,18 @@ def saturated(estimate: float, reference: int) -> bool:
     return estimate > math.log(reference) - SATURATED
 
 
-def information(model: TextVAE, survey: Survey, reference: int | None = None) -> dict[str, Any]:
-    """I_q(x; z) and KL(q(z) ‖ p(z)) in nats, from the first `reference` sentences (default all).
+def information(model: TextVAE, survey: Survey) -> dict[str, Any]:
+    """I_q(x; z) and KL(q(z) ‖ p(z)) in nats, with the surveyed sentences as the reference set.
 
     Standard errors are over sentences, with the mixture held fixed.
 
     Raises
     ------
     ConfigError
-        If the reference set is empty, or the model has no z.
+        If the model has no z.
     """
-    own, aggregate = log_densities(survey, reference)
-    elsewhere = aggregate - _log_prior(model, survey.z[: len(own)])
+    own, aggregate = log_densities(survey)
+    elsewhere = aggregate - _log_prior(model, survey.z)
     return {
         **mutual_information(own, aggregate),
         **mean_with_error("marginal_kl", elsewhere),

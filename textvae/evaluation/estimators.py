@@ -54,6 +54,7 @@ class Survey:
 
     @property
     def elbo(self) -> Tensor:
+        """−(distortion + rate) (N,)."""
         return -(self.distortion + self.rate)
 
     def means(self) -> dict[str, Any]:

@@ -70,10 +70,12 @@ class Quadrature:
 
     @property
     def distortion(self) -> Tensor:
+        """−E_q log p(x|z) (B,)."""
         return -self.under_q(self.log_likelihood)
 
     @property
     def rate(self) -> Tensor:
+        """KL(q(z|x) ‖ p(z)) (B,)."""
         return self.under_q(self.log_q - self.log_prior)
 
     @property
@@ -121,7 +123,7 @@ class Quadrature:
 
     @property
     def error(self) -> Tensor:
-        """(B,), of a square grid: the largest of `change` on doubling the spacing, `unseen` and `beyond`."""
+        """(B,), of a square grid: the largest of `change` from twice the spacing, `unseen` and `beyond`."""
         return torch.stack([self.change(self.coarser()), self.unseen, self.beyond]).amax(0)
 
     def change(self, coarser: "Quadrature") -> Tensor:

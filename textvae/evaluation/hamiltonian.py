@@ -75,13 +75,13 @@ class Bridge:
         momentum, spread, chance = noise[..., :-2], noise[..., -2], noise[..., -1]
         jitter = 1 + JITTER * (2 * torch.special.ndtr(spread) - 1)
         stride = (step * jitter)[..., None] * self.scale
-        energy = point.log_density(power) - 0.5 * momentum.square().sum(-1)
+        before = point.log_density(power) - 0.5 * momentum.square().sum(-1)
         proposal = point
         momentum = momentum + 0.5 * stride * point.gradient(power)
         for leap in range(1, leaps + 1):
             proposal = self.at(proposal.z + stride * momentum)
             momentum = momentum + (0.5 if leap == leaps else 1.0) * stride * proposal.gradient(power)
-        gain = proposal.log_density(power) - 0.5 * momentum.square().sum(-1) - energy
+        gain = proposal.log_density(power) - 0.5 * momentum.square().sum(-1) - before
         # A proposal whose density is not finite has no finite gain, and is rejected.
         accepted = torch.special.log_ndtr(chance) < gain
         return proposal.where(accepted, point), gain.clamp_max(0).exp().nan_to_num(0.0)

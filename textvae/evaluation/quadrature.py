@@ -3,9 +3,9 @@
 For each sentence, cells tile the region that prior and q cover, and a cell is halved if halving changes an
 integral: posteriors of text have a narrow peak, and long tails where the decoder hardly depends on z. Changes
 are measured relative to the mass found so far, so a peak of the posterior or of q between the points is still
-found: most of the mass found lies at the points nearest to it. The reported error is the change on the last
-halving of every cell (the error of the coarser cells, far above that of the finer ones), or the missed mass if
-that is larger.
+found: most of the mass found lies at the points nearest to it. The reported error is twice the change on the last
+halving of every cell (the change is the error of the coarser cells, far above that of the finer ones), or the
+missed mass if that is larger.
 
 References
 ----------
@@ -51,7 +51,7 @@ class Integrals:
     information: Tensor  # (N,)
     posterior_mean: Tensor  # (N, D), of p(z|x)
     posterior_variance: Tensor  # (N, D)
-    error: Tensor  # (N,), of all the above: change on halving every cell, or missed mass
+    error: Tensor  # (N,), of all the above: twice the change on halving every cell, or missed mass
 
 
 def integrate(

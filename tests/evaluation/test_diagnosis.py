@@ -126,9 +126,23 @@ def test_an_undecided_state_blames_nobody():
 
 def test_a_rate_that_buys_nothing_is_named():
     found = diagnose(numbers(0.05, **STUCK) | {"rate": 4.0, "active_units": 16})
-    assert "does not help the decoder" in said(found)
+    assert "At least 4.00 nats of it do not help the decoder" in said(found)
     assert set(REMEDIES["unused_rate"]) <= set(found.advice)
-    assert "does not help the decoder" not in said(diagnose(numbers(20.0) | {"rate": 4.0}))
+    assert "do not help the decoder" not in said(diagnose(numbers(20.0) | {"rate": 4.0}))
+
+
+@pytest.mark.parametrize(("rate", "vain"), [(3.0, "At least 1.78 nats"), (2.2, None)])
+def test_a_rate_that_is_partly_used_is_not_all_in_vain(rate, vain):
+    """Of 3 ± 0.1 nats the decoder uses at most G, 0.9 ± 0.06: two standard errors of each leave 1.78."""
+    used = {"rate": rate, "rate_se": 0.1, "listening": 0.9, "listening_se": 0.06}
+    found = diagnose(numbers(0.9, **STUCK) | used)
+    assert found.state == "partly"
+    if vain is None:
+        assert "do not help the decoder" not in said(found)
+        assert not set(REMEDIES["unused_rate"]) <= set(found.advice)
+    else:
+        assert f"{vain} of it do not help the decoder" in said(found)
+        assert set(REMEDIES["unused_rate"]) <= set(found.advice)
 
 
 def test_alive_models_are_blamed_for_nothing_but_told_their_gaps():

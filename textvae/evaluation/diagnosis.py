@@ -178,7 +178,7 @@ def _refined_says_more(found: Numbers) -> bool:
 
 
 def _topics(found: Numbers, state: State, cause: Cause | None) -> list[str]:
-    topics = ["unused_rate"] if _paid_in_vain(found, state) else []
+    topics = ["unused_rate"] if _vain(found, state) else []
     if cause in ("model", "inference"):
         topics.append(cause)
     if state == "alive" and (surely(found, "posterior_gap") or 0) >= GAP and not _held(found):
@@ -189,9 +189,16 @@ def _topics(found: Numbers, state: State, cause: Cause | None) -> list[str]:
     return topics
 
 
-def _paid_in_vain(found: Numbers, state: State) -> bool:
-    """Whether there is a rate of a nat or more, and z is not used for it."""
-    return state in UNUSED and (found.get("rate") or 0) >= 1
+def _vain(found: Numbers, state: State) -> float | None:
+    """The part of the rate that surely does not help the decoder, if it is a nat or more and z is hardly used.
+
+    With z of q(z), log p(x|z) averaged over other sentences' z is at most log ∫ p(x|z) q(z) dz: what the decoder
+    gains by a sentence's own z over its own marginal is at most G.
+    """
+    if state not in UNUSED or found.get("rate") is None:
+        return None
+    vain = (surely(found, "rate") or found["rate"]) - (perhaps(found, "listening") or 0)
+    return float(vain) if vain >= 1 else None
 
 
 def _held(found: Numbers) -> bool:
@@ -210,10 +217,11 @@ def _rate(found: Numbers, state: State) -> str:
     if rate is None:
         return "It has no rate: its posterior is a point, so the following describes its decoder alone."
     said = f"The rate is {rate:.2f} nats per sentence; {units} of {width} dimensions of z are active."
-    if _paid_in_vain(found, state):
+    vain = _vain(found, state)
+    if vain is not None:
         said += (
-            " This rate does not help the decoder: either a floor (such as free bits) keeps it up, or q varies in "
-            "directions the decoder ignores."
+            f" At least {vain:.2f} nats of it do not help the decoder: either a floor (such as free bits) keeps "
+            "the rate up, or q varies in directions the decoder ignores."
         )
     return said
 

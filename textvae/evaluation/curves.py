@@ -20,20 +20,16 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from textvae.data.batches import Batch, Sequences, to_device
-from textvae.evaluation.estimators import Tick, by_sentence
+from textvae.data.batches import Batch, Sequences
+from textvae.evaluation.estimators import Draw, Tick, by_sentence, draws_under_q
 from textvae.evaluation.noise import SentenceNoise
 from textvae.evaluation.requirements import require_counts, require_likelihood
-from textvae.models.terms import log_weight, pass_under
 from textvae.models.text_vae import TextVAE
 
 __all__ = ["TRUSTED", "Curve", "importance_curve", "sampled_curve"]
 
 TRUSTED = 10.0
 """Effective sample size below which an estimate's standard error is meaningless."""
-
-Draw = Callable[[int, int], Tensor]
-"""Log-weights (stop − start, B) of the samples start ≤ k < stop of a batch."""
 
 
 @dataclass(frozen=True)
@@ -78,14 +74,7 @@ def importance_curve(
     """
 
     def draws(batch: Batch) -> Draw:
-        on_device = batch.to(model.device)
-        posterior = model.posterior(on_device)
-
-        def draw(start: int, stop: int) -> Tensor:
-            drawn = to_device(noise(batch, start, stop), model.device)
-            return log_weight(pass_under(model, on_device, posterior, posterior.transport(drawn)))
-
-        return draw
+        return draws_under_q(model, batch, noise)
 
     return sampled_curve(model, sequences, samples, draws, batch_size, chunk, tick)
 

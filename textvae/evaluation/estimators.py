@@ -11,7 +11,7 @@ Burda et al. 2016, *Importance Weighted Autoencoders*.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,9 +27,11 @@ from textvae.models.terms import forward_pass, importance_weighted, log_weight, 
 from textvae.models.text_vae import TextVAE
 
 __all__ = [
+    "Draw",
     "Survey",
     "Tick",
     "by_sentence",
+    "draws_under_q",
     "importance_weighted_nll",
     "mean_with_error",
     "perplexity",
@@ -38,6 +40,9 @@ __all__ = [
 
 Tick = Callable[[int], None]
 """Called with the number of sentences, or steps, just completed."""
+
+Draw = Callable[[int, int], Tensor]
+"""Log-weights (stop − start, B) of the samples start ≤ k < stop of a batch."""
 
 
 @dataclass(frozen=True)
@@ -154,21 +159,25 @@ def importance_weighted_nll(
     samples = samples if model.has_z else 1
 
     def nll(batch: Batch, rows: Tensor) -> Sequence[Tensor]:
-        weights = torch.cat(list(_log_weights(model, batch, samples, noise, chunk)))
-        return (-importance_weighted(weights),)
+        draw = draws_under_q(model, batch, noise)
+        weights = [draw(start, min(start + chunk, samples)) for start in range(0, samples, chunk)]
+        return (-importance_weighted(torch.cat(weights)),)
 
     (found,) = by_sentence(model, sequences, nll, batch_size=batch_size, tick=tick)
     return found
 
 
-def _log_weights(model: TextVAE, batch: Batch, samples: int, noise: SentenceNoise, chunk: int) -> Iterator[Tensor]:
-    """The log-weights (K, B) of a batch, `chunk` samples at a time; the passes are not kept."""
+def draws_under_q(model: TextVAE, batch: Batch, noise: SentenceNoise) -> Draw:
+    """Log-weights of a batch on the host, with z ~ q(z|x); its sentences are encoded once, the passes not kept."""
     on_device = batch.to(model.device)
     posterior = model.posterior(on_device)
-    for start in range(0, samples, chunk):
+
+    def draw(start: int, stop: int) -> Tensor:
         # Drawn on the host from its own copy, so no chunk waits for the device to finish the one before.
-        drawn = to_device(noise(batch, start, min(start + chunk, samples)), model.device)
-        yield log_weight(pass_under(model, on_device, posterior, posterior.transport(drawn)))
+        drawn = to_device(noise(batch, start, stop), model.device)
+        return log_weight(pass_under(model, on_device, posterior, posterior.transport(drawn)))
+
+    return draw
 
 
 def standard_error(values: Tensor) -> float:

@@ -18,8 +18,8 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from textvae.data.batches import Batch, Sequences, to_device
-from textvae.evaluation.curves import Curve, Draw, sampled_curve
-from textvae.evaluation.estimators import Tick
+from textvae.evaluation.curves import Curve, sampled_curve
+from textvae.evaluation.estimators import Draw, Tick
 from textvae.evaluation.noise import SentenceNoise
 from textvae.models.text_vae import TextVAE
 

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from recipes import complaint, complete
+from recipes import NAMES, complaint, complete, settings_of
 
 from textvae import builder
 from textvae.config import Config, Draft, changed_keys, recipe_files, signature
@@ -571,6 +571,44 @@ def test_a_posterior_of_another_remedy_is_said_to_be_replaced_and_that_of_a_corp
     draft.merge_file("bn_vae")
     with pytest.warns(UserWarning, match=r"model.posterior: batch_norm of .* is replaced by vmf of "):
         draft.merge_file("vmf")
+
+
+NO_Z, NOT_LEARNED, UNREAD = "without a z", "nothing that is learned", "reads no words"
+
+
+@pytest.mark.parametrize(
+    ("names", "slots", "why"),
+    [
+        (("lm", "free_bits"), {"objective.penalty"}, NO_Z),
+        (("beta", "lm"), {"objective.weight"}, NO_Z),
+        (("lm", "bag_of_words"), {"objective.auxiliary", "objective.weight"}, NO_Z),
+        (("lm", "iwae"), {"objective.bound"}, NO_Z),
+        (("lm", "bn_vae"), {"model.posterior", "objective.weight"}, NO_Z),
+        (("vmf", "beta"), {"objective.weight"}, NOT_LEARNED),
+        (("vmf", "free_bits_total"), {"objective.penalty"}, NOT_LEARNED),
+        (("autoencoder", "linear"), {"objective.weight"}, NOT_LEARNED),
+        (("inputless", "word_dropout"), {"objective.word_dropout"}, UNREAD),
+        (("unigram", "scheduled_sampling"), {"objective.teacher_forcing"}, UNREAD),
+        (("lm", "vanilla"), set(), ""),
+        (("demo", "lm", "word_dropout"), set(), ""),  # demo's penalty is not of a remedy
+        (("vmf", "vamp_prior", "iwae"), set(), ""),
+    ],
+)
+def test_a_member_that_cannot_act_is_remarked_on(names, slots, why, recwarn):
+    draft = Draft()
+    for name in names:
+        draft.merge_file(name)
+    recwarn.clear()  # of members that are replaced
+    builder.complete(draft)
+    said = [str(each.message) for each in recwarn]
+    assert {sentence.partition(":")[0] for sentence in said} == slots
+    assert all(".yaml has no effect: " in sentence and why in sentence for sentence in said)
+
+
+@pytest.mark.parametrize("remedy", NAMES)
+def test_every_remedy_acts_by_itself(remedy, recwarn):
+    settings_of(remedy)
+    assert not [each for each in recwarn if "has no effect" in str(each.message)]
 
 
 mappings = st.dictionaries(st.sampled_from(WORDS[:]), nested, max_size=4)

@@ -1,6 +1,8 @@
 """The parts of a run, constructed from settings."""
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -26,9 +28,7 @@ def model(config: Config, vocabulary: int) -> TextVAE:
         If a part rejects its arguments, or prior and posterior are incompatible.
     """
     dim = config.model.latent_dim
-    with warnings.catch_warnings():
-        # With latent_dim 0 some weights have no elements, which torch warns about.
-        warnings.filterwarnings("ignore", message="Initializing zero-element tensors")
+    with _weights_of_no_elements():
         encoder = _make(config, "model.encoder", vocabulary)
         parts = (
             _make(config, "model.posterior", encoder, dim),
@@ -71,7 +71,8 @@ def objective(config: Config, model: TextVAE, vocabulary: int, steps_per_epoch: 
 
     slots = [slot.split(".")[1] for slot in SLOTS if slot.startswith("objective.")]
     parts = {slot: part(slot) for slot in slots if slot != "auxiliary"}
-    auxiliary = part("auxiliary", model, vocabulary)
+    with _weights_of_no_elements():
+        auxiliary = part("auxiliary", model, vocabulary)
     initialise(auxiliary, config.model.init_range, config.model.embedding_init_range)
     try:
         return Objective(model, **parts, auxiliary=auxiliary, samples=config.objective.samples)
@@ -88,6 +89,14 @@ def update(config: Config, objective: Objective, steps_per_epoch: int) -> Update
 
     built: Update = _make(config, "training.update", objective, optimiser, steps_per_epoch=steps_per_epoch)
     return built
+
+
+@contextmanager
+def _weights_of_no_elements() -> Iterator[None]:
+    """With latent_dim 0 some weights have no elements, which torch warns about."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Initializing zero-element tensors")
+        yield
 
 
 def _make(config: Config, slot: str, *context: Any, steps_per_epoch: int = 1) -> Any:

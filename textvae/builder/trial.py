@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from textvae.builder.idle import remark_idle
 from textvae.builder.parts import begin, model, objective, update
 from textvae.builder.slots import SLOTS, chosen, constructor, external
 from textvae.config import Config, Draft
@@ -47,19 +48,21 @@ def try_out(config: Config, draft: Draft) -> None:
     ConfigError
         Naming the member at fault, as far as that can be told.
     """
+    batch = collate([np.array([4, 5, EOS]), np.array([6, EOS])])
     try:
-        loss = _trial(config)
+        tiny, loss = _trial(config, batch)
     except ConfigError as error:
         slot, _, what = str(error).partition(": ")
         raise ConfigError(f"{draft.blame(tuple(slot.split('.')))}: {what}") from None
     except Exception as error:
         raise _explained(error, config, draft) from None
     _refuse_infinite(loss, config, draft)
+    if not draft.above:  # a first stage also gets settings that are meant for the later one
+        remark_idle(config, draft, tiny, loss, batch)
 
 
-def _trial(config: Config) -> Loss:
-    """The second loss of a tiny model: a NaN rate affects a controller only there."""
-    batch = collate([np.array([4, 5, EOS]), np.array([6, EOS])])
+def _trial(config: Config, batch: Batch) -> tuple[Objective, Loss]:
+    """A tiny objective and its second loss: a NaN rate affects a controller only there."""
     with torch.random.fork_rng(devices=[]):
         built = model(config, TINY)
         if config.first is not None:
@@ -75,7 +78,7 @@ def _trial(config: Config) -> Loss:
         if external(config) and torch.isfinite(loss.value):
             _hold_model(built, batch, loss)
             _hold_update(rule, batch, generator)
-    return loss
+    return tiny, loss
 
 
 def _hold_loss(tiny: Objective, loss: Loss) -> None:

@@ -70,13 +70,21 @@ class Draft:
 
         A corpus chooses members of the model and of training for a remedy to replace; an option may replace any.
         """
-        corpora = {of for layer, of in self.layers if "data" in layer}
+        corpora = self._corpora()
         chosen = dict(_choices(self.values))
         for key, new in () if origin.startswith("--") else _choices(values):
             before = self.origin.get(f"{key}.kind", self.origin.get(f"{key}.recipe", ""))
             quiet = not before.endswith(".yaml") or (before in corpora and not key.startswith("objective."))
             if key in chosen and chosen[key] != new and before != origin and not quiet:
                 warnings.warn(f"{key}: {chosen[key]} of {before} is replaced by {new} of {origin}", stacklevel=4)
+
+    def chosen_by(self, slot: str) -> str | None:
+        """The remedy or option that chooses the member of a slot; None if a corpus does, or none."""
+        origin = self.origin.get(f"{slot}.kind")
+        return None if origin in self._corpora() else origin
+
+    def _corpora(self) -> set[str]:
+        return {origin for layer, origin in self.layers if "data" in layer and not origin.startswith("--")}
 
     def set(self, option: str, value: Any) -> None:
         """Merge one option such as `training.optimiser.lr` = 0.5 or `steps` = 100."""

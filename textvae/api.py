@@ -27,11 +27,15 @@ from textvae.models.text_vae import TextVAE
 from textvae.runs import Run
 from textvae.training.checkpoints import load_best
 
-__all__ = ["CollapsedWarning", "Vae", "load"]
+__all__ = ["CollapsedWarning", "CutWarning", "Vae", "load"]
 
 
 class CollapsedWarning(UserWarning):
     """Greedy or beam decoding of a model whose decoder does not listen to z."""
+
+
+class CutWarning(UserWarning):
+    """Sentences longer than a run reads, of which the rest is left out."""
 
 
 class Vae:
@@ -202,7 +206,7 @@ class Vae:
             raise ConfigError("there are no sentences; give at least one")
         if sequences.cut:
             cut = counted(sequences.cut, "sentence")
-            warnings.warn(f"{cut} cut to {limit} tokens (data.max_length of this run)", stacklevel=3)
+            warnings.warn(f"{cut} cut to {limit} tokens (data.max_length of this run)", CutWarning, stacklevel=3)
         return sequences
 
     def _warn_if_collapsed(self, z: Tensor, rows: list[list[int]]) -> None:

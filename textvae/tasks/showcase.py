@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from textvae.api import CollapsedWarning, Vae
+from textvae.api import CollapsedWarning, CutWarning, Vae
 from textvae.runs import Run
 
 __all__ = ["Showcase", "as_list", "pick", "showcase", "write"]
@@ -28,6 +28,7 @@ def showcase(vae: Vae, sentences: Sequence[str], n: int) -> Showcase:
     first, second = pick(sentences, 2)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CollapsedWarning)  # `evaluate` gives the verdict
+        warnings.simplefilter("ignore", CutWarning)  # `train` and `evaluate` give the number of the whole split
         pairs = list(zip(originals, vae.reconstruct(originals), strict=True))
         return Showcase(samples, pairs, vae.interpolate(first, second, 7))
 

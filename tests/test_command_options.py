@@ -31,14 +31,15 @@ MEASURED = {"run": RUN, "split": "valid", "samples": 100, "seed": 0, "device": "
 
 CALLS: list[tuple[str, str, dict[str, Any]]] = [
     (
-        "train a b.yaml --corpus C --run R --steps 3 --seed 4 --tokenizer bpe --device cuda --threads 5 --init I"
-        " --training.optimiser.lr 0.5",
+        "train a b.yaml --corpus C --column D --run R --steps 3 --seed 4 --tokenizer bpe --device cuda --threads 5"
+        " --init I --training.optimiser.lr 0.5",
         "textvae.tasks.train:train",
         {
             "names": ("a", "b.yaml"),
             "options": {
                 "training.optimiser.lr": 0.5,
                 "corpus": "C",
+                "column": "D",
                 "steps": 3,
                 "seed": 4,
                 "tokenizer": "bpe",

@@ -49,6 +49,7 @@ app.command(corpus_app)
 def train(
     *names: str,
     corpus: str | None = None,
+    column: str | None = None,
     run: Path | None = None,
     steps: Whole | None = None,
     seed: Whole | None = None,
@@ -69,6 +70,8 @@ def train(
         Corpora and remedies by name (see `textvae remedies`), or files ending in .yaml.
     corpus
         grammar, ptb, a directory with train/valid/test, a file, torchtext:PennTreebank or hf:NAME.
+    column
+        The text column of a table.
     run
         The run directory; default `runs/<corpus>-<hash of the settings>`.
     steps
@@ -88,6 +91,7 @@ def train(
 
     given = {
         "corpus": corpus,
+        "column": column,
         "steps": steps,
         "seed": seed,
         "tokenizer": tokenizer,

@@ -24,7 +24,12 @@ __all__ = ["OPTIONS", "SECTIONS", "Draft"]
 SECTIONS = ("data", "model", "objective", "training", "first", "inherit")
 """Keys of a configuration whose values are mappings."""
 
-OPTIONS = {"steps": "training.budget", "corpus": "data.corpus", "tokenizer": "data.tokenizer"}
+OPTIONS = {
+    "steps": "training.budget",
+    "corpus": "data.corpus",
+    "column": "data.column",
+    "tokenizer": "data.tokenizer",
+}
 """Command-line options that are short forms of a key."""
 
 

@@ -169,8 +169,10 @@ def test_another_corpus_is_shown_and_not_kept(own_vae_run, tmp_path):
     before = (own_vae_run / "evaluation.json").read_bytes()
     other = tmp_path / "other.txt"
     other.write_text("the cat saw the moon\n" * 40, "utf-8")
-    shown = strict(worked("evaluate", own_vae_run, "--samples", 1, "--corpus", other, "--json").out)["valid"]
+    done = worked("evaluate", own_vae_run, "--samples", 1, "--corpus", other, "--json")
+    shown = strict(done.out)["valid"]
     assert shown["sentences"] == 2
+    assert "other.txt has no valid or test split of its own" in done.err
     table = tmp_path / "other.csv"
     table.write_text("stars,review\n" + "5,the cat saw the moon\n" * 40, "utf-8")
     asked = ("evaluate", own_vae_run, "--samples", 1, "--corpus", table, "--column", "review", "--json")

@@ -44,6 +44,8 @@ def evaluate_run(
     if corpus is None and (known := _known(run, split, _settings(vae, samples, seed))):
         return known
     opened = own_corpus(run, vae) if corpus is None else open_corpus(corpus, column=column)
+    for sentence in () if corpus is None or not processes.is_main else opened.remarks:
+        remark(sentence)
     subject = Subject(run, vae, opened, split, seed)
     with processes.splitting(vae.model):
         values = _measured(subject, samples)

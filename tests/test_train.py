@@ -153,6 +153,15 @@ def test_a_finished_run_without_its_checkpoint_does_not_start_again(own_vae_run)
     assert (own_vae_run / "best.safetensors").read_bytes() == before
 
 
+def test_a_run_of_no_steps_has_no_checkpoint_to_lose(corpus, tmp_path):
+    command = ("train", *TINY, "--corpus", corpus, "--run", tmp_path / "run", "--steps")
+    worked(*command, 0)
+    worked(*command, 2)
+    worked("train", *TINY, "--corpus", corpus, "--run", tmp_path / "other", "--steps", 2)
+    weights = [(tmp_path / run / "best.safetensors").read_bytes() for run in ("run", "other")]
+    assert weights[0] == weights[1]
+
+
 def test_a_run_is_evaluated_from_another_folder_only_where_its_corpus_is_found(corpus, tmp_path, monkeypatch):
     monkeypatch.chdir(corpus.parent)
     worked("train", *TINY, "--corpus", corpus.name, "--run", tmp_path / "run", "--steps", 2)

@@ -170,8 +170,11 @@ def refuse_other_stage(init: Run, first: Config) -> None:
 
 
 def refuse_without_checkpoint(run: Run) -> None:
-    """Raise if a trained run has lost its checkpoint: it would start again and replace its weights."""
-    if run.status == "done" and not run.checkpoint.exists():
+    """Raise if a trained run has lost its checkpoint: it would start again and replace its weights.
+
+    A run of no steps has none to lose.
+    """
+    if run.status == "done" and not run.checkpoint.exists() and run.config.training.budget != 0:
         raise RunError(
             f"{run.path}: trained already, and {run.checkpoint.name} is missing, so it cannot go on; use it "
             "as it is, or train into another --run"

@@ -362,6 +362,7 @@ def test_its_arguments_are_checked(outside):
             "nowhere:Squared",
             "cannot be imported: there is no module nowhere; run from the folder that holds nowhere",
         ),
+        ("my/penalties.py:Squared", "name the module and not its file: my.penalties:Squared"),
         (":Squared", "cannot be imported"),
         ("OUTSIDE:", "cannot be imported"),
         ("OUTSIDE:penalty", "is not a subclass of textvae.objectives.penalties.penalty.Penalty"),

@@ -106,6 +106,8 @@ def _imported(slot: str, kind: str, whose: str) -> Callable[..., Any]:
         found = getattr(importlib.import_module(module), name)
     except ModuleNotFoundError as error:
         where = f"; run from the folder that holds {error.name}, or add that to PYTHONPATH"
+        if module.endswith(".py"):
+            where = f"; name the module and not its file: {module.removesuffix('.py').replace('/', '.')}:{name}"
         raise ConfigError(f"{whose}: {kind!r} cannot be imported: there is no module {error.name}{where}") from None
     except Exception as error:  # importing runs code that is not ours
         raise ConfigError(f"{whose}: {kind!r} cannot be imported: {named(error)}") from None

@@ -79,6 +79,9 @@ def test_help_does_not_import_torch():
     [
         (["trian"], 'Did you mean "train"'),
         (["train", "--stpes", "3"], "Did you mean --steps"),
+        (["train", "--latent-dim", "3"], "Unknown option: --latent-dim. Did you mean --model.latent_dim?"),
+        (["train", "--lr=0.1"], "Unknown option: --lr. Did you mean --training.optimiser.lr?"),
+        (["train", "--epochs", "3"], 'Did you mean --training.budget "N epochs"?'),
         (["train", "--steps", "many"], "--steps: 'many' is not a whole number"),
         (["train", "--steps", "1.5"], "--steps: '1.5' is not a whole number"),
         (["train", "--steps", "-3"], "--steps: must be a number of steps, at least 0"),

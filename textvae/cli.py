@@ -6,6 +6,7 @@ Results go to stdout, progress and remarks to stderr; the exit code is 0, 1 for 
 import contextlib
 import json
 import os
+import re
 import sys
 import threading
 import warnings
@@ -31,6 +32,7 @@ from textvae.options import (
     Split,
     TokenizerKind,
     Whole,
+    similar_settings,
     take_settings,
 )
 
@@ -401,7 +403,7 @@ def study(
     Parameters
     ----------
     name
-        A study by name (smoke, grammar, ptb), or a file ending in .yaml.
+        A study by name (smoke, grammar, ptb, beyond), or a file ending in .yaml.
     out
         The directory of its runs; default `runs/<name>`.
     jobs
@@ -493,7 +495,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             _run(given)
     except CycloptsError as error:
         said = " ".join(str(error).split())
-        if given[:1] == ["train"] and said.startswith("Unknown option"):
+        unknown = re.match(r"Unknown option: (--[\w-]+)", said)
+        if given[:1] == ["train"] and unknown:
+            meant = similar_settings(unknown[1])
+            said = f"{unknown[0]}. Did you mean {' or '.join(meant)}?" if meant else said
             said += " Settings are given as --section.key VALUE, such as --training.optimiser.lr 0.5."
         _fail(said, 2)
     except ConfigError as error:

@@ -20,6 +20,7 @@ __all__ = [
     "Split",
     "TokenizerKind",
     "Whole",
+    "similar_settings",
     "take_settings",
 ]
 
@@ -75,6 +76,24 @@ def take_settings(arguments: Sequence[str]) -> tuple[list[str], list[Setting]]:
             raise ConfigError(f"{option}: a value must follow")
         settings.append((option[2:], _value(option, given)))
     return rest, settings
+
+
+def similar_settings(option: str) -> list[str]:
+    """The settings, as options, whose last part is the name of an unknown option: of `--latent-dim` or `--lr`."""
+    from textvae.config import Config
+
+    keys = Config().plain()
+    paths = [
+        f"{section}.{name}" for section in ("data", "model", "objective", "training") for name in keys[section]
+    ]
+    wanted = option.removeprefix("--").replace("-", "_")
+    also = {
+        "lr": ["training.optimiser.lr"],
+        "epochs": ['training.budget "N epochs"'],
+        "beta": ["objective.weight.value"],
+    }
+    found = [path for path in paths if path.rpartition(".")[2] == wanted] or also.get(wanted, [])
+    return [f"--{path}" for path in found]
 
 
 def _value(option: str, text: str) -> Any:

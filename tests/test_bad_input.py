@@ -194,6 +194,14 @@ def test_lines_that_cannot_be_read(content, says, vae_run, tmp_path):
     assert not (tmp_path / "z.npy").exists()
 
 
+def test_a_table_is_not_read_as_lines(vae_run, tmp_path):
+    table = tmp_path / "reviews.CSV"
+    table.write_text("stars,text\n5,the cat saw the moon\n", "utf-8")
+    for command in (["score"], ["reconstruct"], ["encode", "--out", tmp_path / "z.npy"]):
+        name, *rest = command
+        assert refused(name, vae_run, table, *rest, code=1).startswith(f"{table}: is a table; ")
+
+
 def test_a_file_that_is_not_there(vae_run, tmp_path):
     assert (
         refused("score", vae_run, tmp_path / "none", code=1)

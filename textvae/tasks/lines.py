@@ -7,6 +7,7 @@ from pathlib import Path
 
 from textvae.console.output import remark
 from textvae.data.reading.text import clean, open_bytes, refuse_nul
+from textvae.data.sources.tables import TABLE_SUFFIXES
 from textvae.errors import DataError
 
 __all__ = ["encode_lines", "read_lines"]
@@ -18,8 +19,10 @@ def read_lines(source: str) -> list[str]:
     Raises
     ------
     DataError
-        Naming file and line, if it is missing, empty, not UTF-8, or has NUL bytes.
+        Naming file and line, if it is missing, a table, empty, not UTF-8, or has NUL bytes.
     """
+    if source.lower().endswith(TABLE_SUFFIXES) and Path(source).is_file():
+        raise DataError(f"{source}: is a table; write its text column to a .txt file, one sentence a line")
     name = "standard input" if source == "-" else source
     lines = _content(source, name).removeprefix(b"\xef\xbb\xbf").split(b"\n")
     if not lines[-1]:

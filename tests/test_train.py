@@ -17,7 +17,7 @@ import torch
 from command_line import TINY, refused, textvae, worked
 from patience import PATIENCE, wait_until
 
-from textvae.config import Draft, signature
+from textvae.config import Config, Draft, signature
 from textvae.runs import Run
 
 FILES = {
@@ -169,6 +169,10 @@ def test_a_run_is_evaluated_from_another_folder_only_where_its_corpus_is_found(c
     sentence = refused("evaluate", tmp_path / "run", code=1)
     assert sentence.startswith(f"{tmp_path / 'run' / 'config.yaml'}: data.corpus: there is no corpus")
     assert f"in {tmp_path}" in sentence
+    moved = Run(tmp_path / "run")
+    settings = moved.config.plain()
+    moved.config = Config.model_validate({**settings, "data": {**settings["data"], "corpus": str(corpus)}})
+    worked("evaluate", tmp_path / "run", "--samples", 1)
 
 
 def test_a_finished_run_is_extended_by_more_steps(corpus, tmp_path):

@@ -102,7 +102,8 @@ def own_corpus(run: Run, vae: Vae) -> Corpus:
     try:
         corpus = open_corpus(data.corpus, column=data.column)
     except DataError as error:
-        raise DataError(f"{run.path / 'config.yaml'}: data.corpus: {error}") from None
+        moved = "; if it has moved, write its new place there"
+        raise DataError(f"{run.path / 'config.yaml'}: data.corpus: {error}{moved}") from None
     digest = corpus.digest()
     if run.environment.get("corpus_sha256", digest) != digest:
         raise RunError(

@@ -297,6 +297,15 @@ def test_a_stopped_process_exits_with_1_and_one_sentence(number, corpus, tmp_pat
     assert err.splitlines()[-1].endswith("and saved; the same command continues")
 
 
+def test_an_interrupted_run_is_not_given_fewer_steps_than_it_has(own_vae_run):
+    before = (own_vae_run / "config.yaml").read_bytes()
+    (own_vae_run / "status").write_text("interrupted\n")
+    command = ("train", own_vae_run / "config.yaml", "--run", own_vae_run, "--steps")
+    assert "has 250 steps already; to end it there, give --steps 250" in refused(*command, 10, code=1)
+    assert (own_vae_run / "config.yaml").read_bytes() == before
+    assert "done at step 250" in worked(*command, 250).err
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(number, corpus, tmp_path):

@@ -125,6 +125,8 @@ def _train(run: Run, config: Config, corpus: Corpus, processes: Processes, first
     begun = load(first.path) if first else None
     trainer = assemble(run, config, corpus, tokenizer, sequences, processes, begun)
     start, budget = trainer.progress.step, trainer.plan.budget
+    if run.status != "done" and start > budget:
+        raise RunError(f"{run.path}: has {start} steps already; to end it there, give --steps {start}")
     if run.status == "done" and (start >= budget or trainer.progress.stopped):
         more = "valid had stopped improving" if trainer.progress.stopped else "to continue, give a larger --steps"
         remark(f"{run.path}: trained already, {start} steps; {more}")

@@ -95,6 +95,20 @@ class Several(Weight):
     def forward(self, step):
         return torch.ones(3)
 
+class Forgetful(Weight):
+    def __init__(self):
+        super().__init__()
+        self.value = 0.0
+    def forward(self, step):
+        return self.value
+    def observe(self, terms):
+        self.value = self.value + 0.1
+
+class Remembers(Forgetful):
+    def __init__(self):
+        Weight.__init__(self)
+        self.register_buffer("value", torch.zeros(()))
+
 class Never(Plain):
     settles_at = None
 
@@ -144,6 +158,7 @@ def mistaken(tmp_path, monkeypatch):
         ("model__decoder", "Silent", "failed: RuntimeError: no such word"),
         ("objective__weight", "Several", "must return a number or a scalar tensor, not shape (3,)"),
         ("objective__weight", "Never", "must have a whole number as settles_at, not None"),
+        ("objective__weight", "Forgetful", "must keep what it observes in buffers"),
         ("objective__weight", "Unready", "failed: AttributeError: "),
         ("training__update", "Forgets", "must return a textvae.training.updates.Step, not NoneType"),
         ("training__update", "Breaks", "failed: RuntimeError: not today"),
@@ -166,6 +181,7 @@ def test_an_infinite_loss_is_the_fault_of_the_model_from_outside():
         ("model__posterior", "Sound"),
         ("model__decoder", "Speaks"),
         ("objective__weight", "Plain"),
+        ("objective__weight", "Remembers"),
         ("training__update", "Rule"),
     ],
 )

@@ -5,8 +5,10 @@ not show, for instance, that a decoder returns −log p, or that its `step` cont
 `forward` scores.
 """
 
+import copy
 import itertools
 import traceback
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -24,6 +26,7 @@ from textvae.models.distributions import Reparameterised
 from textvae.models.modes import inert
 from textvae.models.text_vae import TextVAE
 from textvae.objectives.objective import Loss, Objective
+from textvae.objectives.weights import Weight
 from textvae.training.updates import Step, Update
 
 __all__ = ["try_out"]
@@ -70,12 +73,15 @@ def _trial(config: Config, batch: Batch) -> tuple[Objective, Loss]:
         tiny = objective(config, built, TINY, steps_per_epoch=1)
         rule = update(config, tiny, steps_per_epoch=1)
         generator = torch.Generator().manual_seed(0)
+        weights = [slot for slot in external(config) if slot in ("objective.weight", "objective.distortion_weight")]
+        unobserved = {slot: copy.deepcopy(getattr(tiny, slot.split(".")[1])) for slot in weights}
         tiny.observe(tiny(batch, 0, generator).terms)
         loss: Loss = tiny(batch, 1, generator)
         _hold_loss(tiny, loss)
         if loss.value.requires_grad:
             loss.value.backward()
         if external(config) and torch.isfinite(loss.value):
+            _hold_weights(tiny, unobserved)
             _hold_model(built, batch, loss)
             _hold_update(rule, batch, generator)
     return tiny, loss
@@ -98,6 +104,15 @@ def _hold_loss(tiny: Objective, loss: Loss) -> None:
         settles = getattr(tiny, name).settles_at
         if not isinstance(settles, int):
             raise _Breach(f"objective.{name}", f"must have a whole number as settles_at, not {settles!r}")
+
+
+def _hold_weights(tiny: Objective, unobserved: Mapping[str, Weight]) -> None:
+    """The state dict of a weight holds what it has observed, or a resumed run would go on with another value."""
+    for slot, resumed in unobserved.items():
+        weight: Weight = getattr(tiny, slot.split(".")[1])
+        resumed.load_state_dict(weight.state_dict())
+        if float(resumed(1)) != float(weight(1)):
+            raise _Breach(slot, "must keep what it observes in buffers, which a resumed run continues from")
 
 
 def _hold_model(built: TextVAE, batch: Batch, loss: Loss) -> None:

@@ -378,6 +378,11 @@ def test_remedies_are_listed_with_what_they_do():
         assert re.search(rf"{name} +│ [^\n]*{says}", out), name
 
 
+def test_show_says_that_a_run_is_not_trained_to_its_end(own_vae_run):
+    (own_vae_run / "status").write_text("failed\n", encoding="utf-8")
+    assert "not evaluated yet; its training is failed" in worked("show", own_vae_run).out
+
+
 def test_show_reads_a_run(own_vae_run):
     before = worked("show", own_vae_run).out
     assert "not evaluated yet" in before

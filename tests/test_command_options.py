@@ -197,6 +197,7 @@ def test_no_option_of_a_command_is_left_out() -> None:
         (KeyboardInterrupt(), "interrupted"),
         (MemoryError(), "not enough memory"),
         (torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 20 GiB"), "not enough memory"),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: …"), "not enough memory"),
     ],
 )
 def test_an_end_before_its_time_is_one_sentence(

@@ -189,6 +189,8 @@ def test_changed_keys_are_named_in_full():
         ("training: {budget: 1.5}", "training.budget: must be a number of steps"),
         ("training: {budget: true}", "training.budget: must be a number of steps"),
         ("training: {validate_every: [1]}", "training.validate_every: must be a number of steps"),
+        ("training: {validate_every: 0}", "training.validate_every: must be above 0"),
+        ("training: {validate_every: 0.0 epochs}", "training.validate_every: must be above 0"),
         ("training: {log_every: 0}", "training.log_every: must be at least 1, not 0"),
         ("data: {tokenizer: words}", "data.tokenizer: must be 'word', 'unigram', 'bpe' or 'char', not 'words'"),
         ("data: {batch_size: 0}", "data.batch_size: must be at least 1, not 0"),

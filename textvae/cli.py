@@ -71,7 +71,7 @@ def train(
     names
         Corpora and remedies by name (see `textvae remedies`), or files ending in .yaml.
     corpus
-        grammar, ptb, a directory with train/valid/test, a file, torchtext:PennTreebank or hf:NAME.
+        grammar (the default), ptb, a directory with train/valid/test, a file, torchtext:PennTreebank or hf:NAME.
     column
         The text column of a table.
     run
@@ -508,11 +508,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:
         _discard_output()
         sys.exit(1)
-    except KeyboardInterrupt:
-        _fail("interrupted", 1)
+    except KeyboardInterrupt as error:
+        _fail(str(error) or "interrupted", 1)
     except (MemoryError, RuntimeError) as error:
-        # torch.OutOfMemoryError by name: the command line does not import torch.
-        if not isinstance(error, MemoryError) and type(error).__name__ != "OutOfMemoryError":
+        # By name, since the command line does not import torch; on the host torch has no class of its own for it.
+        of_torch = type(error).__name__ == "OutOfMemoryError" or "DefaultCPUAllocator" in str(error)
+        if not isinstance(error, MemoryError) and not of_torch:
             raise
         _fail("not enough memory", 1)
     except OSError as error:

@@ -143,6 +143,14 @@ def test_unknown_names_are_answered_with_the_valid_ones(tmp_path: Path) -> None:
     assert "must end in one of .txt" in refusal(tmp_path / "a.doc")
 
 
+def test_a_column_is_refused_where_there_are_none(tmp_path: Path) -> None:
+    for split in ("train", "valid", "test"):
+        (tmp_path / f"{split}.txt").write_text("one\ntwo\nthree\n", encoding="utf-8")
+    for source in ("grammar", "ptb", "torchtext:PennTreebank", str(tmp_path), str(tmp_path / "train.txt")):
+        with pytest.raises(DataError, match=r"has no columns; leave out --column"):
+            open_corpus(source, column="text")
+
+
 def test_a_corpus_knows_its_splits_and_its_content() -> None:
     corpus = Corpus("c", {"train": ["a"], "valid": ["b"], "test": ["c"]})
     with pytest.raises(DataError, match="no split `dev`; choose one of train, valid, test"):

@@ -191,6 +191,14 @@ def test_z_pays_for_itself_or_not(net, worth):
     assert worth in said(diagnose(numbers(20.0, **gain)))
 
 
+def test_a_gain_over_the_language_model_beyond_g_is_not_credited_to_z():
+    gain = {"lm_gain": 3.7, "lm_gain_se": 0.1, "lm_gain_net_of_rate": 3.6, "lm_gain_net_of_rate_se": 0.1}
+    text = said(diagnose(numbers(0.0, **gain, listening=0.0, listening_se=0.01)))
+    assert "even without z it is the better model" in text
+    assert "pays for itself" not in text
+    assert "z pays for itself" in said(diagnose(numbers(20.0, **gain, listening=20.0, listening_se=0.01)))
+
+
 def test_models_without_z_or_without_a_rate_are_told_so():
     found = diagnose({"verdict": "language model: there is no z to listen to", "rate": 0.0, "latent_dim": 0})
     assert (found.state, found.findings, found.advice) == ("language model", (), ())

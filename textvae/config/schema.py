@@ -42,8 +42,17 @@ def _duration(value: object) -> int | str:
     raise ValueError('must be a number of steps, at least 0 and less than 2³¹, or text such as "10 epochs"')
 
 
+def _interval(value: object) -> int | str:
+    found = _duration(value)
+    if found == 0 or epochs(found) == 0:
+        raise ValueError("must be above 0: every so many steps, or epochs if written so")
+    return found
+
+
 Duration = Annotated[int | str, PlainValidator(_duration)]
 """A number of optimiser steps, or text such as `"10 epochs"`."""
+Interval = Annotated[int | str, PlainValidator(_interval)]
+"""A duration above 0."""
 Seed = Annotated[int, Ge(0), Lt(2**32)]
 
 
@@ -122,7 +131,7 @@ class Training(Section):
     update: Member = Member(kind="joint")
     decay: Decay | None = None
     stop_after: Count | None = None
-    validate_every: Duration = "1 epochs"
+    validate_every: Interval = "1 epochs"
     log_every: Annotated[int, Ge(1), Le(50)] = 50
     checkpoint_every: Count | None = None
 

@@ -32,7 +32,7 @@ def one_voice() -> Iterator[None]:
             yield
     except LostProcessError:
         raise
-    except TextvaeError:
+    except (TextvaeError, KeyboardInterrupt):
         sys.exit(1)
 
 

@@ -2,7 +2,7 @@
 
 import contextlib
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from textvae.data.corpus import SPLITS, Corpus, safe_name
 from textvae.data.reading.lazy import is_large, select
@@ -51,6 +51,8 @@ def open_corpus(source: str, *, column: str | None = None) -> Corpus:
 
     `column` names the text column of a table or hub dataset.
     """
+    if column is not None and (source in (*GRAMMARS, "ptb") or source.startswith(TORCHTEXT)):
+        _refuse_column(source)
     if source in GRAMMARS:
         return _open_grammar(source)
     if source == "ptb":
@@ -89,6 +91,8 @@ def _open_folder(folder: Path, column: str | None) -> Corpus:
     tables = any(files_by_split(folder, TABLE_SUFFIXES).values())
     if tables and not any(files_by_split(folder, TEXT_SUFFIXES).values()):
         return open_table_folder(folder, column)
+    if column is not None:
+        _refuse_column(str(folder))
     texts = {split: open_text(path) for split, path in one_file(find_splits(folder, TEXT_SUFFIXES)).items()}
     remarks = [remark for split, text in texts.items() for remark in blank_remark(text.blank, split)]
     splits = {split: text.sentences for split, text in texts.items()}
@@ -102,11 +106,17 @@ def _open_file(path: Path, column: str | None) -> Corpus:
     if not name.endswith(TEXT_SUFFIXES):
         choices = ", ".join((*TEXT_SUFFIXES, *TABLE_SUFFIXES))
         raise DataError(f"{path} is not a corpus file; its name must end in one of {choices}")
+    if column is not None:
+        _refuse_column(str(path))
     text = open_text(path)
     parts = carve(text.sentences, ("valid", "test"), str(path))
     splits = {split: select(text.sentences, positions) for split, positions in parts.items()}
     remarks = (*blank_remark(text.blank, path.name), CARVED.format(name=path.name, missing="valid or test"))
     return Corpus(safe_name(path.name.split(".")[0]), splits, remarks)
+
+
+def _refuse_column(source: str) -> NoReturn:
+    raise DataError(f"{source}: is no table and has no columns; leave out --column (data.column)")
 
 
 def _with_remarks(corpus: Corpus) -> Corpus:

@@ -298,15 +298,18 @@ def _worth(found: Numbers) -> str | None:
     if net is None:
         return None
     error, gain = found["lm_gain_net_of_rate_se"], found["lm_gain"]
+    least, most = surely(found, "lm_gain"), perhaps(found, "listening")
     worth = (
-        "z pays for itself"
+        "more than z can give it (at most G), so even without z it is the better model"
+        if least is not None and most is not None and least > most
+        else "z pays for itself"
         if net - 2 * error > 0
         else "z does not pay for itself"
         if net + 2 * error < 0
         else "too few sentences to tell whether z pays for itself"
     )
     net_of_rate = f"{net:+.2f} ± {error:.2f} net of the rate"
-    return f"Compared with the language model, z gains {gain:.2f} nats on the words, {net_of_rate}: {worth}."
+    return f"Compared with the language model, it gains {gain:.2f} nats on the words, {net_of_rate}: {worth}."
 
 
 SAYINGS = (_information, _words, _gap, _means, _encoders, _worth)

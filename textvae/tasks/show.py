@@ -16,7 +16,8 @@ def show(directory: Path) -> None:
     if run.evaluation:
         evaluation_table(str(run.path), run.evaluation)
     else:
-        print(f"{run.path}: not evaluated yet; run textvae evaluate {run.path}")
+        state = f"its training is {run.status}" if run.status != "done" else f"run textvae evaluate {run.path}"
+        print(f"{run.path}: not evaluated yet; {state}")
     _section("samples, z from the prior", run.read_text("samples.txt")[:SAMPLES])
     pairs = [line.split("\t") for line in run.read_text("reconstructions.txt")[:RECONSTRUCTIONS]]
     _section("reconstructions", [f"{a}\n  → {b}" for a, b in pairs])

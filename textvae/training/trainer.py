@@ -45,8 +45,11 @@ REFERENCE = 1000
 """Sentences used for the mutual information during training; `evaluate` uses the whole split."""
 
 
-class InterruptedTrainingError(RunError):
-    """Training was interrupted; its state is saved."""
+class InterruptedTrainingError(KeyboardInterrupt):
+    """Training was interrupted, and its state is saved.
+
+    No `TextvaeError`: a loop over seeds that goes on after errors must not go on after Ctrl-C.
+    """
 
 
 class NonFiniteLossError(RunError):

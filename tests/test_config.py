@@ -223,6 +223,7 @@ def test_a_wrong_setting_names_origin_key_and_choices(text, says):
         ("model: {decoder: {tied: true, hidden_dim: 8}}", "model.decoder: tied embeddings need embedding_dim equal to hidden_dim, not 256 and 8"),
         ("model: {posterior: {kind: dirac}}", "objective.penalty.kind: rate needs a rate, and a posterior without a density (dirac) has none; choose none"),
         ("model: {posterior: {kind: dirac}}\nobjective: {penalty: {kind: free_bits_total, nats_total: 1}}", "text: objective.penalty.kind: free_bits_total needs a rate"),
+        ("model: {posterior: {kind: dirac}}\nobjective: {penalty: {kind: free_bits_per_dimension, nats_per_dimension: 1}}", "free bits need a rate, and this posterior has none; choose the penalty none"),
         ("model: {posterior: {kind: dirac}}\nobjective: {penalty: {kind: free_bits_per_dimension, nats_per_dimension: 1}}", "text: objective.penalty.kind: "),
     ],
 )  # fmt: skip

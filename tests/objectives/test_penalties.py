@@ -171,7 +171,7 @@ def test_an_autoencoder_has_only_the_penalty_none():
     assert make("objective.penalty", "none")(done, 0).item() == 0
     assert math.isnan(make("objective.penalty", "rate")(done, 0).item())
     assert math.isnan(make("objective.penalty", "free_bits_total", nats_total=1.0)(done, 0).item())
-    with pytest.raises(ValueError, match="factorise"):
+    with pytest.raises(ValueError, match="has none; choose the penalty none"):
         make("objective.penalty", "free_bits_per_dimension", nats_per_dimension=1.0)(done, 0)
 
 

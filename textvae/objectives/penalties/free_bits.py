@@ -47,9 +47,11 @@ def factorised(done: Pass) -> Tensor:
     Raises
     ------
     ValueError
-        If posterior or prior does not factorise over dimensions.
+        If posterior or prior does not factorise over dimensions, or the posterior has no rate.
     """
     rates = done.terms.rate_per_dimension
+    if rates is None and not done.model.has_likelihood:
+        raise ValueError("free bits need a rate, and this posterior has none; choose the penalty none")
     if rates is None:
         raise ValueError(
             "free bits per dimension or group need a posterior and a prior that factorise; choose free_bits_total"

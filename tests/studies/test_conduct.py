@@ -65,7 +65,7 @@ def conductor(
     def job(c: Cell) -> Job:
         log = out / f"{c.path}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
-        log.write_text("textvae: it went wrong\n")
+        log.write_text("textvae: it went wrong\n", "utf-8")
         return Job(c.path, (("train",),), log, out, 1, False)
 
     return Conductor(out, {c.path: c for c in cells}, manifest, launcher, job, tell or (lambda behind, event: None))
@@ -93,9 +93,10 @@ def test_all_run_in_order_and_never_more_at_once_than_allowed(tmp_path: Path) ->
 def test_what_is_done_or_failed_before_is_not_begun(tmp_path: Path) -> None:
     launcher = Stage(jobs=2)
     made = conductor(tmp_path, launcher, *map(cell, "abc"))
+    made.manifest.records["grammar/a/seed-0"].state = "failed"
     made.manifest.records["grammar/b/seed-0"].state = "done"
     made.conduct()
-    assert launcher.begun == ["grammar/a/seed-0", "grammar/c/seed-0"]
+    assert launcher.begun == ["grammar/c/seed-0"]
 
 
 def test_a_failure_is_kept_with_its_last_words_and_the_others_go_on(tmp_path: Path) -> None:
@@ -171,6 +172,21 @@ def test_a_signal_stops_every_job_and_what_waits_still_waits(number: int, tmp_pa
     assert set(states(again).values()) == {"done"}
 
 
+def test_what_ctrl_c_ended_with_the_study_is_interrupted_and_did_not_fail(tmp_path: Path) -> None:
+    """A terminal sends it to every process: a job may end before the study has looked at it again."""
+    launcher = Stage(jobs=2, polls=10**9)
+
+    def tell(behind: float, event: str) -> None:
+        if len(launcher.begun) == 2 and not launcher.played[0].stopped:
+            os.kill(os.getpid(), signal.SIGINT)
+            launcher.played[0].stopped = True
+
+    made = conductor(tmp_path, launcher, *map(cell, "abc"), tell=tell)
+    with pytest.raises(RunError, match="stopped and saved"):
+        made.conduct()
+    assert states(made) == {"a": "interrupted", "b": "interrupted", "c": "waiting"}
+
+
 def test_a_run_that_another_process_trains_is_waited_for(tmp_path: Path) -> None:
     run = Run(tmp_path / "grammar/a/seed-0")
     run.path.mkdir(parents=True)
@@ -205,7 +221,7 @@ def test_what_a_signal_interrupted_stays_behind(tmp_path: Path) -> None:
         counted.append(behind)
         for path in launcher.begun:
             Run(tmp_path / path).path.mkdir(parents=True, exist_ok=True)
-            Run(tmp_path / path).metrics.write_text('{"step": 5, "split": "train"}\n')
+            Run(tmp_path / path).metrics.write_text('{"step": 5, "split": "train"}\n', "utf-8")
         if len(counted) == 3:
             os.kill(os.getpid(), signal.SIGTERM)
 

@@ -40,7 +40,7 @@ def finished(run: Run, cell: Cell, measures: Measures) -> bool:
 
 
 def behind(out: Path, cells: Mapping[str, Cell], manifest: Manifest) -> float:
-    """Number of finished cells, plus the completed fraction of those that run or are to be resumed."""
+    """Number of cells that ended, done or failed, plus the fractions completed of running and interrupted ones."""
     begun = [path for path, record in manifest.records.items() if record.state in ("running", "interrupted")]
     return manifest.count(["done", "failed"]) + sum(share(Run(out / path), cells[path].config) for path in begun)
 
@@ -75,10 +75,8 @@ class Conductor:
         """
         with stopping() as stop:
             try:
-                while self._waiting() or self.running:
+                while not stop.is_set() and (self._waiting() or self.running):
                     self._end()
-                    if stop.is_set():
-                        break
                     self._begin()
                     self.tell(behind(self.out, self.cells, self.manifest), "")
                     time.sleep(POLL_SECONDS)

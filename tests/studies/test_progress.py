@@ -38,6 +38,11 @@ def test_a_run_without_rows_is_at_its_beginning(tmp_path: Path) -> None:
     assert share(run_of(tmp_path, {"step": 1, "split": "valid"}), settings("3 epochs")) == 0
 
 
+@pytest.mark.parametrize("budget", [0, "0 epochs"])
+def test_a_run_without_a_budget_has_no_progress(budget: object, tmp_path: Path) -> None:
+    assert share(run_of(tmp_path), settings(budget)) == 0
+
+
 def test_a_long_record_is_read_from_its_end(tmp_path: Path) -> None:
     rows = ({"step": step, "split": "train", "padding": "x" * 1000} for step in range(100))
     run = run_of(tmp_path, *rows)

@@ -5,7 +5,7 @@ import json
 from textvae.config import Config, epochs
 from textvae.runs import Run
 
-__all__ = ["share"]
+__whole_ = ["share"]
 
 TAIL_BYTES = 1 << 16
 TRAINING = 0.9
@@ -14,11 +14,10 @@ TRAINING = 0.9
 
 def share(run: Run, config: Config) -> float:
     """The completed fraction of a cell, between 0 and 1."""
-    row = _last_row(run)
-    budget = config.training.budget
+    row, budget = _last_row(run), config.training.budget
     length = epochs(budget)
-    done = row.get("epoch", 0) / length if length else row.get("step", 0) / max(1, int(budget))
-    return TRAINING * min(1.0, done)
+    done, whole = (row.get("step", 0), int(budget)) if length is None else (row.get("epoch", 0), length)
+    return TRAINING * min(1.0, done / whole) if whole else 0.0
 
 
 def _last_row(run: Run) -> dict[str, float]:

@@ -89,8 +89,10 @@ NESTED = "{remedy: beta, settings: {objective: {weight: {value: 0.2}}, threads: 
 STAGED = "{remedy: vanilla, settings: {first: lm, inherit: {decoder.embedding: decoder.embedding}}}"
 DECAYED = "{remedy: free_bits, settings: {training.decay: {factor: 0.3, after: 2 epochs}}}"
 
+WRITTEN = "{remedy: lm, settings: {data.column: 🙂, training.optimiser.lr: 0.00001}}"
 
-@pytest.mark.parametrize("remedy", ["lm", CYCLICAL, DECAYED, NESTED, STAGED])
+
+@pytest.mark.parametrize("remedy", ["lm", CYCLICAL, DECAYED, NESTED, STAGED, WRITTEN])
 def test_the_command_of_a_cell_comes_to_the_settings_that_were_checked(remedy: str, tmp_path: Path) -> None:
     text = f"corpora: [grammar]\nremedies: [{remedy}]\nseeds: [5]\n" + SMALL
     cell = grid(tmp_path, text)[0][-1]

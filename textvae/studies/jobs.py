@@ -170,4 +170,4 @@ def _options(cell: Cell) -> Iterator[str]:
         full = OPTIONS.get(key, key)
         if full != "threads":  # which `job_of` sets
             setting = full.split(".")[0] in SECTIONS
-            yield f"--{full}={json.dumps(value) if setting else value}"
+            yield f"--{full}={json.dumps(value, ensure_ascii=False) if setting else value}"

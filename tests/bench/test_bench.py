@@ -200,7 +200,7 @@ def test_the_machine_is_described_without_its_name() -> None:
 
 def test_a_trace_names_steps_and_operations(tmp_path: Path) -> None:
     write_trace(tmp_path / "step.json", SMALL)
-    names = {event.get("name") for event in json.loads((tmp_path / "step.json").read_text())["traceEvents"]}
+    names = {event.get("name") for event in json.loads((tmp_path / "step.json").read_text("utf-8"))["traceEvents"]}
     assert {"training step 0", "training step 4", "importance-weighted evaluation", "aten::mm"} <= names
 
 
@@ -240,15 +240,49 @@ def test_a_full_bench_that_was_stopped_goes_on_and_outlives_a_cell_that_fails(
     out = tmp_path / "bench.json"
     with pytest.raises(KeyboardInterrupt):
         run_bench(1, 0.01, None, True, out=out)
-    kept = json.loads(out.read_text())
+    kept = json.loads(out.read_text("utf-8"))
     assert [cell.get("error") for cell in kept["cells"]] == ["no memory"]
     run_bench(1, 0.01, None, True, out=out)
     assert asked == [1, 2, 3, 2, 3]
-    assert [cell["name"] for cell in json.loads(out.read_text())["cells"]] == [cell.name for cell in cells[1:]]
-    made = json.loads(out.read_text())
-    out.write_text(json.dumps(made | {"machine": made["machine"] | {"threads": 77}}))
+    assert [cell["name"] for cell in json.loads(out.read_text("utf-8"))["cells"]] == [
+        cell.name for cell in cells[1:]
+    ]
+    made = json.loads(out.read_text("utf-8"))
+    out.write_text(json.dumps(made | {"machine": made["machine"] | {"threads": 77}}), "utf-8")
     with pytest.raises(TextvaeError, match=r"results of another setup: threads was 77, is .*name another file"):
         run_bench(1, 0.01, None, True, out=out)
+
+
+def test_what_a_file_holds_is_never_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not by a bench of fewer cells or on another device, nor by one killed while it retries a failed cell."""
+    cells = [replace(SMALL, batch_size=size) for size in (1, 2, 3)]
+    fails: list[type[BaseException]] = [MemoryError, KeyboardInterrupt]
+
+    def compared(cell: Cell, rounds: int, seconds: float) -> dict[str, Any]:
+        if cell.batch_size == 2:
+            raise fails.pop(0)
+        return {"name": cell.name}
+
+    monkeypatch.setattr(room, "compare", compared)
+    monkeypatch.setattr(room, "grid", lambda device: cells)
+    monkeypatch.setattr(room, "REFERENCE", cells[0])
+    out = tmp_path / "bench.json"
+
+    def held() -> set[str]:
+        found = json.loads(out.read_text("utf-8"))
+        return {cell["name"] for cell in (found, *found["cells"]) if "error" not in cell}
+
+    run_bench(1, 0.01, None, True, out=out)
+    whole = {cells[0].name, cells[2].name}
+    assert held() == whole
+    with pytest.raises(KeyboardInterrupt):
+        run_bench(1, 0.01, None, True, out=out)
+    assert held() == whole
+    assert [cell["name"] for cell in run_bench(1, 0.01, None, False, out=out)["cells"]] == [cells[2].name]
+    assert held() == whole
+    monkeypatch.setattr(task.builder, "device", lambda name: name)
+    run_bench(1, 0.01, None, False, device="meta", out=out)
+    assert held() == {*whole, replace(cells[0], device="meta").name}
 
 
 @pytest.mark.slow

@@ -47,18 +47,21 @@ def bench(
     """Measure the reference cell, 256/256/32 at batch 32 over 10,000 types, on a device, and if `full`, all others.
 
     The others are stored under `cells`. `keep` receives the results so far after every cell; cells of `known`,
-    by name, are not measured again.
+    by name, are not measured again and stay in the results, also those that this call would not measure.
+    Each round lasts at least `seconds` for each contender.
     """
-    reference = replace(REFERENCE, device=device)
-    found = {"machine": dict(machine), **(known.get(reference.name) or compare(reference, rounds, seconds))}
-    keep(found)
-    if not full:
-        return found
-    found["cells"] = []
-    for cell in (cell for cell in grid(device) if cell != reference):
-        found["cells"].append(known.get(cell.name) or _attempt(cell, rounds, seconds))
-        keep(found)
-    return found
+    reference, cells = replace(REFERENCE, device=device), dict(known)
+
+    def found() -> dict[str, Any]:
+        others = [values for name, values in cells.items() if name != reference.name]
+        return {"machine": dict(machine), **cells[reference.name], "cells": others}
+
+    for cell in (reference, *grid(device)) if full else (reference,):
+        if cell.name not in cells:
+            measure = compare if cell == reference else _attempt
+            cells[cell.name] = measure(cell, rounds, seconds)
+            keep(found())
+    return found()
 
 
 def _attempt(cell: Cell, rounds: int, seconds: float) -> dict[str, Any]:

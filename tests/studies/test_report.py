@@ -334,7 +334,8 @@ def test_updates_are_counted_over_all_steps_and_the_first_stage(tmp_path: Path) 
     lines = (
         {"step": step, "split": "train", "encoder_updates": mean, "decoder_updates": 1.0} for step, mean in steps
     )
-    Run(tmp_path / "grammar/first/seed-0").metrics.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    Run(tmp_path / "grammar/first/seed-0").metrics.write_text(text, "utf-8")
     manifest.write(tmp_path)
     found = rows(tmp_path)
     assert found["vanilla"].entries[0].updates("encoder") == 500 * 3 + 500
@@ -573,7 +574,7 @@ def test_the_page_shows_every_picture_under_its_own_caption(study: Path, page: s
 def test_a_study_that_has_only_begun_has_a_page(tmp_path: Path) -> None:
     manifest = Manifest("early", METRICS, ["valid"], None, {"lm": "the language model"})
     manifest.records["a/lm/seed-0"] = Record("a/lm/seed-0", "a", "lm", "", 0)
-    (tmp_path / "study.yaml").write_text("corpora: [a]\n")
+    (tmp_path / "study.yaml").write_text("corpora: [a]\n", "utf-8")
     manifest.write(tmp_path)
     assert "1 waiting" in write_report(tmp_path).read_text("utf-8")
 
@@ -581,7 +582,7 @@ def test_a_study_that_has_only_begun_has_a_page(tmp_path: Path) -> None:
 def test_a_run_cut_off_while_it_wrote_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
     write_study(tmp_path / "s", {"beta": {"1": 1.0}}, seeds=1)
     run = Run(tmp_path / "s/grammar/beta-1/seed-0")
-    with run.metrics.open("a") as file:
+    with run.metrics.open("a", encoding="utf-8") as file:
         file.write('{"step": 1100, "split": "valid", "ra')
     entry = Entry(Record("", "", "", "", 0), run)
     assert entry.course("valid", "rate")[0] == list(range(100, 1001, 100))
@@ -590,8 +591,8 @@ def test_a_run_cut_off_while_it_wrote_is_read_as_far_as_it_goes(tmp_path: Path) 
 def test_no_study_and_a_damaged_one_are_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="no study and no runs here"):
         write_report(tmp_path)
-    (tmp_path / "manifest.json").write_text(json.dumps({"records": [{"odd": 1}]}))
-    with pytest.raises(RunError, match="damaged, or made by an incompatible version"):
+    (tmp_path / "manifest.json").write_text(json.dumps({"records": [{"odd": 1}]}), "utf-8")
+    with pytest.raises(RunError, match="damaged, or made by an incompatible version; delete it and run its study"):
         write_report(tmp_path)
 
 
@@ -626,10 +627,9 @@ def test_what_z_knows_is_a_table_where_it_was_probed(tmp_path: Path) -> None:
     assert cells == {"beta 1": f"0.20 ± 0.10 | s.d. 0.14 | {controls}"}
     assert column(factors(shown, "valid"), "Σ over factors")["beta 1"].startswith("0.60 ± 0.30")
     assert factors(shown, "test") == ""  # another split than was probed
-    assert (
-        "Information in z about the grammar’s factors, valid, 2,000 sentences"
-        in write_report(tmp_path / "s").read_text()
-    )
+    assert "Information in z about the grammar’s factors, valid, 2,000 sentences" in write_report(
+        tmp_path / "s"
+    ).read_text("utf-8")
 
 
 def test_a_spectrum_is_that_of_the_posterior_means_on_a_log_axis(tmp_path: Path) -> None:

@@ -123,6 +123,17 @@ def test_what_is_done_waits_again_if_the_study_asks_for_more(tmp_path: Path, cor
     assert [state(samples) for samples in (3, 4)] == ["done", "waiting"]
 
 
+def test_a_study_whose_manifest_was_deleted_goes_on(tmp_path: Path, corpus: Path) -> None:
+    """As it is told to where the manifest is damaged: every run is looked at again."""
+    file = write(tmp_path, corpus)
+    whole = manifest_of(file, tmp_path)
+    (tmp_path / "manifest.json").write_text("{}", "utf-8")
+    with pytest.raises(RunError, match="delete it and run its study again"):
+        manifest_of(file, tmp_path)
+    (tmp_path / "manifest.json").unlink()
+    assert manifest_of(file, tmp_path) == whole
+
+
 def manifest_of(file: Path, out: Path) -> Manifest:
     asked = read_study(file)
     return _manifest(out, asked, file, {cell.path: cell for cell in expand(asked, file)[0]})
@@ -299,7 +310,7 @@ def test_a_name_that_no_study_has(tmp_path: Path) -> None:
 
 def test_a_folder_that_holds_something_else_is_refused(tmp_path: Path, corpus: Path) -> None:
     (tmp_path / "thesis").mkdir()
-    (tmp_path / "thesis/chapter.tex").write_text("mine")
+    (tmp_path / "thesis/chapter.tex").write_text("mine", "utf-8")
     said = refused("study", write(tmp_path, corpus), "--out", tmp_path / "thesis", code=1)
     assert "holds other files (chapter.tex) and no study; choose another --out" in said
     assert files(tmp_path / "thesis") == ["chapter.tex"]

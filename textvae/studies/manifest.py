@@ -70,9 +70,8 @@ class Manifest:
             records = [Record(**record) for record in values.pop("records")]
             return cls(**values, records={record.path: record for record in records})
         except (TypeError, KeyError):
-            raise RunError(
-                f"{directory / NAME}: damaged, or made by an incompatible version; run its study again"
-            ) from None
+            said = "damaged, or made by an incompatible version; delete it and run its study again"
+            raise RunError(f"{directory / NAME}: {said}") from None
 
     def write(self, directory: Path) -> None:
         """Write the manifest atomically."""

@@ -15,7 +15,7 @@ from patience import ended, wait_until
 
 from textvae.errors import ConfigError
 from textvae.studies.jobs import Job, Requeued, last_line
-from textvae.studies.launchers import Launcher, Local, OnRay, OnSlurm, _OnSlurm, launcher_named
+from textvae.studies.launchers import Launcher, LauncherName, Local, OnRay, OnSlurm, _OnSlurm, launcher_named
 from textvae.training.signals import stopping
 
 LISTS, FAILS = ("corpus", "list"), ("evaluate", "nowhere")
@@ -193,6 +193,21 @@ def test_an_option_that_slurm_does_not_know_is_refused(tmp_path: Path) -> None:
     pytest.importorskip("submitit")
     with pytest.raises(ConfigError, match="slurm_partitoin"):
         OnSlurm(None, tmp_path / "slurm", {"cluster": "local", "slurm_partitoin": "long"})
+
+
+@pytest.mark.parametrize("options", [{"cpus_per_task": None}, {1: 2}, {"timeout_min": "long"}])
+def test_an_option_of_a_wrong_type_is_one_sentence(options: dict[Any, Any], tmp_path: Path) -> None:
+    pytest.importorskip("submitit")
+    with pytest.raises(ConfigError, match=r"^--launcher slurm: .+"):
+        OnSlurm(None, tmp_path / "slurm", {"cluster": "local", **options})
+
+
+@pytest.mark.parametrize("name", ["local", "slurm"])
+def test_a_launcher_writes_nothing_before_its_first_job(name: LauncherName, tmp_path: Path) -> None:
+    """A study makes it first, and a folder that holds another file is none that a study may begin in."""
+    pytest.importorskip("submitit")
+    launcher_named(name, 2, tmp_path / "out/slurm", {"cluster": "local"})
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(("name", "library"), [("ray", "ray"), ("slurm", "submitit")])

@@ -10,7 +10,9 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal, Protocol
 
 import torch
@@ -161,19 +163,30 @@ class OnSlurm(Launcher):
     """
 
     def __init__(self, jobs: int | None, folder: Path, options: Mapping[str, Any]) -> None:
+        given = {"timeout_min": DAY, "cpus_per_task": 1, **options}
+        self.folder, self.cluster = folder, given.pop("cluster", "slurm")
+        self.given = given
         try:
-            import submitit
+            with TemporaryDirectory() as elsewhere:  # some executors make their folder at once
+                self._executor(Path(elsewhere))
+            self.threads = int(given["cpus_per_task"])
         except ImportError:
             raise ConfigError("--launcher slurm: submitit is not installed; pip install 'textvae[slurm]'") from None
-        self.folder = folder
-        self.given = {"timeout_min": DAY, "cpus_per_task": 1, **options}
-        try:
-            self.executor = submitit.AutoExecutor(folder, cluster=self.given.pop("cluster", "slurm"))
-            self.executor.update_parameters(**self.given)
-        except (RuntimeError, ValueError, NameError, AssertionError) as error:
+        except (RuntimeError, ValueError, TypeError, NameError, AssertionError) as error:
             raise ConfigError(f"--launcher slurm: {_said(error)}") from None
         self.jobs = jobs or sys.maxsize
-        self.threads = int(self.given["cpus_per_task"])
+
+    @cached_property
+    def executor(self) -> Any:
+        """Made when the first job is started: only then may there be a folder."""
+        return self._executor(self.folder)
+
+    def _executor(self, folder: Path) -> Any:
+        import submitit
+
+        made = submitit.AutoExecutor(folder, cluster=self.cluster)
+        made.update_parameters(**self.given)
+        return made
 
     def start(self, job: Job) -> Handle:
         mine = {"name": job.name.replace("/", "-"), "gpus_per_node": int(job.gpu), **self.given}

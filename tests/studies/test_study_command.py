@@ -274,6 +274,40 @@ def test_a_launcher_that_is_refused_leaves_nothing_behind(
     assert (launcher.begun, launcher.closed) == ([], 1)
 
 
+def test_a_launcher_that_is_refused_leaves_a_study_as_it_was(
+    tmp_path: Path, corpus: Path, played: tuple[Played, list[tuple[Any, ...]]]
+) -> None:
+    launcher, _ = played
+    out = tmp_path / "out"
+    study(str(write(tmp_path, corpus, remedies=["lm"])), out)
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    launcher.fails = "tiny/lm/seed-1"
+    with pytest.raises(ConfigError, match="tiny/lm/seed-1 is too wide"):
+        study(str(write(tmp_path, corpus)), out)
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+def test_a_study_is_taken_up_from_its_own_copy(
+    tmp_path: Path, corpus: Path, played: tuple[Played, list[tuple[Any, ...]]]
+) -> None:
+    out, file = tmp_path / "out", write(tmp_path, corpus, corpora=[str(tmp_path / "tiny.yaml")])
+    study(str(file), out)
+    study(str(out / "study.yaml"), out)
+    assert (out / "study.yaml").read_bytes() == file.read_bytes()
+    assert len(played[0].begun) == 12  # played jobs leave nothing, so that all six begin again
+
+
+def test_a_new_study_begins_through_submitit(tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its launcher is made before the folder, which must then be empty."""
+    pytest.importorskip("submitit")
+    launcher = Played()
+    monkeypatch.setattr("textvae.studies.conduct.POLL_SECONDS", 0.001)
+    monkeypatch.setattr("textvae.studies.launchers.OnSlurm.start", lambda self, job: launcher.start(job))
+    file = write(tmp_path, corpus, remedies=["lm"], seeds=[0], slurm={"cluster": "local"})
+    study(str(file), tmp_path / "out", launcher="slurm")
+    assert [job.name for job in launcher.begun] == ["tiny/lm/seed-0"]
+
+
 def test_without_slurm_a_study_leaves_nothing_behind(tmp_path: Path, corpus: Path) -> None:
     pytest.importorskip("submitit")
     file = write(tmp_path, corpus)

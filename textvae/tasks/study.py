@@ -1,9 +1,8 @@
 """`textvae study`: every run of a study, each in its own processes and folder."""
 
-import shutil
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager, suppress
-from functools import cache, partial
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,8 @@ from textvae.studies.study import Study, read_study
 
 __all__ = ["study"]
 
+SETTINGS = "settings.yaml"
+
 
 def study(name: str, out: Path | None = None, jobs: int | None = None, launcher: LauncherName = "local") -> Path:
     """Run the unfinished cells of a study in `out`, by default `runs/<its name>`, and return that directory.
@@ -35,7 +36,7 @@ def study(name: str, out: Path | None = None, jobs: int | None = None, launcher:
     Raises
     ------
     ConfigError
-        If any cell cannot be run; nothing is then started.
+        If any cell cannot be run, or not by this launcher; nothing is then started or written.
     RunError
         If the study was stopped, or any of its runs failed.
     """
@@ -45,18 +46,17 @@ def study(name: str, out: Path | None = None, jobs: int | None = None, launcher:
     cells = _checked(asked, file, out, launcher)
     directory = StudyDirectory(out)
     try:
-        with ExitStack() as held:
-            # Made once, where it is first needed: an old study may need none, and a new one is not begun without.
-            launch = cache(partial(_launched, held, out, asked, cells, jobs, launcher))
-            with _nothing_left_if_refused(out):
-                directory.create()
-                if not directory.exists():
-                    launch()
+        # First, since it touches nothing here: a launcher that is refused leaves a study, or no folder, as it was.
+        with closing(_launcher(launcher, jobs, out, asked, cells)) as made:
+            job = partial(job_of, out=out, settings=out / SETTINGS, measures=asked.evaluate, threads=made.threads)
+            for cell in cells.values():
+                made.check(job(cell))
+            directory.create()
             with directory.lock():
                 _prepare(out, asked, file, cells.values())
                 manifest = _manifest(out, asked, file, cells)
                 _remark_on_others(out, cells)
-                _conduct(out, asked, cells, manifest, launch)
+                _conduct(out, cells, manifest, made, job)
     except OSError as error:
         raise RunError(f"{out}: cannot be written to: {error.strerror or error}") from None
     _report_failures(out, cells, manifest)
@@ -121,24 +121,10 @@ def _refuse_other_settings(run: Run, cell: Cell) -> None:
         raise RunError(f"{run.path}: was made with other settings of {', '.join(changed)}; choose another --out")
 
 
-@contextmanager
-def _nothing_left_if_refused(out: Path) -> Iterator[None]:
-    """Remove the folders made here, which are still empty, if the settings or the launcher are refused."""
-    missing = [path for path in (out / "slurm", out, *out.parents) if not path.exists()]
-    try:
-        yield
-    except ConfigError:
-        for path in missing:
-            with suppress(OSError):
-                path.rmdir()
-        raise
-
-
 def _prepare(out: Path, asked: Study, file: Path, cells: Iterable[Cell]) -> None:
     """Write the files that the study's runs and its report need."""
-    if file.resolve() != (out / "study.yaml").resolve():
-        shutil.copyfile(file, out / "study.yaml")
-    _write_yaml(out / "settings.yaml", "what study.yaml sets for every run", shared(asked))
+    write_atomically(out / StudyDirectory.MARKER, file.read_bytes())
+    _write_yaml(out / SETTINGS, "what study.yaml sets for every run", shared(asked))
     for cell in cells:
         if cell.stage:
             (out / cell.path).parent.mkdir(parents=True, exist_ok=True)
@@ -188,37 +174,19 @@ def _record(cell: Cell) -> Record:
     return Record(cell.path, cell.corpus, cell.remedy, cell.strength, cell.seed, cell.stage, first)
 
 
-def _launched(
-    held: ExitStack, out: Path, asked: Study, cells: dict[str, Cell], jobs: int | None, name: LauncherName
-) -> Launcher:
-    """The launcher of this name, which `held` closes.
-
-    Raises
-    ------
-    ConfigError
-        If it cannot be had, or cannot run one of the cells.
-    """
+def _launcher(name: LauncherName, jobs: int | None, out: Path, asked: Study, cells: Mapping[str, Cell]) -> Launcher:
     # A job that names its card, as cuda:1, must see all of them.
     cards = {cell.config.device for cell in cells.values() if cell.config.device.startswith("cuda")} == {"cuda"}
-    made = held.enter_context(closing(launcher_named(name, jobs, out / "slurm", asked.slurm, cards=cards)))
-    for cell in cells.values():
-        made.check(_job(cell, out, asked, made))
-    return made
-
-
-def _job(cell: Cell, out: Path, asked: Study, launcher: Launcher) -> Job:
-    return job_of(cell, out, out / "settings.yaml", asked.evaluate, launcher.threads)
+    return launcher_named(name, jobs, out / "slurm", asked.slurm, cards=cards)
 
 
 def _conduct(
-    out: Path, asked: Study, cells: dict[str, Cell], manifest: Manifest, launch: Callable[[], Launcher]
+    out: Path, cells: dict[str, Cell], manifest: Manifest, launcher: Launcher, job: Callable[[Cell], Job]
 ) -> None:
     done = manifest.count(["done"])
     remark(f"{out}: {counted(len(cells), 'run')}, {done} already finished")
     if done == len(cells):
         return
-    launcher = launch()
-    job = partial(_job, out=out, asked=asked, launcher=launcher)
     with StudyDisplay(behind(out, cells, manifest), len(cells)) as display:
         Conductor(out, cells, manifest, launcher, job, display).conduct()
 

@@ -4,6 +4,7 @@ import csv
 import importlib
 import math
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ def test_a_page_shows_the_numbers_of_its_table_and_a_small_picture(number: int) 
     assert f"![claim {number}](claim-{number}.png)" in page
     assert 1000 < (NOTES / f"claim-{number}.png").stat().st_size <= 60_000
     assert (NOTES / f"claim_{number:02d}.py").is_file()
-    with (NOTES / f"claim-{number}.csv").open(newline="") as file:
+    with (NOTES / f"claim-{number}.csv").open(newline="", encoding="utf-8") as file:
         names, *kept = csv.reader(file)
     head, *shown = table_of(page)
     assert head == names
@@ -77,7 +78,7 @@ def test_a_number_on_a_page_is_compared_by_its_own_size(value: str, cell: str) -
 @pytest.mark.parametrize("number", [n for n in CLAIMS if n not in (3, 12)])
 def test_the_committed_table_shows_what_the_page_says(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """At full size, where the quick runs below can show little; 3 and 12 say nothing that those do not."""
-    with (NOTES / f"claim-{number}.csv").open(newline="") as file:
+    with (NOTES / f"claim-{number}.csv").open(newline="", encoding="utf-8") as file:
         rows = [{name: read(value) for name, value in row.items()} for row in csv.DictReader(file)]
     shown = script(f"claim_{number:02d}", monkeypatch).shown(rows)
     assert shown
@@ -89,7 +90,7 @@ def test_what_a_page_says_with_an_error_stands_in_its_table(number: int) -> None
     """Every "mean ± error" of the answer and the figure is found within one row."""
     page = (NOTES / f"claim-{number}.md").read_text("utf-8")
     said = SAID.findall(page[page.index("**Answer") : page.index("## What was done")])
-    with (NOTES / f"claim-{number}.csv").open(newline="") as file:
+    with (NOTES / f"claim-{number}.csv").open(newline="", encoding="utf-8") as file:
         rows = [[read(value) for value in row] for row in csv.reader(file)]
     missing = [
         each for each in said if not any(all(stands(part, each[1], row) for part in each[::2]) for row in rows)
@@ -169,6 +170,27 @@ def test_the_points_of_students_t(degrees: int, chance: float, monkeypatch: pyte
 def test_a_bar_within_a_cell_does_not_end_it(monkeypatch: pytest.MonkeyPatch) -> None:
     page = script("notes", monkeypatch).table([{"E_Q P(X|z)": 1.0, "b": "c|d"}, {"b": 2}])
     assert table_of(page) == [["E_Q P(X|z)", "b"], ["1.00", "c|d"], ["—", "2"]]
+
+
+@pytest.mark.parametrize(
+    ("options", "pages", "runs"),
+    [
+        ([], NOTES, Path("runs/notes")),
+        (["--quick"], Path("runs/notes-quick"), Path("runs/notes-quick")),
+        (["--quick", "--out", "a", "--runs", "b"], Path("a"), Path("b")),
+    ],
+)
+def test_a_quick_call_touches_neither_the_pages_nor_the_runs_of_a_whole_one(
+    options: list[str], pages: Path, runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Runs are kept by name: a whole page would else be made of runs of 40 steps."""
+    notes = script("notes", monkeypatch)
+    seen: list[Any] = []
+    monkeypatch.setattr(sys, "argv", ["claim.py", *options])
+    monkeypatch.setattr(notes, "publish", lambda page, given, seconds: seen.append(given))
+    monkeypatch.setattr(notes.torch, "set_num_threads", lambda count: None)
+    notes.main(lambda given: None)
+    assert (seen[0].out, seen[0].runs, seen[0].quick) == (pages, runs, "--quick" in options)
 
 
 def test_runs_trained_ahead_are_found_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

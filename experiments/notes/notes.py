@@ -25,9 +25,10 @@ from textvae.api import Vae
 from textvae.plots.figure import Figure, png
 from textvae.runs import Run
 
-__all__ = ["HERE", "Notes", "Page", "Row", "Wanted", "listed", "main", "student", "table"]
+__all__ = ["HERE", "Notes", "Page", "Row", "Wanted", "add_places", "listed", "main", "places", "student", "table"]
 
 HERE = Path(__file__).parent
+QUICK = Path("runs/notes-quick")
 SHOWN = 6
 """Commands on a page."""
 T = TypeVar("T")
@@ -125,7 +126,7 @@ def _train(recipes: list[str], keys: Row, path: Path) -> None:
 
 
 def _done(path: Path) -> bool:
-    return (path / "status").exists() and Run(path).status == "done"
+    return Run(path).status == "done"
 
 
 def _command(name: str, recipes: Sequence[str | Path], options: Row) -> str:
@@ -137,17 +138,29 @@ def _command(name: str, recipes: Sequence[str | Path], options: Row) -> str:
 def main(claim: Callable[[Notes], Page]) -> None:
     """Answer one claim from the command line."""
     parser = argparse.ArgumentParser(description=claim.__doc__)
-    parser.add_argument("--out", type=Path, default=HERE, help="where pages are written")
-    parser.add_argument("--runs", type=Path, default=Path("runs/notes"), help="where runs are kept")
+    add_places(parser, HERE, Path("runs/notes"))
+    parser.add_argument("--full", action="store_true", help="claim 9: the whole ladder, five seeds: hours")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    began, notes = time.monotonic(), Notes(*places(given), given.quick, given.full, given.jobs)
+    publish(claim(notes), notes, time.monotonic() - began)
+
+
+def add_places(parser: argparse.ArgumentParser, out: Path, runs: Path) -> None:
+    """The options that all scripts share; pages and runs of a quick call go elsewhere, since runs are kept by name."""
+    parser.add_argument("--out", type=Path, help=f"where pages are written; by default beside the script, if quick {QUICK}")
+    parser.add_argument("--runs", type=Path, help=f"where runs are kept; by default {runs}, if quick {QUICK}")
     parser.add_argument(
         "--quick", action="store_true", help="everything small: to see that it works, not to believe"
     )
-    parser.add_argument("--full", action="store_true", help="claim 9: the whole ladder, five seeds: hours")
     parser.add_argument("--jobs", type=int, default=1, help="runs trained at once, one thread each")
-    given = parser.parse_args()
-    torch.set_num_threads(1)
-    began, notes = time.monotonic(), Notes(given.out, given.runs, given.quick, given.full, given.jobs)
-    publish(claim(notes), notes, time.monotonic() - began)
+    parser.set_defaults(usual=(out, runs))
+
+
+def places(given: argparse.Namespace) -> tuple[Path, Path]:
+    """Where pages and runs go."""
+    out, runs = (QUICK, QUICK) if given.quick else given.usual
+    return given.out or out, given.runs or runs
 
 
 def publish(page: Page, notes: Notes, seconds: float) -> None:
@@ -164,7 +177,7 @@ def publish(page: Page, notes: Notes, seconds: float) -> None:
     out.mkdir(parents=True, exist_ok=True)
     stem = page.stem
     (out / f"{stem}.png").write_bytes(_fewer_colours(png(page.picture)))
-    with (out / f"{stem}.csv").open("w", newline="") as file:
+    with (out / f"{stem}.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(page.table[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows({key: _short(value) for key, value in row.items()} for row in page.table)

@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from notes import HERE, Notes, Row, Wanted, student, table
+from notes import HERE, Notes, Row, Wanted, add_places, places, student, table
 from textvae.data.batches import encode
 from textvae.data.corpora import open_corpus
 from textvae.evaluation.estimators import Survey, standard_error
@@ -35,15 +35,11 @@ def main() -> None:
     """Train, measure on test, and say whether the two are equivalent."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, choices=range(2, 11), default=3)
-    parser.add_argument("--jobs", type=int, default=1, help="runs trained at once, one thread each")
-    parser.add_argument("--out", type=Path, default=HERE, help="where ptb-equivalence.md is written")
-    parser.add_argument("--runs", type=Path, default=Path("runs/ptb"), help="where runs are kept")
-    parser.add_argument(
-        "--quick", action="store_true", help="everything small: to see that it works, not to believe"
-    )
+    add_places(parser, HERE, Path("runs/ptb"))
     given = parser.parse_args()
     torch.set_num_threads(1)
-    notes = Notes(given.out, given.runs, given.quick, jobs=given.jobs)
+    out, runs = places(given)
+    notes = Notes(out, runs, given.quick, jobs=given.jobs)
     lines = list(open_corpus("ptb")["test"])[: 50 if given.quick else None]
     wanted = {(seed, remedy): run(seed, remedy) for seed in range(given.seeds) for remedy in PAIR}
     notes.ahead(list(wanted.values()))
@@ -51,8 +47,8 @@ def main() -> None:
     length = {key: epochs(notes, each) for key, each in wanted.items()}
     rows = [row(seed, *(part[seed, remedy] for part in (seen, length) for remedy in PAIR)) for seed in range(given.seeds)]
     text = page(rows, len(lines))
-    given.out.mkdir(parents=True, exist_ok=True)
-    (given.out / "ptb-equivalence.md").write_text(text, "utf-8")
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "ptb-equivalence.md").write_text(text, "utf-8")
     print(text)
 
 

@@ -15,6 +15,7 @@ from textvae.builder import SLOTS
 from textvae.data.batches import Batch, BatchStream, Sequences, collate, encode
 from textvae.data.grammar import Grammar
 from textvae.evaluation.quadrature import Quadrature, on_grid
+from textvae.files import write_atomically
 from textvae.models.distributions import FullGaussian
 from textvae.models.linear_gaussian import Coordinates, LinearGaussian, LinearPosterior, observations
 from textvae.models.terms import rate_of
@@ -159,7 +160,7 @@ def tiny_corpus(folder: Path) -> Path:
         file = folder / f"{split}.txt"
         if not file.exists():
             folder.mkdir(parents=True, exist_ok=True)
-            file.write_text("".join(f"{each.text}\n" for each in islice(TINY.stream(seed), count)))
+            write_atomically(file, "".join(f"{each.text}\n" for each in islice(TINY.stream(seed), count)))
     return folder
 
 
@@ -202,7 +203,7 @@ def some(vae: Vae, notes: Notes, count: int) -> Sequences:
 
 def lines(notes: Notes, count: int) -> list[str]:
     """The first `count` sentences of the test split."""
-    return (notes.runs / "tiny" / "test.txt").read_text().split("\n")[:count]
+    return (notes.runs / "tiny" / "test.txt").read_text("utf-8").split("\n")[:count]
 
 
 def truth(model: TextVAE, sequences: Sequences, spacing: float = 0.04) -> Quadrature:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from textvae.console.progress import counting
+from textvae.errors import RunError, TextvaeError
 from textvae.evaluation.estimators import Survey, importance_weighted_nll, mean_with_error
 from textvae.evaluation.noise import SentenceNoise
 from textvae.evaluation.refinement import refinement
@@ -87,11 +88,14 @@ def main() -> None:
     parser.add_argument("--weighted", type=int, default=100, help="samples K of the importance-weighted bound")
     parser.add_argument("--device", default="cpu")
     given = parser.parse_args()
-    subject = subject_of(Run.open(given.run), given.split, lm=given.lm, device=given.device)
-    part = Beyond(weighted=given.weighted, sentences=given.sentences)
-    if refusal := part.refusal(subject):
-        parser.error(f"{given.run}: {refusal}")
-    found = part.numbers(subject)
+    try:
+        subject = subject_of(Run.open(given.run), given.split, lm=given.lm, device=given.device)
+        part = Beyond(weighted=given.weighted, sentences=given.sentences)
+        if refusal := part.refusal(subject):
+            raise RunError(f"{given.run}: {refusal}")
+        found = part.numbers(subject)
+    except TextvaeError as error:
+        parser.error(str(error))
     for name in (name for name in found if f"{name}_se" in found):
         print(f"{name:24} {found[name]:9.3f} ± {found[f'{name}_se']:.3f}")
 

@@ -34,3 +34,17 @@ def test_its_bounds_are_paired_with_the_language_model(
     written = kept.stat().st_mtime_ns
     importlib.import_module("beyond").main()
     assert kept.stat().st_mtime_ns == written
+
+
+def test_a_run_that_is_not_there_is_one_sentence(
+    lm_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(EXPERIMENTS)
+    for run, lm, said in (
+        (tmp_path / "nowhere", lm_run, "nowhere: no such run directory"),
+        (lm_run, lm_run, f"{lm_run}: "),
+    ):
+        monkeypatch.setattr(sys, "argv", ["beyond.py", str(run), "--lm", str(lm)])
+        with pytest.raises(SystemExit):
+            importlib.import_module("beyond").main()
+        assert said in capsys.readouterr().err.splitlines()[-1]

@@ -22,6 +22,7 @@ from torch import Tensor
 from notes import HERE, Notes, Row, Wanted, add_places, places, student, table
 from textvae.data.batches import encode
 from textvae.data.corpora import open_corpus
+from textvae.errors import DataError
 from textvae.evaluation.estimators import Survey, standard_error
 from textvae.evaluation.listening import distortion_under
 from textvae.evaluation.noise import SentenceNoise
@@ -40,7 +41,10 @@ def main() -> None:
     torch.set_num_threads(1)
     out, runs = places(given)
     notes = Notes(out, runs, given.quick, jobs=given.jobs)
-    lines = list(open_corpus("ptb")["test"])[: 50 if given.quick else None]
+    try:
+        lines = list(open_corpus("ptb")["test"])[: 50 if given.quick else None]
+    except DataError as error:
+        parser.error(str(error))
     wanted = {(seed, remedy): run(seed, remedy) for seed in range(given.seeds) for remedy in PAIR}
     notes.ahead(list(wanted.values()))
     seen = {key: looked_at(notes, each, lines) for key, each in wanted.items()}

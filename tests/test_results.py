@@ -32,7 +32,7 @@ def test_a_kept_configuration_is_valid_and_complete(config: Path) -> None:
 
 @pytest.mark.parametrize("config", KEPT, ids=lambda path: path.parent.name)
 def test_a_kept_evaluation_has_what_is_printed_and_is_printed_as_it_is(config: Path) -> None:
-    splits = json.loads((config.parent / "evaluation.json").read_text())
+    splits = json.loads((config.parent / "evaluation.json").read_text("utf-8"))
     assert splits.keys() == {"valid", "test"}
     assert all(split.keys() >= PRINTED for split in splits.values())
     # A split that was measured with --all has the numbers of every part as well.

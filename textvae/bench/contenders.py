@@ -113,8 +113,7 @@ def data(load: Workload) -> Work:
 
 
 def optimiser(load: Workload) -> Work:
-    step = load.update.optimiser.step
-    return _after_backward(load, lambda: step())
+    return _after_backward(load, load.update.optimiser.step)
 
 
 def clipping(load: Workload) -> Work:

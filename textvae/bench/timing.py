@@ -17,7 +17,7 @@ Work = Callable[[], int]
 def interleaved(
     contenders: Mapping[str, Work], rounds: int, seconds: float, device: torch.device
 ) -> dict[str, list[float]]:
-    """Work per second of each contender in each round, which lasts at least `seconds` for each.
+    """Work per second of each contender in each round; its turn in a round lasts at least `seconds`.
 
     Each contender first runs once untimed, to allocate memory and choose kernels.
     """

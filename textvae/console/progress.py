@@ -17,7 +17,7 @@ SECONDS = 5.0
 
 
 class TrainingDisplay:
-    """Training progress: a live line if stderr is a terminal, else plain lines."""
+    """Progress of training from step `start` to step `budget`: a live line on a terminal, else plain lines."""
 
     def __init__(self, start: int, budget: int) -> None:
         self.budget = budget
@@ -61,7 +61,7 @@ class TrainingDisplay:
 
 
 class StudyDisplay:
-    """Progress of a study: a live line if stderr is a terminal, else a line for every finished run."""
+    """Progress of a study of `total` runs from `behind` of them: a live line, or a line for every finished run."""
 
     def __init__(self, behind: float, total: int) -> None:
         self.start, self.began, self.total = behind, time.monotonic(), total
@@ -84,7 +84,7 @@ class StudyDisplay:
         self.bar.stop()
 
     def __call__(self, behind: float, event: str) -> None:
-        """Show the number of finished runs, plus the completed fraction of running ones, and the latest event."""
+        """Show how many runs have ended, plus the fraction completed of running ones, and the latest event."""
         values = f"{behind:.1f} of {self.total} runs, {self._left(behind)}"
         self.bar.update(self.task, completed=behind, values=values)
         if event and self.live:

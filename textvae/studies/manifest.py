@@ -25,7 +25,7 @@ class StudyDirectory(Directory):
 
 @dataclass
 class Record:
-    """One cell: its state, its total time, and the reason if it failed.
+    """One cell: its state, the seconds that its jobs took over all attempts, and the reason if it failed.
 
     A `stage` is trained for other cells to start from, and is not evaluated; `first` is the path of the one that
     this cell starts from.

@@ -73,7 +73,7 @@ def write_report(directory: Path) -> Path:
         for picture in pictures_of(name, rows, manifest.splits, manifest.baseline)
     ]
     for picture in pictures:
-        (out / f"{picture.name}.png").write_bytes(picture.png)
+        write_atomically(out / f"{picture.name}.png", picture.png)
     write_atomically(out / "rows.csv", rows_csv(corpora, manifest))
     write_atomically(out / "runs.csv", runs_csv(entries, manifest))
     works = [MEASURES, *manifest.remedies.values()]
@@ -108,18 +108,18 @@ def _head(directory: Path, manifest: Manifest) -> str:
     made = [Run(directory / path).environment for path in manifest.records]
     versions = sorted({f"textvae {m['textvae']}" for m in made if "textvae" in m})
     devices = sorted({m["device"] for m in made if "device" in m})
-    counted = [_counted(runs, "run"), *([_counted(stages, "first stage")] if stages else [])]
-    said = "; ".join([*counted, *versions, *devices])
+    states = [_states(runs, "run"), *([_states(stages, "first stage")] if stages else [])]
+    said = "; ".join([*states, *versions, *devices])
     return (
         f"<h1>{escape(manifest.title)}</h1><p class='note'>{escape(said)}. {escape(code_of(made))}</p>"
         f"<p class='note'>{escape(HOW)}</p>"
     )
 
 
-def _counted(records: Sequence[Record], what: str) -> str:
-    states = Counter(record.state for record in records)
+def _states(records: Sequence[Record], what: str) -> str:
+    found = Counter(record.state for record in records)
     order: tuple[State, ...] = ("done", "running", "waiting", "interrupted", "failed")
-    each = ", ".join(f"{states[state]} {state}" for state in order if states[state])
+    each = ", ".join(f"{found[state]} {state}" for state in order if found[state])
     return f"{counted(len(records), what)}: {each}"
 
 

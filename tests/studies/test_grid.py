@@ -122,7 +122,10 @@ def test_every_mistake_is_told_with_its_file_and_cell(tmp_path: Path) -> None:
         (f"{file}: grammar/betaa: ", "did you mean beta?"),
         (f"{file}: grammar/beta--1: --objective.weight.value: ", "must be at least 0.0, not -1"),
         (f"{file}: gramar/lm: ", "did you mean grammar?"),
-        (f"{file}: two cells would share the folder grammar/lm/seed-0", "another name"),
+        (
+            f"{file}: two cells would share the folder grammar/lm/seed-0",
+            "one of its remedies, or corpus files, another name",
+        ),
     ):
         assert [p for p in problems if p.startswith(start) and says in p], (start, problems)
 

@@ -19,7 +19,7 @@ from invented import METRICS, TRUTH, probes, write_run, write_study
 
 from textvae import builder
 from textvae.config import Config, Draft
-from textvae.errors import RunError
+from textvae.errors import ConfigError, RunError
 from textvae.evaluation.density import saturated
 from textvae.plots.diagnosis import ACTIVE
 from textvae.runs import Run, Status
@@ -167,6 +167,22 @@ def test_a_language_model_is_exact_while_its_other_seeds_wait(tmp_path: Path) ->
     manifest.write(tmp_path)
     assert column(tabulated(tmp_path), "IW NLL")["lm"].endswith("exact")
     assert "IW NLL | K = 100" in Cells(tabulated(tmp_path)).tables[0][0]
+
+
+def test_an_estimate_with_z_whose_setting_is_unknown_is_not_said_to_be_exact(tmp_path: Path) -> None:
+    write_study(tmp_path, {"lm": {"": 0.0}, "beta": {"1": 1.0}}, seeds=1)
+    run = Run(tmp_path / "grammar/beta-1/seed-0")
+    run.evaluation = {"valid": {k: v for k, v in run.evaluation["valid"].items() if k != "iwae_samples"}}
+    cells = column(tabulated(tmp_path), "IW NLL")
+    assert "exact" not in cells["beta 1"]
+    assert "exact" in cells["lm"]
+
+
+def test_a_run_whose_settings_are_damaged_is_one_sentence(tmp_path: Path) -> None:
+    write_study(tmp_path, {"beta": {"1": 1.0}}, seeds=1)
+    (tmp_path / "grammar/beta-1/seed-0/config.yaml").write_text("model: [", "utf-8")
+    with pytest.raises(ConfigError, match=r"seed-0/config.yaml: not valid YAML"):
+        write_report(tmp_path)
 
 
 def test_settings_that_differ_stand_in_the_cells(tmp_path: Path) -> None:

@@ -65,7 +65,8 @@ def expand(study: Study, file: Path) -> tuple[list[Cell], list[str]]:
                     problems.append(f"{file}: {name}: {error}")
     twice = [path for path, count in Counter(cell.path for cell in cells).items() if count > 1]
     problems += [
-        f"{file}: two cells would share the folder {path}; give one of its remedies another name" for path in twice
+        f"{file}: two cells would share the folder {path}; give one of its remedies, or corpus files, another name"
+        for path in twice
     ]
     # Sorted by seed: a study stopped halfway has run every row once before any row twice.
     cells.sort(key=lambda cell: cell.seed)

@@ -32,10 +32,10 @@ class Column:
         return self.estimators(rows, split) if len(found) == 1 else ""
 
     def note(self, row: Row, split: str) -> str:
-        """The setting behind the row's number: `exact` without a z, `K = 7, 100` where seeds differ."""
+        """The setting behind the row's number: `exact` without a z, `K = 7, 100` where seeds differ, else empty."""
         if self.setting is None or not row.summary(split, self.metric).n:
             return ""
-        return self.estimators([row], split) or "exact"
+        return self.estimators([row], split) if row.has_z else "exact"
 
     def estimators(self, rows: Sequence[Row], split: str) -> str:
         """Every setting behind these estimates, `K = 7, 100`; empty if all are exact."""

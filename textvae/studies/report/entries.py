@@ -11,9 +11,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from textvae.config import epochs
+from textvae.config.files import read_mapping
 from textvae.evaluation.verdict import State, Verdict
 from textvae.runs import Run
 from textvae.studies.manifest import Manifest, Record
@@ -65,8 +64,7 @@ class Entry:
     def config(self) -> dict[str, Any]:
         """The settings as stored, not validated: a report also reads runs of other versions."""
         path = self.run.path / "config.yaml"
-        values = yaml.safe_load(path.read_text("utf-8")) if path.exists() else None
-        return values if isinstance(values, dict) else {}
+        return read_mapping(path) if path.exists() else {}
 
     @property
     def has_z(self) -> bool:

@@ -5,7 +5,7 @@ import json
 from textvae.config import Config, epochs
 from textvae.runs import Run
 
-__whole_ = ["share"]
+__all__ = ["share"]
 
 TAIL_BYTES = 1 << 16
 TRAINING = 0.9

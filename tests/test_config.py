@@ -142,6 +142,17 @@ def test_the_signature_belongs_to_what_the_steps_compute():
     assert len({signature(config), *map(signature, others)}) == 4
 
 
+@pytest.mark.parametrize("stage", ["", "first.", "first.first."])
+def test_where_a_stage_ran_is_no_other_setting_and_what_it_computed_is(stage):
+    first = {"recipe": "pretrained_free_bits"}  # which has a first stage of its own
+    made = complete("vanilla", first=first)
+    there = complete("vanilla", first=first, **{f"{stage}threads".replace(".", "__"): 3})
+    other = complete("vanilla", first=first, **{f"{stage}training.optimiser.lr".replace(".", "__"): 0.5})
+    assert changed_keys(made, there) == []
+    assert signature(made) == signature(there)
+    assert f"{stage}training.optimiser.lr" in changed_keys(made, other)
+
+
 def test_changed_keys_are_named_in_full():
     old, new = complete("ptb"), complete("ptb", seed=1, steps=5, training__optimiser__lr=0.5)
     assert changed_keys(old, new) == ["seed", "training.optimiser.lr"]

@@ -4,23 +4,14 @@ from pathlib import Path
 
 import pytest
 from invented import evaluation, write_run
+from recipes import complete
 
-from textvae import builder
-from textvae.config import Config, Draft
+from textvae.config import Config
 from textvae.errors import RunError
 from textvae.studies.gathered import gathered
 from textvae.studies.report.page import write_report
 
 pytest.importorskip("matplotlib")
-
-
-def settings(*names: str, **options: object) -> Config:
-    draft = Draft()
-    for name in names:
-        draft.merge_file(name)
-    for option, value in options.items():
-        draft.set(option.replace("__", "."), value)
-    return builder.complete(draft)
 
 
 def trained(path: Path, config: Config, rate: float = 2.0) -> None:
@@ -31,10 +22,10 @@ def trained(path: Path, config: Config, rate: float = 2.0) -> None:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "mine"
     for seed in (0, 1):
-        trained(folder / f"beta-{seed}", settings("grammar", "beta", seed=seed))
-    trained(folder / "language-model", settings("grammar", "lm"), rate=0.0)
-    trained(folder / "start", settings("grammar", "lm_start"))
-    trained(folder / "start" / "first", settings("grammar", "lm"), rate=0.0)
+        trained(folder / f"beta-{seed}", complete("grammar", "beta", seed=seed))
+    trained(folder / "language-model", complete("grammar", "lm"), rate=0.0)
+    trained(folder / "start", complete("grammar", "lm_start"))
+    trained(folder / "start" / "first", complete("grammar", "lm"), rate=0.0)
     return folder
 
 
@@ -68,7 +59,7 @@ def test_the_page_tabulates_the_runs_and_names_those_that_are_not_evaluated(fold
         for file in path.parent.iterdir():
             if file.is_file():
                 (copy.parent / file.name).write_bytes(file.read_bytes())
-    write_run(tmp_path / "later", settings("grammar", "vanilla"), {}, 1.0)
+    write_run(tmp_path / "later", complete("grammar", "vanilla"), {}, 1.0)
     (tmp_path / "later" / "best.safetensors").write_bytes(b"")
     page = write_report(tmp_path).read_text("utf-8")
     assert "IW NLL − language-model" in page
@@ -81,19 +72,26 @@ def test_the_page_tabulates_the_runs_and_names_those_that_are_not_evaluated(fold
 
 def test_two_runs_of_one_seed_are_two_rows_not_two_seeds(tmp_path):
     for name in ("once", "again"):
-        trained(tmp_path / name, settings("grammar", "beta"))
+        trained(tmp_path / name, complete("grammar", "beta"))
     assert {record.remedy for record in gathered(tmp_path).records.values()} == {"once", "again"}
 
 
 def test_another_budget_is_another_row_and_another_device_is_not(tmp_path):
-    trained(tmp_path / "x-0", settings("grammar", "beta"))
-    trained(tmp_path / "x-1", settings("grammar", "beta", seed=1, threads=1))
-    trained(tmp_path / "x-2", settings("grammar", "beta", seed=2, steps=5))
+    trained(tmp_path / "x-0", complete("grammar", "beta"))
+    trained(tmp_path / "x-1", complete("grammar", "beta", seed=1, threads=1))
+    trained(tmp_path / "x-2", complete("grammar", "beta", seed=2, steps=5))
     assert [record.remedy for record in gathered(tmp_path).records.values()] == ["x", "x", "x-2"]
 
 
+def test_seeds_after_two_stages_are_one_row(tmp_path):
+    for seed in (0, 1):
+        first = {"recipe": "pretrained_free_bits"}
+        trained(tmp_path / f"x-{seed}", complete("grammar", "vanilla", first=first, seed=seed))
+    assert {record.remedy for record in gathered(tmp_path).records.values()} == {"x"}
+
+
 def test_a_run_itself_can_be_reported(tmp_path):
-    trained(tmp_path / "one", settings("grammar", "beta"))
+    trained(tmp_path / "one", complete("grammar", "beta"))
     (record,) = gathered(tmp_path / "one").records.values()
     assert (record.path, record.remedy, record.state) == (".", "one", "done")
 

@@ -14,17 +14,15 @@ from pydantic import BaseModel, ConfigDict, Field, PlainValidator
 
 from textvae.fields import Count, Natural, Positive
 
-__all__ = ["RUNTIME", "Config", "Member", "changed_keys", "epochs", "flat", "signature"]
+__all__ = ["Config", "Member", "changed_keys", "epochs", "flat", "of_runtime", "signature"]
 
 EPOCHS = re.compile(r"(\d{1,9}(?:\.\d{1,9})?) epochs?", re.ASCII)
-RUNTIME = (
-    *("device", "threads", "training.budget", "training.checkpoint_every", "training.graphs"),
-    *("first.device", "first.threads", "first.training.checkpoint_every", "first.training.graphs"),
-)
-"""Keys that may change between two calls on the same run, because they do not affect what its steps compute.
+RUNTIME = ("device", "threads", "training.checkpoint_every", "training.graphs")
+"""Keys of any stage that may change between two calls on the same run: they do not affect what its steps compute.
 
-With one exception: a run is validated at the end of its budget. If that lies between two validations and the run
-is then extended, it has had one more than a run with the larger budget; `train` says so.
+So may the run's own budget, with one exception: a run is validated at the end of its budget. If that lies
+between two validations and the run is then extended, it has had one more than a run with the larger budget;
+`train` says so.
 """
 
 
@@ -171,14 +169,23 @@ def flat(values: Mapping[str, Any], at: str = "") -> Iterable[tuple[str, Any]]:
             yield f"{at}{name}", value
 
 
+def of_runtime(key: str) -> bool:
+    """Whether a dotted key, of any stage, does not affect what the steps compute."""
+    return key.rpartition("first.")[2] in RUNTIME
+
+
+def _may_change(key: str) -> bool:
+    return key == "training.budget" or of_runtime(key)
+
+
 def changed_keys(old: Config, new: Config) -> list[str]:
     """Dotted keys that differ and may not change on an existing run."""
     before, after = old.flat(), new.flat()
     keys = sorted(before.keys() | after.keys())
-    return [key for key in keys if key not in RUNTIME and before.get(key) != after.get(key)]
+    return [key for key in keys if not _may_change(key) and before.get(key) != after.get(key)]
 
 
 def signature(config: Config) -> str:
     """A short hash of all settings that determine what the steps of the run compute."""
-    values = {key: value for key, value in config.flat().items() if key not in RUNTIME}
+    values = {key: value for key, value in config.flat().items() if not _may_change(key)}
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]

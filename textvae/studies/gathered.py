@@ -13,16 +13,13 @@ from typing import Any
 
 import yaml
 
-from textvae.config.schema import RUNTIME, flat
+from textvae.config.schema import flat, of_runtime
 from textvae.errors import RunError
 from textvae.runs import Run
 from textvae.studies.manifest import Manifest, Record
 from textvae.studies.study import METRICS
 
 __all__ = ["gathered"]
-
-ALIKE = {*RUNTIME, "seed", "first.seed"} - {"training.budget"}
-"""Keys in which the runs of one row may differ."""
 
 SEED = re.compile(r"[-_/.]*(seed|s)?[-_=]*\d+$")
 """How the name of a folder ends that is one seed's."""
@@ -68,12 +65,17 @@ def _settings(config: Path) -> Settings:
     return dict(flat(values)) if isinstance(values, dict) else {}
 
 
+def _told(key: str) -> bool:
+    """Whether runs that differ in this key, of any stage, are different rows."""
+    return not (of_runtime(key) or key.rpartition("first.")[2] == "seed")
+
+
 def _rows(runs: Mapping[Path, Settings]) -> list[list[Path]]:
     """Runs with the same settings but for the seed, which differs; a second run of one seed begins a new row."""
     rows: dict[tuple[str, int], list[Path]] = defaultdict(list)
     times: Counter[tuple[str, Any]] = Counter()
     for path, settings in runs.items():
-        alike = json.dumps({key: value for key, value in settings.items() if key not in ALIKE}, sort_keys=True)
+        alike = json.dumps({key: value for key, value in settings.items() if _told(key)}, sort_keys=True)
         seed = (alike, settings.get("seed"))
         rows[alike, times[seed]].append(path)
         times[seed] += 1
@@ -106,7 +108,7 @@ def _record(path: Path, directory: Path, name: str, settings: Settings, stages: 
 
 def _differences(rows: Mapping[str, Settings]) -> dict[str, str]:
     """The settings of each row that most do not share; of a first stage, only those unlike the row's own."""
-    keys = dict.fromkeys(key for settings in rows.values() for key in settings if key not in ALIKE)
+    keys = dict.fromkeys(key for settings in rows.values() for key in settings if _told(key))
     counts = {key: Counter(str(row.get(key)) for row in rows.values()) for key in keys}
 
     def tells(key: str, settings: Settings) -> bool:

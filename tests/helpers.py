@@ -298,8 +298,8 @@ def deafen(model: TextVAE) -> TextVAE:
         decoder.hear.weight.data.zero_()
         return model
     decoder.first_state.weight.data.zero_()
-    layers = [decoder.lstm] if decoder.z_at_input else []
-    layers += decoder.upper if decoder.z_everywhere else []
+    hears = [decoder.z_at_input, *[decoder.z_everywhere] * (decoder.layers - 1)]
+    layers = [lstm for lstm, does in zip(decoder.lstm, hears, strict=True) if does]
     last = [decoder.output_weight] if decoder.z_everywhere else []
     for weight in [*(lstm.weight_ih_l0 for lstm in layers), *last]:
         weight.data[:, -model.latent_dim :] = 0
@@ -312,7 +312,7 @@ def alive(latent_dim: int) -> TextVAE:
     decoder, q = model.decoder, model.posterior
     loud = {1: 2.0, 2: 1.5}[latent_dim]
     decoder.first_state.weight.data *= loud
-    decoder.lstm.weight_ih_l0.data[:, -latent_dim:] *= loud
+    decoder.lstm[0].weight_ih_l0.data[:, -latent_dim:] *= loud
     decoder.output.weight.data *= loud + 0.5
     q.mean.weight.data *= {1: 3.0, 2: 1.5}[latent_dim]
     q.log_variance.weight.data *= 0.15

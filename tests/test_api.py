@@ -314,7 +314,7 @@ def test_a_language_models_score_is_the_sum_of_the_log_probabilities_of_its_word
     decoder, expected = lm.model.decoder, []
     for text in TEXTS:
         ids = [*lm.tokenizer.encode(text), EOS]
-        hidden, _ = decoder.lstm(decoder.embedding(torch.tensor([BOS, *ids[:-1]])))
+        hidden, _ = decoder.lstm[0](decoder.embedding(torch.tensor([BOS, *ids[:-1]])))
         log_probs = (hidden @ decoder.output.weight.T).log_softmax(-1)
         expected.append(sum(float(row[word - UNPREDICTED]) for row, word in zip(log_probs, ids, strict=True)))
     torch.testing.assert_close(lm.score(TEXTS), torch.tensor(expected), atol=1e-4, rtol=1e-5)

@@ -163,9 +163,9 @@ def test_inheriting_copies_what_there_is_and_leaves_the_rest():
 def test_a_language_models_weights_start_an_encoder():
     lm = tiny(0, encoder=("none", {}), seed=5)
     heir = tiny(2, seed=6)
-    inherit(heir, lm, {"posterior.encoder.forwards.0": "decoder.lstm"})
+    inherit(heir, lm, {"posterior.encoder.forwards": "decoder.lstm"})
     encoder, decoder = heir.posterior.encoder, lm.decoder
-    assert torch.equal(encoder.forwards[0].weight_hh_l0, decoder.lstm.weight_hh_l0)
+    assert torch.equal(encoder.forwards[0].weight_hh_l0, decoder.lstm[0].weight_hh_l0)
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ def test_only_what_reads_z_may_be_wider():
         inherit(heir, lm, {"decoder": "decoder"})
     with pytest.raises(ValueError, match=r"posterior cannot be copied from posterior: mean.weight is of shape"):
         inherit(tiny(4), tiny(2), {"posterior": "posterior"})
-    with pytest.raises(ValueError, match=r"decoder cannot be copied from decoder: lstm.weight_ih_l0 is of shape"):
+    with pytest.raises(ValueError, match=r"decoder cannot be copied from decoder: lstm.0.weight_ih_l0 is of shape"):
         inherit(lm, tiny(2), {"decoder": "decoder"})
 
 

@@ -103,7 +103,7 @@ def test_a_status_and_a_verdict_of_no_meaning_are_none(own_vae_run):
 def test_weights_of_another_shape(own_vae_run):
     file = own_vae_run / "best.safetensors"
     weights = load_file(file)
-    weights["decoder.lstm.bias_hh_l0"] = weights["decoder.lstm.bias_hh_l0"][:-1].clone()
+    weights["decoder.lstm.0.bias_hh_l0"] = weights["decoder.lstm.0.bias_hh_l0"][:-1].clone()
     save_file(weights, file)
     assert "do not fit config.yaml" in refused_by_all(own_vae_run)
 

@@ -31,7 +31,7 @@ def test_products_are_the_matrices_that_every_token_meets() -> None:
     counted = {name: sum(p.numel() for p in m.parameters() if p.dim() > 1) for name, m in lstms.items()}
     assert SMALL.products == {
         "encoder": counted["posterior.encoder.forwards.0"],
-        "recurrence": counted["decoder.lstm"],
+        "recurrence": counted["decoder.lstm.0"],
         "output": model.decoder.output.weight.numel(),
     }
     assert 6 * sum(REFERENCE.products.values()) == 21_848_064

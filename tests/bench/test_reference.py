@@ -16,7 +16,7 @@ NAMES = {
     "encoder.": "posterior.encoder.forwards.0.",
     "first.weight": "decoder.first_state.weight",
     "say.weight": "decoder.embedding.weight",
-    "decoder.": "decoder.lstm.",
+    "decoder.": "decoder.lstm.0.",
     "output.weight": "decoder.output.weight",
 }
 """Where the reference's weights lie in ours; the posterior's two maps are one there."""

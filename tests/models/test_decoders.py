@@ -153,7 +153,7 @@ def test_z_goes_where_it_is_said_to_go(z_to, at_input, in_state):
     z = latents(4)[0]
     h, c, _ = decoder.start(z)
     assert h.shape == c.shape == (4, 2, HIDDEN)
-    assert decoder.lstm.input_size == HIDDEN + (2 if at_input else 0)
+    assert decoder.lstm[0].input_size == HIDDEN + (2 if at_input else 0)
     assert bool(c.abs().sum() > 0) == in_state
     assert torch.equal(h, c.tanh())
     if in_state:
@@ -195,7 +195,7 @@ def test_dropout_is_training_noise():
 def test_the_likelihood_of_a_string_by_hand():
     """One layer, z at input and in the state, against gates written out."""
     decoder, z = decoder_of("lstm", SIZES), latents(1, samples=1)
-    weights = decoder.lstm
+    (weights,) = decoder.lstm
     c = z[0, 0] @ decoder.first_state.weight.T
     h, total = c.tanh(), 0.0
     for word, following in zip([BOS, 4, 2], [4, 2, EOS], strict=True):

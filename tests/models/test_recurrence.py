@@ -6,16 +6,16 @@ from helpers import batch_of, make
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from textvae.models.recurrence import run, states_under
+from textvae.models.recurrence import Stack
 
 K, B, T, E, H = 3, 4, 6, 5, 7
 
 
-def case(layers: int, latent_dim: int) -> tuple[list[nn.LSTM], nn.LSTM, tuple[torch.Tensor, ...]]:
-    """Layers, torch's stack of the same layers, and words, z, h₀ and c₀."""
+def case(layers: int, latent_dim: int) -> tuple[Stack, nn.LSTM, tuple[torch.Tensor, ...]]:
+    """A stack, torch's stack of the same layers, and words, z, h₀ and c₀."""
     torch.manual_seed(1)
     whole = nn.LSTM(E + latent_dim, H, layers, batch_first=True).double()
-    apart = [nn.LSTM(H if layer else E + latent_dim, H, batch_first=True).double() for layer in range(layers)]
+    apart = Stack([E + latent_dim, *[H] * (layers - 1)], H).double()
     for layer, lstm in enumerate(apart):
         for own, weight in zip(lstm.all_weights[0], whole.all_weights[layer], strict=True):
             own.data.copy_(weight)
@@ -36,13 +36,12 @@ def test_values_and_gradients_are_those_of_torch(layers: int, latent_dim: int) -
     upstream = torch.randn_like(wanted)
     sought = [t for t in (words, z, h, c) if t.numel()]
     theirs = torch.autograd.grad(wanted, [*sought, *whole.parameters()], upstream)
-    parameters = [weight for lstm in apart for weight in lstm.parameters()]
     for found in (
-        states_under(apart, words, z, (h, c), nn.Identity()).flatten(0, 1),
-        run(apart, put_together(words, z), (h, c), nn.Identity())[0],
+        apart.under(words, z, (h, c), nn.Identity()).flatten(0, 1),
+        apart(put_together(words, z), (h, c), nn.Identity())[0],
     ):
         torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-12)
-        ours = torch.autograd.grad(found, [*sought, *parameters], upstream, retain_graph=True)
+        ours = torch.autograd.grad(found, [*sought, *apart.parameters()], upstream, retain_graph=True)
         for a, b in zip(ours, theirs, strict=True):
             torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
 
@@ -50,7 +49,7 @@ def test_values_and_gradients_are_those_of_torch(layers: int, latent_dim: int) -
 def test_the_final_states_are_those_of_torch() -> None:
     apart, whole, (words, z, h, c) = case(3, 2)
     _, last = whole(put_together(words, z), (h, c))
-    _, *found = run(apart, put_together(words, z), (h, c), nn.Identity())
+    _, *found = apart(put_together(words, z), (h, c), nn.Identity())
     torch.testing.assert_close(tuple(found), last, rtol=1e-12, atol=1e-12)
 
 
@@ -62,8 +61,8 @@ def test_what_is_between_layers_is_applied_to_the_input_of_all_but_the_first() -
         shapes.append(states.shape[-1])
         return torch.zeros_like(states)
 
-    found = states_under(apart, words, z, (h, c), between).flatten(0, 1)
-    torch.testing.assert_close(found, run(apart, put_together(words, z), (h, c), between)[0])
+    found = apart.under(words, z, (h, c), between).flatten(0, 1)
+    torch.testing.assert_close(found, apart(put_together(words, z), (h, c), between)[0])
     alone, _ = apart[2](torch.zeros(K * B, T, H, dtype=torch.float64), (h[2:], c[2:]))
     torch.testing.assert_close(found, alone)
     assert shapes == [H] * 4

@@ -27,9 +27,10 @@ class PlainLanguageModel(nn.Module):
     def __init__(self, decoder, layers: int) -> None:
         super().__init__()
         self.lstm = nn.LSTM(SIZES["embedding_dim"], SIZES["hidden_dim"], layers, batch_first=True).double()
-        above = [lstm.state_dict() for lstm in decoder.upper]
-        upper = {k.replace("l0", f"l{i}"): v for i, layer in enumerate(above, 1) for k, v in layer.items()}
-        self.lstm.load_state_dict(decoder.lstm.state_dict() | upper)
+        of_layers = [lstm.state_dict() for lstm in decoder.lstm]
+        self.lstm.load_state_dict(
+            {k.replace("l0", f"l{i}"): v for i, layer in enumerate(of_layers) for k, v in layer.items()}
+        )
         self.embedding, self.output = decoder.embedding.weight, decoder.output_weight
 
     def nll(self, row: list[int]) -> torch.Tensor:
@@ -58,7 +59,7 @@ def test_latent_dim_0_is_the_plain_language_model(kind, options, encoder, poster
     torch.testing.assert_close(log_weight(done), -expected.expand(3, -1), atol=1e-10, rtol=0)
     torch.testing.assert_close(importance_weighted(log_weight(done)), -expected, atol=1e-10, rtol=0)
     torch.testing.assert_close(done.terms.elbo, -expected, atol=1e-10, rtol=0)
-    mine = torch.autograd.grad(done.terms.distortion.sum(), model.decoder.lstm.weight_hh_l0)[0]
+    mine = torch.autograd.grad(done.terms.distortion.sum(), model.decoder.lstm[0].weight_hh_l0)[0]
     theirs = torch.autograd.grad(expected.sum(), plain.lstm.weight_hh_l0)[0]
     torch.testing.assert_close(mine, theirs, atol=1e-10, rtol=0)
 

@@ -61,7 +61,7 @@ def test_it_starts_with_weights_of_its_own_and_is_trained_along(options):
     model = tiny(2, decoder=("lstm", {**SIZES, **options}))
     objective = objective_of(model, auxiliary="coupled")
     own = {name for name, _ in objective.named_parameters() if name.startswith("auxiliary")}
-    assert "auxiliary.decoder.lstm.weight_hh_l0" in own
+    assert "auxiliary.decoder.lstm.0.weight_hh_l0" in own
     theirs = dict(model.decoder.named_parameters())
     copied = [name for name, p in objective.auxiliary.decoder.named_parameters() if (p == theirs[name]).any()]
     assert not copied

@@ -1,4 +1,4 @@
-"""Run a stack of LSTM layers, and run one under many z, computing what does not depend on z once per sentence.
+"""Stacks of LSTM layers, also under many z, where what does not depend on z is computed once per sentence.
 
 Each layer is an LSTM of its own, so that dropout between layers uses torch's random stream, which a checkpoint
 restores, and not cuDNN's own.
@@ -12,7 +12,8 @@ sample; only U hₜ₋₁ is computed at every position of every sample. `nn.LST
 [W_w W_z] for each of the K samples.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -20,49 +21,52 @@ from torch.nn import functional as F
 
 from textvae.models.products import product
 
-__all__ = ["run", "states_under"]
+__all__ = ["Stack"]
 
 Between = Callable[[Tensor], Tensor]
 """From the states of a layer to the inputs of the next, such as dropout."""
 
 
-def run(
-    layers: Sequence[nn.LSTM], inputs: Tensor, first: tuple[Tensor, Tensor], between: Between
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The last layer's states (N, T, H) over inputs (N, T, E), and the final h and c of all layers, (L, N, H).
+class Stack(nn.ModuleList):
+    """LSTM layers of `hidden_dim` units, from below; `widths` are those of their inputs."""
 
-    `first` holds h₀ and c₀, each (L, N, H).
-    """
-    states, lasts = inputs, []
-    for layer, (lstm, h, c) in enumerate(zip(layers, *first, strict=True)):
-        states, last = lstm(between(states) if layer else states, (h[None], c[None]))
-        lasts.append(last)
-    h, c = (torch.cat(parts) for parts in zip(*lasts, strict=True))
-    return states, h, c
+    def __init__(self, widths: Iterable[int], hidden_dim: int) -> None:
+        super().__init__(nn.LSTM(width, hidden_dim, batch_first=True) for width in widths)
 
+    def forward(
+        self, inputs: Tensor, first: tuple[Tensor, Tensor], between: Between
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The last layer's states (N, T, H) over inputs (N, T, E), and the final h and c of all layers, (L, N, H).
 
-def states_under(
-    layers: Sequence[nn.LSTM], words: Tensor, z: Tensor, first: tuple[Tensor, Tensor], between: Between
-) -> Tensor:
-    """The last layer's states (K, B, T, H) over inputs [words; z], for words (B, T, E) and z (K, B, D).
+        `first` holds h₀ and c₀, each (L, N, H).
+        """
+        states, lasts = inputs, []
+        for layer, (lstm, h, c) in enumerate(zip(self, *first, strict=True)):
+            states, last = lstm(between(states) if layer else states, (h[None], c[None]))
+            lasts.append(last)
+        h, c = (torch.cat(parts) for parts in zip(*lasts, strict=True))
+        return states, h, c
 
-    `first` holds h₀ and c₀, each (L, K · B, H). Equal to `run` on the concatenated inputs, up to rounding. With
-    D = 0 the inputs are the words alone.
-    """
-    width = words.shape[-1]
-    states = words
-    for layer, (lstm, hidden, cell) in enumerate(zip(layers, *first, strict=True)):
-        of_input, recurrent, *biases = lstm.all_weights[0]
-        bias = sum(biases, torch.zeros_like(biases[0]))
-        if layer == 0:
-            by_word = F.linear(words.transpose(0, 1), of_input[:, :width], bias)
-            by_z = F.linear(z, of_input[:, width:])
-            gates: Iterable[Tensor] = ((by_z + word).flatten(0, 1) for word in by_word)
-        else:
-            gates = F.linear(between(states), of_input, bias)
-        states = _scan(gates, recurrent, hidden, cell)
-    samples, sentences, _ = z.shape
-    return states.view(len(states), samples, sentences, -1).permute(1, 2, 0, 3)
+    def under(self, words: Tensor, z: Tensor, first: tuple[Tensor, Tensor], between: Between) -> Tensor:
+        """The last layer's states (K, B, T, H) over inputs [words; z], for words (B, T, E) and z (K, B, D).
+
+        `first` holds h₀ and c₀, each (L, K · B, H). Equal to `forward` on the concatenated inputs, up to
+        rounding. With D = 0 the inputs are the words alone.
+        """
+        width = words.shape[-1]
+        states = words
+        for layer, (lstm, hidden, cell) in enumerate(zip(self, *first, strict=True)):
+            of_input, recurrent, *biases = cast(nn.LSTM, lstm).all_weights[0]
+            bias = sum(biases, torch.zeros_like(biases[0]))
+            if layer == 0:
+                by_word = F.linear(words.transpose(0, 1), of_input[:, :width], bias)
+                by_z = F.linear(z, of_input[:, width:])
+                gates: Iterable[Tensor] = ((by_z + word).flatten(0, 1) for word in by_word)
+            else:
+                gates = F.linear(between(states), of_input, bias)
+            states = _scan(gates, recurrent, hidden, cell)
+        samples, sentences, _ = z.shape
+        return states.view(len(states), samples, sentences, -1).permute(1, 2, 0, 3)
 
 
 def _scan(gates: Iterable[Tensor], recurrent: Tensor, hidden: Tensor, cell: Tensor) -> Tensor:

@@ -16,13 +16,13 @@ Wang, Blei & Cunningham 2021, *Posterior Collapse and Latent Variable Non-identi
 """
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from textvae.fields import Count, Positive, Probability
 from textvae.models.brenier import BrenierMap
 from textvae.models.decoders.autoregressive import Autoregressive
 from textvae.models.decoders.decoder import State, words_out
-from textvae.models.recurrence import run
+from textvae.models.recurrence import Stack
 
 __all__ = ["InjectiveDecoder"]
 
@@ -50,20 +50,14 @@ class InjectiveDecoder(Autoregressive):
     ) -> None:
         super().__init__(vocabulary, embedding_dim, dropout_in, dropout_out, inputless)
         self.layers, self.hidden_dim = layers, hidden_dim
-        self.lstm = nn.LSTM(embedding_dim, hidden_dim, batch_first=True)
-        self.upper = nn.ModuleList(nn.LSTM(hidden_dim, hidden_dim, batch_first=True) for _ in range(layers - 1))
+        self.lstm = Stack([embedding_dim, *[hidden_dim] * (layers - 1)], hidden_dim)
         self.map = BrenierMap(hidden_dim + latent_dim, convex_dim, convex_layers, strength)
         self.output = words_out(hidden_dim + latent_dim, vocabulary)
-
-    @property
-    def stack(self) -> list[nn.LSTM]:
-        """The layers, from below."""
-        return [self.lstm, *self.upper]
 
     def hidden(self, words: Tensor, z: Tensor) -> Tensor:
         # The LSTM does not read z, so it runs once per sentence, however many z there are.
         zeros = z.new_zeros(self.layers, len(words), self.hidden_dim)
-        states, _, _ = run(self.stack, self.embed(words), (zeros, zeros), self.dropout_out)
+        states, _, _ = self.lstm(self.embed(words), (zeros, zeros), self.dropout_out)
         heard = z[:, :, None].expand(-1, -1, words.shape[1], -1)
         return torch.cat([states.expand(len(z), -1, -1, -1), heard], dim=-1)
 
@@ -74,7 +68,7 @@ class InjectiveDecoder(Autoregressive):
     def advance(self, words: Tensor, state: State) -> tuple[Tensor, State]:
         h, c, z = state
         before = h.transpose(0, 1).contiguous(), c.transpose(0, 1).contiguous()
-        states, h, c = run(self.stack, self.embed(words[:, None]), before, self.dropout_out)
+        states, h, c = self.lstm(self.embed(words[:, None]), before, self.dropout_out)
         return torch.cat([states[:, 0], z], dim=-1), (h.transpose(0, 1), c.transpose(0, 1), z)
 
     def readout(self, hidden: Tensor) -> Tensor:

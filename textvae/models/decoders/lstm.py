@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from textvae.fields import Count, Probability
 from textvae.models.decoders.autoregressive import Autoregressive
 from textvae.models.decoders.decoder import State
-from textvae.models.recurrence import run, states_under
+from textvae.models.recurrence import Stack
 
 __all__ = ["LSTMDecoder"]
 
@@ -57,22 +57,16 @@ class LSTMDecoder(Autoregressive):
         self.z_everywhere = z_to == "everywhere"
         width = embedding_dim + (latent_dim if self.z_at_input else 0)
         given = hidden_dim + (latent_dim if self.z_everywhere else 0)
-        self.lstm = nn.LSTM(width, hidden_dim, batch_first=True)
-        self.upper = nn.ModuleList(nn.LSTM(given, hidden_dim, batch_first=True) for _ in range(layers - 1))
+        self.lstm = Stack([width, *[given] * (layers - 1)], hidden_dim)
         self.first_state = nn.Linear(latent_dim if z_to != "input" else 0, layers * hidden_dim, bias=False)
         self.output = self.own_or_tied(given, vocabulary, tied)
-
-    @property
-    def stack(self) -> list[nn.LSTM]:
-        """The layers, from below."""
-        return [self.lstm, *self.upper]
 
     def hidden(self, words: Tensor, z: Tensor) -> Tensor:
         samples, sentences, _ = z.shape
         if self._once_per_sentence(z):
             heard = z if self.z_at_input else z[..., :0]
             first = self._first(z.flatten(0, 1))
-            return states_under(self.stack, self.embed(words), heard, first, self.dropout_out)
+            return self.lstm.under(self.embed(words), heard, first, self.dropout_out)
         embedded = self.embed(words).expand(samples, -1, -1, -1).flatten(0, 1)
         z = z.flatten(0, 1)
         hidden, _, _ = self._run(embedded, z, *self._first(z))
@@ -107,7 +101,7 @@ class LSTMDecoder(Autoregressive):
             dropped: Tensor = self.dropout_out(states)
             return torch.cat([dropped, heard], dim=-1) if self.z_everywhere else dropped
 
-        hidden, h, c = run(self.stack, inputs, (h, c), between)
+        hidden, h, c = self.lstm(inputs, (h, c), between)
         return torch.cat([hidden, heard], dim=-1) if self.z_everywhere else hidden, h, c
 
     def _first(self, z: Tensor) -> tuple[Tensor, Tensor]:

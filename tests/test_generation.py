@@ -58,13 +58,15 @@ def test_greedy_is_the_argmax_path(kind, options):
     assert len({tuple(row) for row in rows}) > 1 or options.get("inputless") or options.get("z_to") == "state"
 
 
-def test_of_many_sentences_a_few_at_a_time_are_decoded_greedily(monkeypatch):
+@pytest.mark.parametrize("temperature", [None, 1.0])
+def test_of_many_sentences_a_few_are_decoded_at_a_time(temperature, monkeypatch):
     decoder, widths = decoder_of(), []
-    expected = generate(decoder, Z, greedy, 6)
+    how, choose = Decoding(temperature, max_length=6), sampling(seeded()) if temperature else greedy
+    expected = [row for some in (Z[:4], Z[4:]) for row in generate(decoder, some, choose, 6)]
     step = decoder.step
     monkeypatch.setattr(decoder, "step", lambda words, state: widths.append(len(words)) or step(words, state))
     monkeypatch.setattr("textvae.generation.ROWS", 4)
-    assert Decoding(max_length=6)(decoder, Z, seeded()) == expected
+    assert how(decoder, Z, seeded()) == expected
     assert set(widths) == {4, 2}
 
 

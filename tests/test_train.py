@@ -19,6 +19,7 @@ from patience import PATIENCE, wait_until
 
 from textvae.config import Config, Draft, signature
 from textvae.runs import Run
+from textvae.tasks.train import train
 
 FILES = {
     "config.yaml", "environment.json", "tokenizer", "metrics.jsonl", "tensorboard", "last.pt", "best.safetensors",
@@ -57,6 +58,15 @@ def same(a, b):
 
 
 # What is there
+
+
+def test_its_threads_are_for_the_run_alone(monkeypatch):
+    before, seen = torch.get_num_threads(), []
+    monkeypatch.setattr("textvae.tasks.train.stage", lambda *_: seen.append(torch.get_num_threads()))
+    train([], {"threads": before + 1})
+    train([])
+    assert seen == [before + 1, before]
+    assert torch.get_num_threads() == before
 
 
 def test_a_run_directory_holds_all_of_itself(vae_run):

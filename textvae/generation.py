@@ -43,7 +43,7 @@ WIDEST = 1_000
 """Maximum number of hypotheses of a beam: each needs memory for every word of the vocabulary."""
 
 ROWS = 1_024
-"""Sentences decoded greedily at a time: each needs as much. Samples are drawn together, from one random stream."""
+"""Sentences decoded at a time: each needs as much."""
 
 Choice = Callable[[Tensor], Tensor]
 """Picks words (N,) from log-probabilities (N, V)."""
@@ -107,11 +107,9 @@ class Decoding:
         forbidden = [UNK] if self.forbid_unknown else []
         if self.beam > 1:
             return beam_search(decoder, z, self.beam, self.max_length, forbidden)
-        if self.temperature is None:
-            parts = (generate(decoder, some, greedy, self.max_length, forbidden) for some in z.split(ROWS))
-            return [row for part in parts for row in part]
-        choose = sampling(generator, self.temperature, self.top_p)
-        return generate(decoder, z, choose, self.max_length, forbidden)
+        choose = greedy if self.temperature is None else sampling(generator, self.temperature, self.top_p)
+        parts = (generate(decoder, some, choose, self.max_length, forbidden) for some in z.split(ROWS))
+        return [row for part in parts for row in part]
 
 
 def z_from_prior(model: TextVAE, count: int, generator: Generator) -> Tensor:

@@ -2,7 +2,8 @@
 
 import random
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -60,11 +61,21 @@ def train(
         draft.set(str(key), value)
     config = builder.complete(draft)
     processes = Processes.join(builder.device(config.device, draft.blame(("device",))))
-    if config.threads:
-        torch.set_num_threads(config.threads)
     if init is not None and config.first is None:
         raise ConfigError(f"--init {init}: these settings have no first stage to replace; leave --init out")
-    return stage(config, run, processes, Run.open(init) if init is not None else None, draft.blame)
+    with on_threads(config.threads):
+        return stage(config, run, processes, Run.open(init) if init is not None else None, draft.blame)
+
+
+@contextmanager
+def on_threads(number: int | None) -> Iterator[None]:
+    """Compute on a number of threads, or on as many as before, for the time of the block."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def stage(

@@ -66,7 +66,7 @@ new ones: z drawn from N(0, I), words drawn at temperature 1. `log p*` is the gr
 Each says as many again with z drawn from the Gaussian that has the mean and covariance of its own codes (of q(z) = E q(z|x), so that q's variance counts), which tells a failure of location and scale from one of shape. For β = 0 three
 lengths of training show what becomes of σ, alone and beside how far apart the means lie, which is what the decoder can tell from noise. One run each; ± is over the sentences.
 """,
-        open="One run of each model: the errors are over sentences, and how much the shares vary from run to run is not known. How soon σ falls, and whether to 0: means can move apart instead, which costs nothing either, and by then the gradient has nothing left to gain. Only the ratio is "
+        open="How much of the VAE's share is its decoder's own, which could write grammatical sentences without any z, was not measured: the drop from a fitted z to one of P(z) is what tells of the latent space. One run of each model: the errors are over sentences, and how much the shares vary from run to run is not known. How soon σ falls, and whether to 0: means can move apart instead, which costs nothing either, and by then the gradient has nothing left to gain. Only the ratio is "
         "meaningful, and at these lengths it still rises.",
         table=found,
         picture=picture(found[: 2 * len(made)], steps),

@@ -39,7 +39,7 @@ def claim(notes: Notes) -> Page:
         claim="E_Q log P(X|z) is about (1/n) Σ P(X|zᵢ), and E_Q P(X|z) is how the model generates X.",
         verdict="false, both",
         answer="The first is a slip: without the logarithm the mean is a number near 0 that no gradient would care for. The second forgets the weights P(z)/Q(z|X): "
-        "what generates X is E_P, and the mean over Q overstates P(X), the more the larger the rate.",
+        "what generates X is E_P, and the mean over a Q near the posterior overstates P(X), the more the larger the rate.",
         figure=f"Text, D = 2: log E_Q P(X|z) above log P(X) by {said['no weights']:.2f} ± {said['no weights, se']:.2f} nats; linear-Gaussian, "
         f"D = 16: by {large['no weights']:.2f} ± {large['no weights, se']:.2f}. With weights the two are off by {said['weighted']:.3f} ± {said['weighted, se']:.3f} and {large['weighted']:.3f} ± {large['weighted, se']:.3f}. "
         f"Without the log, {said['mean of P(X|z)']:.2g} stands for {said['E_Q log P(X|z)']:.2f}.",

@@ -139,7 +139,7 @@ def test_a_rate_that_is_partly_used_is_not_all_in_vain(rate, vain):
     assert found.state == "partly"
     if vain is None:
         assert "do not help the decoder" not in said(found)
-        assert not set(REMEDIES["unused_rate"]) <= set(found.advice)
+        assert found.advice[0] not in REMEDIES["unused_rate"]
     else:
         assert f"{vain} of it do not help the decoder" in said(found)
         assert set(REMEDIES["unused_rate"]) <= set(found.advice)
@@ -212,5 +212,5 @@ def test_every_recipe_it_may_advise_exists():
 
 
 def test_only_recipes_that_exist_are_advised():
-    found = diagnose(numbers(0.0, **STUCK), known={"cyclical"}.__contains__)
-    assert [name for name, _ in found.advice] == ["cyclical"]
+    found = diagnose(numbers(0.0, **STUCK), known={"beta"}.__contains__)
+    assert [name for name, _ in found.advice] == ["beta"]

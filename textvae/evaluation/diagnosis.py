@@ -3,8 +3,9 @@
 The state depends on G alone (see `verdict`). If z is not used, two tests locate the cause, both scored on
 noise or sentences not used for fitting: q refined for each sentence, and another encoder for the frozen
 decoder. If either surely gains with a higher rate, the decoder would use z and the inference lags; if surely
-neither does, the model makes no more use of z; else the cause is unknown. Quantities that were not measured are
-not mentioned.
+neither does, the decoder has no more use for z; else the cause is unknown. A lag early in training ends in a
+decoder that has no use for z either, and is not told from the outset of one. Quantities that were not measured
+are not mentioned.
 
 References
 ----------
@@ -34,7 +35,8 @@ REMEDIES: Mapping[str, tuple[tuple[str, str], ...]] = {
     "model": (
         ("free_bits_total", "hold the rate at a floor until the decoder has learnt to use z"),
         ("minimum_rate", "hold the rate at a target by a constraint"),
-        ("cyclical", "anneal the KL weight in cycles, so that the rate can rise again in each"),
+        ("pretrained_free_bits", "start from the encoder of a trained autoencoder, whose z is informative"),
+        ("aggressive", "train the encoder for several steps per decoder step, in case it lagged early on"),
         ("word_dropout", "weaken the decoder: with input words missing, it needs z"),
         ("skip", "connect z directly to the output, past the recurrence"),
         ("beta", "give the rate a weight below 1"),
@@ -43,7 +45,6 @@ REMEDIES: Mapping[str, tuple[tuple[str, str], ...]] = {
         ("aggressive", "train the encoder for several steps per decoder step"),
         ("semi_amortised", "refine q for each sentence during training"),
         ("pretrained_free_bits", "start from the encoder of a trained autoencoder, whose z is informative"),
-        ("max_pooling", "pool all encoder states instead of using only the last"),
     ),
     "unused_rate": (
         ("pretrained_free_bits", "start from the encoder of a trained autoencoder, whose z is informative"),
@@ -58,7 +59,7 @@ REMEDIES: Mapping[str, tuple[tuple[str, str], ...]] = {
     "elsewhere": (
         ("mixture_prior", "learn a prior that fits q(z): a mixture"),
         ("vamp_prior", "learn a prior that fits q(z): VampPrior"),
-        ("wae_mmd", "pull the aggregate q(z) towards the prior"),
+        ("info_vae", "pull the aggregate q(z) towards the prior"),
     ),
 }
 
@@ -116,13 +117,16 @@ def _blame(found: Numbers, cause: Cause) -> str:
     tried = {"refined for each sentence": found.get("amortisation_gap"), "from another encoder": lags(found)}
     ways = [way for way, outcome in tried.items() if outcome is not None]
     said = (
-        f"The model is to blame: no other q, {'neither ' if len(ways) > 1 else ''}{' nor '.join(ways)}, "
-        "makes more use of z with this decoder"
+        f"The model is to blame, as it is now: no other q, {'neither ' if len(ways) > 1 else ''}"
+        f"{' nor '.join(ways)}, makes more use of z with this decoder"
     )
     spread = found.get("posterior_mean_spread")
     if spread is not None and spread < SPREAD:
         said += "; the model's own posterior is close to the prior"
-    return f"{said}."
+    return (
+        f"{said}. Whether its encoder lagged behind earlier in training, before the decoder turned away from z, "
+        "cannot be seen any more."
+    )
 
 
 def surely(found: Numbers, name: str) -> float | None:

@@ -4,8 +4,8 @@
 
 This is importance sampling with the prior as proposal: unbiased for p(x), but useless if the posterior is
 narrow, since almost no zₖ explains x. Its logarithm is biased low, by far more than its standard error
-suggests while the effective sample size is small; below 10 that error is undefined (NaN, "—"). On a collapsed
-model it is exact already at K = 1, which is itself a sign of collapse.
+suggests while the effective sample size is small; below 10 that error is undefined (NaN, "—"). On a decoder
+that ignores z it is exact already at K = 1, and nearly so on one that hears in z only noise: a sign of collapse.
 
 References
 ----------

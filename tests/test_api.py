@@ -16,7 +16,7 @@ from torch.distributions import Normal
 
 import textvae
 from textvae.api import CollapsedWarning, Vae
-from textvae.data.tokenizers import BOS, EOS, UNK, UNPREDICTED, WordTokenizer
+from textvae.data.tokenizers import BOS, EOS, UNK, UNPREDICTED, WordTokenizer, train_tokenizer
 from textvae.errors import ConfigError, RunError
 from textvae.evaluation.noise import SentenceNoise
 
@@ -218,7 +218,28 @@ def test_the_unknown_word_can_be_forbidden(vae, how):
     assert [len(row.split()) for row in rows] == [5, 5, 5]
 
 
-# sample, interpolate
+def test_every_spelling_of_the_unknown_word_can_be_forbidden(vae):
+    subwords = train_tokenizer("unigram", ["<unk> the cat", "the <unk> sat"] * 20, vocabulary_size=20)
+    (piece,) = subwords.encode("<unk>")
+    assert piece != UNK
+    deaf = Vae(with_decoder(vae, Deaf(vae.model.decoder, word=piece)).model, subwords, vae.config)
+    z = torch.zeros(3, 4)
+    assert set(deaf.decode(z, max_length=2)) == {"<unk> <unk>"}
+    assert not any("<unk>" in row for row in deaf.decode(z, max_length=2, forbid_unknown=True))
+
+
+# survey, sample, interpolate
+
+
+def test_a_survey_holds_the_terms_of_each_sentence(vae):
+    found, alone = vae.survey(TEXTS), vae.survey(TEXTS[1:2])
+    assert found.distortion.shape == found.rate.shape == (len(TEXTS),)
+    torch.testing.assert_close(found.elbo[1:2], alone.elbo)
+    torch.testing.assert_close(found.mean, vae.encode(TEXTS))
+    assert found.tokens.tolist() == vae.lengths(TEXTS)
+    assert not torch.equal(found.z, vae.survey(TEXTS, seed=1).z)
+    with pytest.raises(ConfigError, match="seed"):
+        vae.survey(TEXTS, seed=-1)
 
 
 def test_samples_belong_to_the_seed(vae):
@@ -455,6 +476,13 @@ def test_the_same_sentence_for_every_z_warns_without_an_evaluation(vae):
     deaf = with_decoder(vae, Deaf(vae.model.decoder, word=5))
     with pytest.warns(CollapsedWarning):
         deaf.decode(torch.randn(5, 4), max_length=3)
+
+
+def test_a_few_neighbours_with_one_sentence_do_not_warn(vae):
+    deaf = with_decoder(vae, Deaf(vae.model.decoder, word=5))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        deaf.decode(torch.randn(2, 4), max_length=3)
 
 
 def test_nothing_is_remarked_where_there_is_nothing_to_remark(vae, lm):

@@ -540,7 +540,7 @@ def test_python_values_are_those_of_yaml():
     draft = Draft()
     draft.set("data.corpus", Path("some/corpus"))
     draft.set("seed", np.int64(3))
-    draft.set("training.optimiser.lr", np.float32(0.5))
+    draft.set("training.optimiser", {"kind": "sgd", "lr": np.float32(0.5)})
     draft.set("model.decoder", {"kind": "dilated_convolution"})
     draft.set("model.decoder.dilations", (1, 2))
     found = builder.complete(draft)

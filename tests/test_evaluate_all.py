@@ -12,9 +12,8 @@ import torch
 from command_line import TINY, refused, worked
 from safetensors.torch import load_file, save
 
-from textvae import __version__
 from textvae.errors import ConfigError, RunError
-from textvae.evaluation.estimators import Survey
+from textvae.evaluation.estimators import REVISION, Survey
 from textvae.runs import Run
 from textvae.tasks import evaluate_all as module
 from textvae.tasks.evaluate import evaluate_run, evaluate_subject, headlines
@@ -91,10 +90,10 @@ def test_what_is_measured_is_kept_under_the_weights_that_were_loaded(own_vae_run
     assert run.evaluation == {}, "numbers of other weights"
 
 
-def test_what_another_version_measured_is_measured_again(own_vae_run, monkeypatch):
+def test_what_older_estimators_measured_is_measured_again(own_vae_run, monkeypatch):
     subject = subject_of(Run(own_vae_run), "valid")
     with monkeypatch.context() as patch:
-        patch.setattr("textvae.tasks.parts.part.__version__", "0.0.1")
+        patch.setattr("textvae.tasks.parts.part.REVISION", 0)
         Listening().numbers(subject)
     assert Listening().known(subject) is None
 
@@ -172,7 +171,7 @@ def test_each_part_has_a_file_with_curves_and_settings(whole):
     labels = [row["factor"] for row in files["knowledge"]["values"]["labels"]]
     assert labels == ["length", "first word", "a word, mean of 25"]
     assert files["prior"]["settings"] == {
-        "weights_sha256": run.weights_sha256, "seed": 0, "textvae": __version__,
+        "weights_sha256": run.weights_sha256, "seed": 0, "estimators": REVISION,
         "prior_sentences": 8, "prior_samples": 40,
     }  # fmt: skip
 

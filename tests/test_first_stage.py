@@ -264,6 +264,12 @@ def test_a_first_stage_with_another_vocabulary_is_refused(tmp_path: Path):
     train_file.write_text(f"{train_file.read_text('utf-8')}an unheard-of word\n", "utf-8")
     with pytest.raises(RunError, match="run: the first stage was trained with another vocabulary"):
         train(["pretrained_free_bits"], settings, tmp_path / "run", init=own.path / "first")
+    as_many = settings | {"data.vocabulary_size": 5, "data.corpus": str(write_corpus(tmp_path / "many"))}
+    own = train(["pretrained_free_bits"], as_many, tmp_path / "other")
+    for file in (tmp_path / "many").iterdir():
+        file.write_text("unheard of\nwords unheard\nof words\n", "utf-8")
+    with pytest.raises(RunError, match="again: the first stage was trained with another vocabulary"):
+        train(["pretrained_free_bits"], as_many, tmp_path / "again", init=own.path / "first")
 
 
 def test_a_frozen_part_stays_and_thaws():

@@ -201,7 +201,18 @@ def test_a_class_that_changes_under_a_run_is_remarked_on(tmp_path, capsys):
     assert "has changed" not in said(2) + said(3)
     with (tmp_path / "outside_models.py").open("a") as file:
         file.write("# another thought")
-    assert "the file of outside_models:Plain has changed since the run began" in said(4)
+    assert "has changed" not in said(4), "this process goes on with the class that it has"
+    del sys.modules["outside_models"]
+    assert "the file of outside_models:Plain has changed since the run began" in said(5)
+
+
+def test_what_a_class_from_outside_decides_is_not_recorded_unless_that_is_asked_for(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr("textvae.training.graphs.record", lambda update, wanted, device: asked.append(wanted))
+    own = {**TINY, "training.budget": 1}
+    train([], own, tmp_path / "own")
+    train([], {**own, "objective.weight": {"kind": "outside_models:Plain"}}, tmp_path / "other")
+    assert asked == [None, False]
 
 
 def test_numbers_with_fewer_samples_say_that_they_replace_better_ones(tmp_path, capsys):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import resource
 import shutil
 import signal
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from command_line import TINY, refused, textvae, worked
@@ -20,6 +22,7 @@ from patience import PATIENCE, wait_until
 from textvae.config import Config, Draft, signature
 from textvae.runs import Run
 from textvae.tasks.train import train
+from textvae.training import precision
 
 FILES = {
     "config.yaml", "environment.json", "tokenizer", "metrics.jsonl", "tensorboard", "last.pt", "best.safetensors",
@@ -60,13 +63,28 @@ def same(a, b):
 # What is there
 
 
-def test_its_threads_are_for_the_run_alone(monkeypatch):
+def test_threads_random_streams_and_flags_are_for_the_run_alone(monkeypatch):
     before, seen = torch.get_num_threads(), []
-    monkeypatch.setattr("textvae.tasks.train.stage", lambda *_: seen.append(torch.get_num_threads()))
-    train([], {"threads": before + 1})
-    train([])
+
+    def stage(*_):
+        seen.append(torch.get_num_threads())
+        random.seed(0)
+        np.random.seed(0)
+        torch.manual_seed(0)
+        precision.switch("tf32")
+
+    def drawn():
+        return random.random(), np.random.random(), torch.rand(()).item()
+
+    monkeypatch.setattr("textvae.tasks.train.stage", stage)
+    draws = []
+    for settings in ({"threads": before + 1}, {}):
+        train([], settings)
+        draws.append(drawn())
     assert seen == [before + 1, before]
     assert torch.get_num_threads() == before
+    assert all(a != b for a, b in zip(*draws, strict=True))
+    assert torch.get_float32_matmul_precision() == "highest"
 
 
 def test_a_run_directory_holds_all_of_itself(vae_run):

@@ -19,7 +19,7 @@ from textvae.config import Config
 from textvae.data.batches import Batch, Sequences, encode
 from textvae.data.tokenizers import Tokenizer, load_tokenizer
 from textvae.errors import ConfigError, RunError, counted, require_whole
-from textvae.evaluation.estimators import by_sentence, importance_weighted_nll
+from textvae.evaluation.estimators import Survey, by_sentence, importance_weighted_nll
 from textvae.evaluation.noise import SentenceNoise
 from textvae.evaluation.verdict import Verdict
 from textvae.generation import MAX_LENGTH, Decoding, interpolate, z_from_prior
@@ -28,6 +28,10 @@ from textvae.runs import Run
 from textvae.training.checkpoints import load_best
 
 __all__ = ["CollapsedWarning", "CutWarning", "Vae", "load"]
+
+
+TELLING = 5
+"""Number of different z from which one sentence for all of them is worth a warning; fewer may be neighbours."""
 
 
 class CollapsedWarning(UserWarning):
@@ -155,6 +159,14 @@ class Vae:
         noise = SentenceNoise(seed, self.latent_dim)
         return -importance_weighted_nll(self.model, sequences, samples, noise)
 
+    def survey(self, sentences: Sequence[str], *, seed: int = 0) -> Survey:
+        """Length, distortion, rate (also per dimension), ELBO, posterior mean and one z ~ q(z|x) of each sentence.
+
+        Tensors of B rows, in nats where they are nats; over a split, their means are the numbers of `evaluate`.
+        """
+        require_whole("seed", seed, 0)
+        return Survey.of(self.model, self._read(sentences), SentenceNoise(seed, self.latent_dim))
+
     def lengths(self, sentences: Sequence[str]) -> list[int]:
         """Number of scored tokens of each sentence: EOS included, truncated tokens excluded."""
         lengths: list[int] = self._read(sentences).lengths.tolist()
@@ -179,7 +191,7 @@ class Vae:
             raise ConfigError(f"decode: z must have the shape (B, {self.latent_dim}), not {tuple(z.shape)}")
         if not z.isfinite().all():
             raise ConfigError("decode: z must be finite, but holds NaN or infinity")
-        rows = how(self.model.decoder, z, generator)
+        rows = how(self.model.decoder, z, generator, self.tokenizer.unknown)
         if how.temperature is None:
             self._warn_if_collapsed(z, rows)
         return [self.tokenizer.decode(row) for row in rows]
@@ -210,7 +222,8 @@ class Vae:
         return sequences
 
     def _warn_if_collapsed(self, z: Tensor, rows: list[list[int]]) -> None:
-        same = bool((z != z[:1]).any()) and len({tuple(row) for row in rows}) == 1
+        told = len(z) >= TELLING and bool((z != z[:1]).any())
+        same = told and len({tuple(row) for row in rows}) == 1
         if self.model.has_z and (same or self.collapsed):
             warnings.warn(
                 "the model looks collapsed: its decoder does not listen to z, so greedy decoding gives the same "

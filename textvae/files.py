@@ -80,6 +80,17 @@ class Directory:
                 raise RunError(f"{self.path}: another process is working on this {self.KIND}") from None
             yield
 
+    @contextlib.contextmanager
+    def turn(self) -> Iterator[None]:
+        """Wait for other processes to change a file here, and let them wait, where the file system can."""
+        here = os.open(self.path, os.O_RDONLY)
+        try:
+            with contextlib.suppress(OSError):
+                fcntl.flock(here, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(here)
+
     def write_text(self, name: str, lines: list[str]) -> None:
         """Write a text file."""
         write_atomically(self.path / name, "".join(f"{line}\n" for line in lines))

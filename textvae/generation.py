@@ -102,9 +102,11 @@ class Decoding:
         if self.top_p < 1 and self.temperature is None:
             raise ConfigError("top_p only applies to sampling: give a temperature with it, or leave it out")
 
-    def __call__(self, decoder: Decoder, z: Tensor, generator: Generator) -> list[list[int]]:
-        """Decode every z (N, D); ids without EOS."""
-        forbidden = [UNK] if self.forbid_unknown else []
+    def __call__(
+        self, decoder: Decoder, z: Tensor, generator: Generator, unknown: Sequence[int] = (UNK,)
+    ) -> list[list[int]]:
+        """Decode every z (N, D); ids without EOS. `unknown` are the ids of the unknown word."""
+        forbidden = unknown if self.forbid_unknown else ()
         if self.beam > 1:
             return beam_search(decoder, z, self.beam, self.max_length, forbidden)
         choose = greedy if self.temperature is None else sampling(generator, self.temperature, self.top_p)

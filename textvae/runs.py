@@ -106,6 +106,11 @@ class Run(Directory):
     def evaluation(self, values: Mapping[str, Any]) -> None:
         self.write_json("evaluation.json", values)
 
+    def keep_evaluation(self, split: str, values: Mapping[str, Any]) -> None:
+        """Store the numbers of a split beside those of the others, which another process may be storing, too."""
+        with self.turn():
+            self.evaluation = {**self.evaluation, split: values}
+
     @property
     def status(self) -> Status | None:
         path = self.path / "status"
@@ -134,10 +139,12 @@ class Run(Directory):
         found = self.read_json(_part(split, part, settings["seed"]))
         return dict(found["values"]) if found.get("settings") == dict(settings) else None
 
-    def parts(self, split: str, weights_sha256: str | None, seed: int = 0) -> dict[str, dict[str, Any]]:
-        """The numbers of every part that was measured with these weights and this seed, by the part's name."""
+    def parts(
+        self, split: str, weights_sha256: str | None, seed: int = 0, **settings: Any
+    ) -> dict[str, dict[str, Any]]:
+        """The numbers of every part that was measured with these weights and settings, by the part's name."""
         found = {}
-        present = {"weights_sha256": weights_sha256, "seed": seed}.items()
+        present = {"weights_sha256": weights_sha256, "seed": seed, **settings}.items()
         for path in sorted(self.path.glob(_part(split, "*", seed))):
             kept = self.read_json(str(path.relative_to(self.path)))
             if kept.get("settings", {}).items() >= present:

@@ -82,6 +82,12 @@ def test_the_literal_unk_is_one_token(tokenizer: Tokenizer) -> None:
     assert tokenizer.decode(tokenizer.encode("<unk> the <unk>")) == "<unk> the <unk>"
 
 
+def test_its_unknown_ids_are_those_that_read_unk(tokenizer: Tokenizer) -> None:
+    read = [i for i in range(tokenizer.size) if tokenizer.decode([i]) == "<unk>"]
+    assert list(tokenizer.unknown) == read
+    assert set(tokenizer.encode("<unk>") + tokenizer.encode("Ω")) >= set(read)
+
+
 def test_save_and_load(tokenizer: Tokenizer, tmp_path: Path) -> None:
     tokenizer.save(tmp_path / "a")
     loaded = load_tokenizer(tmp_path / "a")

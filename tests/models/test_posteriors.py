@@ -262,6 +262,7 @@ def test_old_batches_are_forgotten():
 def test_a_batch_of_one_sentence_is_finite(kind):
     posterior = posterior_module(kind, {}).train()
     q = posterior.distribution(FEATURES[:1])
+    assert posterior.statistics.batches == 0, "one sentence has no variance to remember"
     assert q.mean.isfinite().all()
     q.mean.sum().backward()
     assert all(p.grad is None or p.grad.isfinite().all() for p in posterior.parameters())

@@ -9,6 +9,7 @@ from recipes import complete
 from textvae.config import Config
 from textvae.errors import RunError
 from textvae.studies.gathered import gathered
+from textvae.studies.report.entries import read_entries
 from textvae.studies.report.page import write_report
 
 pytest.importorskip("matplotlib")
@@ -50,6 +51,22 @@ def test_the_only_language_model_is_the_baseline_and_splits_are_those_evaluated(
     manifest = gathered(folder)
     assert manifest.baseline == "language-model"
     assert manifest.splits == ["test"]
+
+
+def test_corpora_are_named_by_the_ends_of_their_sources_which_name_files(folder, tmp_path):
+    own = ["my-text/", "a/notes.txt", "b/notes.txt", "hf:someone/a corpus:en"]
+    for number, corpus in enumerate([*own, str(tmp_path / "else")]):
+        trained(tmp_path / "mine" / f"run-{number}", complete("grammar", "beta", data__corpus=corpus))
+    named = {record.corpus for record in gathered(tmp_path / "mine").records.values()}
+    assert named == {"my-text", "notes.txt", "b-notes.txt", "a-corpus-en", "else"}
+    pictures = (write_report(tmp_path / "mine").parent).glob("*.png")
+    assert {picture.name.split("-test-")[0] for picture in pictures if "-test-" in picture.name} == named
+
+
+def test_updates_of_a_first_stage_elsewhere_are_not_guessed(tmp_path):
+    trained(tmp_path / "start", complete("grammar", "lm_start"))
+    (entry,) = read_entries(tmp_path, gathered(tmp_path))
+    assert entry.updates("decoder") is None
 
 
 def test_the_page_tabulates_the_runs_and_names_those_that_are_not_evaluated(folder, tmp_path):

@@ -4,7 +4,7 @@ from textvae.builder.arguments import in_steps
 from textvae.builder.devices import Blame, device, refuse_device
 from textvae.builder.parts import begin, model, objective, update
 from textvae.builder.settings import checked, complete
-from textvae.builder.slots import SLOTS, sources
+from textvae.builder.slots import SLOTS, external, sources
 
 __all__ = [
     "SLOTS",
@@ -13,6 +13,7 @@ __all__ = [
     "checked",
     "complete",
     "device",
+    "external",
     "in_steps",
     "model",
     "objective",

@@ -84,7 +84,9 @@ def update(config: Config, objective: Objective, steps_per_epoch: int) -> Update
     """The update rule, whose optimiser holds all parameters of the objective."""
 
     def optimiser() -> torch.optim.Optimizer:
-        made: torch.optim.Optimizer = _make(config, "training.optimiser", objective.parameters())
+        made: torch.optim.Optimizer = _make(
+            config, "training.optimiser", objective.parameters(), steps_per_epoch=steps_per_epoch
+        )
         return made
 
     built: Update = _make(config, "training.update", objective, optimiser, steps_per_epoch=steps_per_epoch)

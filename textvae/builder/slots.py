@@ -4,6 +4,7 @@ import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -74,17 +75,21 @@ def external(config: Config) -> list[str]:
 def sources(config: Config) -> dict[str, str]:
     """The digest of the file that each class from outside is defined in, by `package.module:Class`."""
     kinds = {chosen(config, slot).kind: slot for slot in external(config)}
-    files = {kind: _file_of(constructor(slot, kind, slot)) for kind, slot in kinds.items()}
-    return {kind: digest(file.read_bytes()) for kind, file in files.items() if file and file.is_file()}
+    digests = {kind: _source(constructor(slot, kind, slot)) for kind, slot in kinds.items()}
+    return {kind: found for kind, found in digests.items() if found}
 
 
-def _file_of(member: Callable[..., Any]) -> Path | None:
-    """None for a class that was not read from a file."""
+@cache
+def _source(member: Callable[..., Any]) -> str | None:
+    """The digest of the file of a class, as it was when the class was first seen; None if it has no file.
+
+    A process goes on with the class that it has imported, whatever becomes of the file.
+    """
     try:
-        file = inspect.getsourcefile(member)
+        file = Path(inspect.getsourcefile(member) or "")
     except (TypeError, OSError):
         return None
-    return Path(file) if file else None
+    return digest(file.read_bytes()) if file.is_file() else None
 
 
 def constructor(slot: str, kind: str, whose: str) -> Callable[..., Any]:
@@ -115,4 +120,5 @@ def _imported(slot: str, kind: str, whose: str) -> Callable[..., Any]:
     if not (isinstance(found, type) and issubclass(found, family)):
         raise ConfigError(f"{whose}: {kind!r} is not a subclass of {family.__module__}.{family.__qualname__}")
     external: Callable[..., Any] = found
+    _source(external)
     return external

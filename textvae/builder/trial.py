@@ -24,6 +24,7 @@ from textvae.errors import ConfigError, first_line, named
 from textvae.models.decoders import Decoder
 from textvae.models.distributions import Reparameterised
 from textvae.models.modes import inert
+from textvae.models.posteriors import BatchStatistics
 from textvae.models.text_vae import TextVAE
 from textvae.objectives.objective import Loss, Objective
 from textvae.objectives.weights import Weight
@@ -60,6 +61,7 @@ def try_out(config: Config, draft: Draft) -> None:
     except Exception as error:
         raise _explained(error, config, draft) from None
     _refuse_infinite(loss, config, draft)
+    _refuse_single_sentences(tiny, config, draft)
     if not draft.above:  # a first stage also gets settings that are meant for the later one
         remark_idle(config, draft, tiny, loss, batch)
 
@@ -223,6 +225,13 @@ def _refuse_infinite(loss: Loss, config: Config, draft: Draft) -> None:
     if config.objective.penalty.kind != "none":
         raise ConfigError(f"{penalty}: {config.objective.penalty.kind} {without}; choose none")
     raise ConfigError(f"{weight}: {config.objective.weight.kind} {without}; choose constant")
+
+
+def _refuse_single_sentences(tiny: Objective, config: Config, draft: Draft) -> None:
+    """Statistics over a batch need more than one sentence in it."""
+    if config.data.batch_size == 1 and any(isinstance(part, BatchStatistics) for part in tiny.modules()):
+        whose = draft.blame(("data", "batch_size"))
+        raise ConfigError(f"{whose}: {config.model.posterior.kind} needs batches of at least two sentences")
 
 
 def _shape(value: object) -> str:

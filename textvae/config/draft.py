@@ -34,10 +34,12 @@ OPTIONS = {
 
 
 def _from_python(value: Any) -> Any:
-    """A path as text, a tuple as a list, and NumPy's numbers and arrays as plain ones."""
+    """A path as text, a tuple as a list, and NumPy's numbers and arrays as plain ones, at any depth."""
     if isinstance(value, PurePath):
         return str(value)
-    if isinstance(value, tuple):
+    if isinstance(value, Mapping):
+        return {key: _from_python(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
         return [_from_python(inner) for inner in value]
     return value.tolist() if hasattr(value, "tolist") else value
 

@@ -27,6 +27,7 @@ from textvae.models.terms import forward_pass, importance_weighted, log_weight, 
 from textvae.models.text_vae import TextVAE
 
 __all__ = [
+    "REVISION",
     "Draw",
     "Survey",
     "Tick",
@@ -37,6 +38,9 @@ __all__ = [
     "perplexity",
     "standard_error",
 ]
+
+REVISION = 1
+"""Stored with every result; raised when a change of code changes one, so that old ones are measured again."""
 
 Tick = Callable[[int], None]
 """Called with the number of sentences, or steps, just completed."""

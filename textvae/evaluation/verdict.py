@@ -16,7 +16,7 @@ __all__ = ["LANGUAGE_MODEL", "State", "Verdict", "judge"]
 
 State = Literal["alive", "partly", "collapsed", "undecided", "undefined", "language model"]
 
-COLLAPSED_BELOW, POSSIBLY, ALIVE_FROM = 0.1, 0.5, 1.0
+PARTLY_FROM, COLLAPSED_BELOW, ALIVE_FROM = 0.1, 0.5, 1.0
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,12 @@ def judge(gain: float, error: float) -> Verdict:
     surely, at_most = gain - 2 * error, gain + 2 * error
     if math.isnan(surely):
         return Verdict("undefined", found)
-    if surely < COLLAPSED_BELOW and at_most >= POSSIBLY:
+    if surely < PARTLY_FROM and at_most >= COLLAPSED_BELOW:
         return Verdict("undecided", f"{found}; too few sentences to tell whether the decoder listens to z")
-    if surely < COLLAPSED_BELOW:
-        return Verdict("collapsed", f"{found}, surely below {POSSIBLY}; the decoder does not listen to z")
+    if surely < PARTLY_FROM:
+        return Verdict("collapsed", f"{found}, surely below {COLLAPSED_BELOW}; the decoder does not listen to z")
     if surely < ALIVE_FROM:
-        how = f"surely {COLLAPSED_BELOW} but not {ALIVE_FROM}"
+        how = f"surely {PARTLY_FROM} but not {ALIVE_FROM}"
         hardly = "the decoder hardly listens to z"
         told = hardly if at_most < ALIVE_FROM else "too few sentences to tell how much the decoder listens to z"
         return Verdict("partly", f"{found}, {how}; {told}")

@@ -117,10 +117,15 @@ def first_word(train: Sequence[str], held_out: Sequence[str]) -> Label:
     return _function_of_the_sentence("first word", places(train), places(held_out), len(place) + 1)
 
 
-def words(train: Sequence[str], held_out: Sequence[str]) -> Label:
-    """Whether each of the 100 most frequent words, those in at least 90 % of train left out, is in a sentence."""
+def words(train: Sequence[str], held_out: Sequence[str]) -> Label | None:
+    """Whether each of the 100 most frequent words, those in at least 90 % of train left out, is in a sentence.
+
+    None if that leaves no word.
+    """
     counts = Counter(word for text in train for word in set(text.split()))
     chosen = [word for word, count in counts.most_common() if count < 0.9 * len(train)][:WORDS]
+    if not chosen:
+        return None
     place = {word: i for i, word in enumerate(chosen)}
 
     def present(texts: Sequence[str]) -> Tensor:

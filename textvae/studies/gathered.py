@@ -3,6 +3,7 @@
 A row is named by its folder and described by the settings in which the rows differ.
 """
 
+import itertools
 import json
 import os
 import re
@@ -14,6 +15,7 @@ from typing import Any
 import yaml
 
 from textvae.config.schema import flat, of_runtime
+from textvae.data.corpus import safe_name
 from textvae.errors import RunError
 from textvae.runs import Run
 from textvae.studies.manifest import Manifest, Record
@@ -43,7 +45,8 @@ def gathered(directory: Path) -> Manifest:
         raise RunError(f"{directory}: no study and no runs here; give a directory that study or train wrote")
     names = dict(zip(_names(rows, directory), rows, strict=True))
     labels = {path: name for name, paths in names.items() for path in paths} | dict.fromkeys(stages, "first")
-    records = [_record(path, directory, name, found[path], stages) for path, name in labels.items()]
+    corpora = _corpora(settings["data.corpus"] for settings in found.values())
+    records = [_record(path, directory, name, found[path], stages, corpora) for path, name in labels.items()]
     evaluated = {split for paths in rows for path in paths for split in Run(path).evaluation}
     without_z = [name for name, paths in names.items() if found[paths[0]].get("model.latent_dim") == 0]
     return Manifest(
@@ -93,10 +96,23 @@ def _names(rows: Sequence[Sequence[Path]], directory: Path) -> Iterable[str]:
         yield directory.resolve().name if name == "." else name
 
 
-def _record(path: Path, directory: Path, name: str, settings: Settings, stages: Sequence[Path]) -> Record:
+def _corpora(sources: Iterable[Any]) -> dict[str, str]:
+    """A name for each corpus, which is also one of files: the end of its source, or all of it if that is taken."""
+    names: dict[str, str] = {}
+    for source in sorted({str(source) for source in sources}):
+        whole = safe_name(source)
+        numbered = (f"{whole}-{number}" for number in itertools.count(2))
+        choices = itertools.chain((safe_name(Path(source).name), whole), numbered)
+        names[source] = next(name for name in choices if name not in names.values())
+    return names
+
+
+def _record(
+    path: Path, directory: Path, name: str, settings: Settings, stages: Sequence[Path], corpora: Mapping[str, str]
+) -> Record:
     return Record(
         path=os.path.relpath(path, directory),
-        corpus=str(settings["data.corpus"]),
+        corpus=corpora[str(settings["data.corpus"])],
         remedy=name,
         strength="",
         seed=settings.get("seed", 0),

@@ -1,4 +1,4 @@
-"""What a run was made with: versions, machine, commit, corpus."""
+"""What a run was made with: versions, machine, commit, corpus; and whether that is still the same corpus."""
 
 import hashlib
 import platform
@@ -9,7 +9,12 @@ from typing import Any
 
 import torch
 
-__all__ = ["describe"]
+from textvae.config import Config
+from textvae.data.corpora import Corpus
+from textvae.errors import RunError
+from textvae.runs import Run
+
+__all__ = ["describe", "require_same_sentences"]
 
 LIBRARIES = (
     "torch",
@@ -35,6 +40,19 @@ def describe(device: torch.device, corpus_digest: str) -> dict[str, Any]:
         "corpus_sha256": corpus_digest,
         **_commit(),
     }
+
+
+def require_same_sentences(run: Run, config: Config, corpus: Corpus, advice: str) -> None:
+    """Check that the sentences of a run's corpus are those that it was trained on.
+
+    Raises
+    ------
+    RunError
+        If they have changed, with advice.
+    """
+    digest = corpus.digest()
+    if run.environment.get("corpus_sha256", digest) != digest:
+        raise RunError(f"{run.path}: the sentences of {config.data.corpus} have changed since training; {advice}")
 
 
 def _commit() -> dict[str, str | None]:

@@ -10,7 +10,7 @@ from textvae.console.output import remark
 from textvae.console.progress import counting
 from textvae.data.corpora import open_corpus
 from textvae.errors import RunError, counted, require_whole
-from textvae.evaluation.estimators import Survey
+from textvae.evaluation.estimators import REVISION, Survey
 from textvae.evaluation.evaluate import evaluate
 from textvae.files import finite
 from textvae.runs import Run
@@ -79,7 +79,7 @@ def _keep(subject: Subject, values: Mapping[str, Any]) -> dict[str, Any]:
     if before.get("weights_sha256") == subject.weights_sha256 and more > values["iwae_samples_asked"]:
         remark(f"{run.path}: {split}: its numbers with {more} samples are replaced by these")
     try:
-        run.evaluation = {**run.evaluation, split: whole}
+        run.keep_evaluation(split, whole)
     except RunError as error:
         remark(f"{error}; the numbers are printed but not kept")
     return whole
@@ -87,12 +87,18 @@ def _keep(subject: Subject, values: Mapping[str, Any]) -> dict[str, Any]:
 
 def headlines(subject: Subject) -> dict[str, Any]:
     """Every scalar of the parts that were measured with the subject's weights and seed."""
-    parts = subject.run.parts(subject.split, subject.weights_sha256, subject.seed).values()
-    return {name: value for part in parts for name, value in part.items() if not isinstance(value, (list, dict))}
+    parts = subject.run.parts(subject.split, subject.weights_sha256, subject.seed, estimators=REVISION)
+    values = (item for part in parts.values() for item in part.items())
+    return {name: value for name, value in values if not isinstance(value, (list, dict))}
 
 
 def _settings(vae: Vae, samples: int, seed: int) -> dict[str, Any]:
-    return {"iwae_samples_asked": samples, "seed": seed, "weights_sha256": vae.weights_sha256}
+    return {
+        "iwae_samples_asked": samples,
+        "seed": seed,
+        "weights_sha256": vae.weights_sha256,
+        "estimators": REVISION,
+    }
 
 
 def _measured(subject: Subject, samples: int, survey: Survey | None = None) -> dict[str, Any]:

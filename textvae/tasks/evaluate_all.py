@@ -43,7 +43,7 @@ def evaluate_all(
         remark(f"{number}/{len(todo)} {part.name}: {part.what}")
         measure(part, subject)
         values |= headlines(subject)
-        run.evaluation = {**run.evaluation, split: values}
+        run.keep_evaluation(split, values)
     if run.weights_sha256 != subject.weights_sha256:
         remark(f"{run.path}: was trained further meanwhile; these numbers are of the weights before that")
     return values

@@ -16,7 +16,8 @@ def show(directory: Path) -> None:
     if run.evaluation:
         evaluation_table(str(run.path), run.evaluation)
     else:
-        state = f"its training is {run.status}" if run.status != "done" else f"run textvae evaluate {run.path}"
+        trained = run.status == "done"
+        state = f"run textvae evaluate {run.path}" if trained else f"its training is {run.status or 'waiting'}"
         print(f"{run.path}: not evaluated yet; {state}")
     _section("samples, z from the prior", run.read_text("samples.txt")[:SAMPLES])
     pairs = [line.split("\t") for line in run.read_text("reconstructions.txt")[:RECONSTRUCTIONS]]

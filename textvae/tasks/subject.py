@@ -10,10 +10,11 @@ from textvae.api import Vae, load
 from textvae.console.output import remark
 from textvae.data.batches import Sequences, encode
 from textvae.data.corpora import Corpus, open_corpus
-from textvae.errors import ConfigError, DataError, RunError
+from textvae.errors import ConfigError, DataError
 from textvae.evaluation.estimators import Survey
 from textvae.evaluation.noise import SentenceNoise
 from textvae.runs import Run
+from textvae.tasks.environment import require_same_sentences
 from textvae.tasks.showcase import pick
 from textvae.training.checkpoints import selection_of
 
@@ -104,12 +105,8 @@ def own_corpus(run: Run, vae: Vae) -> Corpus:
     except DataError as error:
         moved = "; if it has moved, write its new place there"
         raise DataError(f"{run.path / 'config.yaml'}: data.corpus: {error}{moved}") from None
-    digest = corpus.digest()
-    if run.environment.get("corpus_sha256", digest) != digest:
-        raise RunError(
-            f"{run.path}: the sentences of {data.corpus} have changed since training; "
-            f"to evaluate on the new ones, pass --corpus {data.corpus}"
-        )
+    elsewhere = f"to measure the new ones: textvae evaluate {run.path} --corpus {data.corpus}"
+    require_same_sentences(run, vae.config, corpus, elsewhere)
     return corpus
 
 

@@ -23,7 +23,7 @@ from textvae.data.resident import gathering_on
 from textvae.data.tokenizers import Tokenizer, load_tokenizer
 from textvae.errors import ConfigError, DataError, RunError, counted
 from textvae.runs import Run
-from textvae.tasks.environment import describe
+from textvae.tasks.environment import describe, require_same_sentences
 from textvae.tasks.showcase import as_list, showcase, write
 from textvae.training import graphs, precision
 from textvae.training.metrics import MetricLog, record_settings
@@ -63,19 +63,22 @@ def train(
     processes = Processes.join(builder.device(config.device, draft.blame(("device",))))
     if init is not None and config.first is None:
         raise ConfigError(f"--init {init}: these settings have no first stage to replace; leave --init out")
-    with on_threads(config.threads):
+    with apart(config.threads, processes.device):
         return stage(config, run, processes, Run.open(init) if init is not None else None, draft.blame)
 
 
 @contextmanager
-def on_threads(number: int | None) -> Iterator[None]:
-    """Compute on a number of threads, or on as many as before, for the time of the block."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(number or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+def apart(threads: int | None, device: torch.device) -> Iterator[None]:
+    """Leave the caller's threads, random streams and flags of precision as they were: a run sets its own."""
+    before, streams = torch.get_num_threads(), (random.getstate(), np.random.get_state())
+    with precision.kept(), torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.set_num_threads(threads or before)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
+            random.setstate(streams[0])
+            np.random.set_state(streams[1])
 
 
 def stage(
@@ -118,7 +121,7 @@ def first_stage(
 
 def _train(run: Run, config: Config, corpus: Corpus, processes: Processes, first: Run | None) -> None:
     refuse_without_checkpoint(run)
-    refuse_other_sentences(run, config, corpus)
+    require_same_sentences(run, config, corpus, "use another --run")
     tokenizer = own_tokenizer(run, config, corpus)
     sequences = {split: encoded(corpus, split, tokenizer, config) for split in ("train", "valid")}
     if not run.exists():
@@ -194,15 +197,6 @@ def refuse_without_checkpoint(run: Run) -> None:
         )
 
 
-def refuse_other_sentences(run: Run, config: Config, corpus: Corpus) -> None:
-    """Raise if the sentences of the corpus have changed since an existing run was trained on them."""
-    digest = corpus.digest()
-    if run.environment.get("corpus_sha256", digest) != digest:
-        raise RunError(
-            f"{run.path}: the sentences of {config.data.corpus} have changed since training; use another --run"
-        )
-
-
 def own_tokenizer(run: Run, config: Config, corpus: Corpus) -> Tokenizer:
     """The run's tokenizer, trained on the train split if it has none yet."""
     if run.tokenizer.is_dir():
@@ -252,7 +246,7 @@ def assemble(
     Raises
     ------
     RunError
-        If the first stage's vocabulary has another size.
+        If the first stage's vocabulary is another.
     """
     random.seed(config.seed)
     np.random.seed(config.seed)
@@ -263,13 +257,15 @@ def assemble(
     epoch = stream.batches_per_epoch
     model = builder.model(config, tokenizer.size).to(device)
     if first is not None:
-        if first.tokenizer.size != tokenizer.size:
+        if first.tokenizer.content() != tokenizer.content():
             raise RunError(f"{run.path}: the first stage was trained with another vocabulary")
         builder.begin(model, first.model, config)
     objective = builder.objective(config, model, tokenizer.size, epoch).to(device)
     precision.prepare(objective, config.training.precision, device)
     update = builder.update(config, objective, epoch)
-    graphs.record(update, config.training.graphs, device)
+    # What a class from outside decides on the host is not known: its steps are recorded only if asked for.
+    recorded = False if config.training.graphs is None and builder.external(config) else config.training.graphs
+    graphs.record(update, recorded, device)
     vae = Vae(model, tokenizer, config)
 
     def show(log: MetricLog, step: int) -> None:

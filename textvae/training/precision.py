@@ -8,7 +8,8 @@ Under autocast torch runs cuDNN's LSTMs in float16, whatever type is asked for, 
 gradients become 0; so LSTMs are excluded. Devices other than CUDA support only float32.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from textvae.models.decoders import Decoder
 from textvae.models.encoders import Encoder
 
-__all__ = ["Precision", "prepare", "refuse", "switch"]
+__all__ = ["Precision", "kept", "prepare", "refuse", "switch"]
 
 Precision = Literal["float32", "tf32", "bf16"]
 
@@ -39,6 +40,17 @@ def switch(precision: Precision) -> None:
     rounded = precision != "float32"
     torch.set_float32_matmul_precision("high" if rounded else "highest")
     torch.backends.cudnn.allow_tf32 = rounded
+
+
+@contextmanager
+def kept() -> Iterator[None]:
+    """Restore those flags after the block."""
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+        torch.backends.cudnn.allow_tf32 = before[1]
 
 
 def prepare(objective: nn.Module, precision: Precision, device: torch.device) -> None:

@@ -56,6 +56,11 @@ class Tokenizer(ABC):
         """Number of types a model can predict: all but PAD and BOS."""
         return self.size - UNPREDICTED
 
+    @property
+    def unknown(self) -> tuple[int, ...]:
+        """The ids that are read as <unk>."""
+        return (UNK,)
+
     @abstractmethod
     def encode(self, sentence: str) -> list[int]:
         """The ids of `sentence`, without BOS and EOS."""

@@ -58,6 +58,10 @@ class SubwordTokenizer(Tokenizer):
     def size(self) -> int:
         return len(self._pieces)
 
+    @property
+    def unknown(self) -> tuple[int, ...]:
+        return tuple(i for i, piece in enumerate(self._pieces) if piece.removeprefix(SPACE) == UNK_WORD)
+
     def encode(self, sentence: str) -> list[int]:
         ids: list[int] = self._processor.encode(_spaced(sentence))
         return ids

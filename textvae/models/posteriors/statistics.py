@@ -35,7 +35,8 @@ class BatchStatistics(nn.Module):
             return self.mean, (self.variance + EPSILON).rsqrt()
         count, mean = len(rows), rows.mean(0)
         variance = (rows - mean).square().mean(0)
-        self._remember(mean.detach(), variance.detach() * count / max(1, count - 1))
+        if count > 1:  # one row has no variance
+            self._remember(mean.detach(), variance.detach() * count / (count - 1))
         # Rows that are all the same differ by rounding, which 1 / standard deviation would blow up to ±1.
         rounding = (ROUNDING * torch.finfo(rows.dtype).eps * mean).square()
         return mean, (variance + EPSILON).rsqrt().where(variance > rounding, 0.0)

@@ -108,9 +108,12 @@ class Entry:
         return [row["step"] for row in found], [row[metric] for row in found]
 
     def updates(self, part: Literal["encoder", "decoder"]) -> float | None:
-        """Number of updates of a part, first stage included; a row of the metrics holds means over its steps."""
+        """Number of updates of a part, first stage included; a row of the metrics holds means over its steps.
+
+        None where that stage lies elsewhere, as after `--init`.
+        """
         steps, means = self.course("train", f"{part}_updates")
-        if not steps or (part == "encoder" and not self.has_z):
+        if not steps or (part == "encoder" and not self.has_z) or (self.config.get("first") and not self.first):
             return None
         own = sum(mean * (step - before) for before, step, mean in zip([0, *steps], steps, means, strict=False))
         return own + ((self.first.updates(part) or 0.0) if self.first else 0.0)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal
 
-from textvae import __version__
+from textvae.evaluation.estimators import REVISION
 from textvae.tasks.subject import Subject
 
 __all__ = ["BOTH_WAYS", "Need", "Part"]
@@ -54,14 +54,14 @@ class Part(ABC):
         return values
 
     def known(self, subject: Subject) -> dict[str, Any] | None:
-        """Its numbers, if they are stored with the same weights, settings and version."""
+        """Its numbers, if they are stored with the same weights, settings and estimators."""
         return subject.run.read_part(subject.split, self.name, self.settings(subject))
 
     def settings(self, subject: Subject) -> Mapping[str, Any]:
         """What its numbers depend on; if it changes they are measured again."""
         lm = {"lm_sha256": subject.lm and subject.lm.weights_sha256} if "lm" in self.needs else {}
-        code = {"textvae": __version__}  # other estimators, other numbers
-        return {"weights_sha256": subject.weights_sha256, "seed": subject.seed, **code, **lm, **asdict(self)}
+        own = {"weights_sha256": subject.weights_sha256, "seed": subject.seed, "estimators": REVISION}
+        return {**own, **lm, **asdict(self)}
 
     def refusal(self, subject: Subject) -> str | None:
         """Why this part does not apply to the run, or None if it does."""

@@ -82,7 +82,7 @@ def labels(subject: Subject) -> dict[str, list[Label]]:
         "factors": factor_labels(embedded_grammar(), embedded_split("train"), embedded_split(subject.split))
         if known
         else [],
-        "labels": [length(*texts), first_word(*texts), words(*texts)],
+        "labels": [label for label in (length(*texts), first_word(*texts), words(*texts)) if label],
     }
 
 

@@ -19,10 +19,10 @@ def test_the_python_example_runs(
     (example,) = re.findall(r"```python\n(.*?)```", README, flags=re.S)
     exec(compile(example, "README.md", "exec"), {})
     printed = capsys.readouterr().out.splitlines()
-    assert len(printed) == 7
+    assert len(printed) == 8
     reconstructions, beams, samples, way = (eval(line) for line in printed[:4])
     assert [len(part) for part in (reconstructions, beams, samples, way)] == [2, 2, 5, 7]
-    assert printed[6].startswith(("collapsed", "partly", "alive"))
+    assert printed[7].startswith(("collapsed", "partly", "alive"))
 
 
 def test_every_command_it_shows_exists() -> None:

@@ -8,8 +8,8 @@ from recipes import complete
 
 from textvae.config import Config
 from textvae.errors import RunError
-from textvae.studies.gathered import gathered
 from textvae.studies.report.entries import read_entries
+from textvae.studies.report.gathered import gathered
 from textvae.studies.report.page import write_report
 
 pytest.importorskip("matplotlib")

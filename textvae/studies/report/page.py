@@ -11,13 +11,13 @@ from pathlib import Path
 from textvae.errors import counted
 from textvae.files import write_atomically
 from textvae.runs import Run
-from textvae.studies.gathered import gathered
 from textvae.studies.manifest import Manifest, Record, State
 from textvae.studies.report import tables
 from textvae.studies.report.beside import published_beside_ours
 from textvae.studies.report.bibliography import bibliography
 from textvae.studies.report.entries import Entry, Row, read_entries, rows_of
 from textvae.studies.report.factors import factors, probed_sentences
+from textvae.studies.report.gathered import gathered
 from textvae.studies.report.html import chip, details, document, figure, listed, section, sentence, table
 from textvae.studies.report.pictures import Picture, pictures_of
 from textvae.studies.report.provenance import code_of

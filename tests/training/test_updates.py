@@ -42,18 +42,26 @@ def moved(before, part) -> bool:
     return any(not torch.equal(a, b) for a, b in zip(before, part.parameters(), strict=True))
 
 
+def tokens_of(batches: int) -> int:
+    stream = Stream()
+    return sum(next(stream).tokens for _ in range(batches))
+
+
 def test_an_aggressive_step_is_encoder_steps_and_one_decoder_step():
     model, stream = tiny(2), Stream()
     rule = rule_of(model, batches=7, window=50)
     done = rule(stream, 0, generator())
     assert (done.encoder_updates, done.decoder_updates, stream.drawn) == (7, 1, 8)
+    assert done.encoder_tokens == tokens_of(7)
 
 
 def test_the_encoder_moves_alone_and_then_everything_else():
     model = tiny(2)
     rule = rule_of(model, batches=3)
     encoder, decoder = weights(model.posterior), weights(model.decoder)
-    assert rule._train_encoder(Stream(), 0, generator()).tolist() == [True] * 3
+    finite, tokens = rule._train_encoder(Stream(), 0, generator())
+    assert finite.tolist() == [True] * 3
+    assert tokens == tokens_of(3)
     assert moved(encoder, model.posterior)
     assert not moved(decoder, model.decoder)
     encoder = weights(model.posterior)

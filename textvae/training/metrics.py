@@ -44,6 +44,7 @@ class Totals:
     tokens: int = 0
     encoder_updates: int = 0
     decoder_updates: int = 0
+    encoder_tokens: int = 0
     sums: Tensor = field(default_factory=_nothing)
     broken: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.int64))
 
@@ -67,6 +68,7 @@ class Totals:
             tokens=done.batch.tokens,
             encoder_updates=done.encoder_updates,
             decoder_updates=done.decoder_updates,
+            encoder_tokens=done.encoder_tokens,
             # MPS has no float64, so there the host keeps the sums.
             sums=(sums.cpu() if sums.is_mps else sums).double(),
             broken=(~done.finite).long(),
@@ -79,6 +81,7 @@ class Totals:
             self.tokens + other.tokens,
             self.encoder_updates + other.encoder_updates,
             self.decoder_updates + other.decoder_updates,
+            self.encoder_tokens + other.encoder_tokens,
             self.sums.to(other.sums.device, non_blocking=True) + other.sums,
             self.broken.to(other.broken.device, non_blocking=True) + other.broken,
         )

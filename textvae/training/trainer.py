@@ -165,7 +165,7 @@ class Trainer:
             "word_dropout": self.objective.word_dropout(step - 1),
             "learning_rate": self.update.learning_rate,
             "epoch": self.stream.epoch + self.stream.position / self.stream.batches_per_epoch,
-            "tokens_per_second": self.totals.tokens / self.progress.row_seconds,
+            "tokens_per_second": (self.totals.tokens + self.totals.encoder_tokens) / self.progress.row_seconds,
             "elapsed_seconds": self.progress.seconds,
         }
         log.row(step, "train", values)

@@ -43,6 +43,7 @@ class Step:
     finite: Tensor
     encoder_updates: int = 1
     decoder_updates: int = 1
+    encoder_tokens: int = 0  # of the batches before this one, for the encoder alone
 
 
 Move = Callable[[Batch, int, Generator, Iterable[nn.Parameter]], Step]
@@ -172,25 +173,30 @@ class Aggressive(Joint):
     def __call__(self, stream: Iterator[Batch], step: int, generator: Generator) -> Step:
         if not self.aggressive:
             return super().__call__(stream, step, generator)
-        finite = self._train_encoder(stream, step, generator)
+        finite, tokens = self._train_encoder(stream, step, generator)
         done = self.move(next(stream), step, generator, self.encoder)
-        return replace(done, finite=done.finite & finite.all(), encoder_updates=len(finite))
+        whole = done.finite & finite.all()
+        return replace(done, finite=whole, encoder_updates=len(finite), encoder_tokens=tokens)
 
-    def _train_encoder(self, stream: Iterator[Batch], step: int, generator: Generator) -> Tensor:
-        """Update the encoder until it stops improving, checked once per window; `finite` of each, (moves,)."""
-        before = math.inf
+    def _train_encoder(self, stream: Iterator[Batch], step: int, generator: Generator) -> tuple[Tensor, int]:
+        """Update the encoder until it stops improving, checked once per window.
+
+        `finite` of each move, (moves,), and the number of tokens that it took.
+        """
+        before, tokens = math.inf, 0
         finite: list[Tensor] = []
         window: list[tuple[Tensor, Batch]] = []
         while len(finite) < self.batches:
             done = self.move(next(stream), step, generator, self.others)
             finite.append(done.finite.clone())
+            tokens += done.batch.tokens
             window.append((done.loss.value.detach().clone(), done.batch))
             if len(window) == self.window:
                 cost = self.processes.agreed(_loss_per_word(window))
                 if cost >= before:
                     break
                 before, window = cost, []
-        return torch.stack(finite)
+        return torch.stack(finite), tokens
 
     def observe(self, valid: Mapping[str, Any]) -> None:
         information = self.processes.agreed(valid["mutual_information"])

@@ -122,7 +122,7 @@ def _train(recipes: list[str], keys: Row, path: Path) -> None:
     if not _done(path):
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".* is replaced by")  # the remedy of tiny.yaml, by design
-            textvae.train(recipes, keys, path)
+            textvae.train(recipes, {key: value for key, value in keys.items() if key != "init"}, path, keys.get("init"))
 
 
 def _done(path: Path) -> bool:

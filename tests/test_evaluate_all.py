@@ -251,14 +251,15 @@ def test_a_part_stored_just_before_a_kill_is_taken_by_the_next_call(own_vae_run)
 
 def test_parts_of_other_weights_or_settings_are_not_taken(own_vae_run):
     run = Run(own_vae_run)
-    settings = {"weights_sha256": run.weights_sha256, "seed": 0}
+    settings = {"weights_sha256": run.weights_sha256, "seed": 0, "estimators": REVISION}
     numbers = {"number": 1.0, "curve": [1, 2]}
     run.write_part("valid", "x", settings, numbers)
     run.write_part("valid", "y", {**settings, "weights_sha256": "other"}, {"stale": 1.0})
+    run.write_part("valid", "z", {**settings, "estimators": REVISION - 1}, {"older": 1.0})
     assert run.read_part("valid", "x", settings) == numbers
     assert run.read_part("valid", "x", {**settings, "seed": 1}) is None
     assert run.read_part("test", "x", settings) is None
-    assert run.parts("valid", run.weights_sha256) == {"x": numbers}
+    assert run.parts("valid", run.weights_sha256, estimators=REVISION) == {"x": numbers}
     assert run.parts("valid", run.weights_sha256, seed=1) == {}
     assert headlines(subject_of(run, "valid")) == {"number": 1.0}
 

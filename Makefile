@@ -35,7 +35,7 @@ notes: install
 	@set -e; for page in experiments/notes/claim_*.py; do $(BIN)/python $$page --jobs 2; done
 
 # Claim 9 with the whole ladder, five seeds and the curve to two million sentences, and on Penn Treebank where
-# $$TEXTVAE_DATA has it: hours, and for Penn Treebank a day, resumed where it stopped.
+# $$TEXTVAE_DATA has it: hours, resumed where they stopped.
 notes-full: notes
 	@if [ -d "$$TEXTVAE_DATA/ptb" ]; then $(BIN)/python experiments/notes/ptb_equivalence.py --jobs 2; fi
 	@$(BIN)/python experiments/notes/claim_09.py --full --jobs 2

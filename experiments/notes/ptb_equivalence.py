@@ -55,7 +55,9 @@ def main() -> None:
     notes.ahead([run(notes, seed, arm) for seed in seeds for arm in ("lm", "vanilla")])
     seen = {(seed, arm): looked_at(notes, seed, arm, lines) for seed in seeds for arm in ("lm", "vanilla")}
     rows = [row(seed, seen[seed, "lm"], seen[seed, "vanilla"]) for seed in seeds]
-    text = page(rows, seen[0, "lm"], looked_at(notes, 0, "from_lm", lines))
+    begun = looked_at(notes, 0, "from_lm", lines)
+    text = page(rows, seen[0, "lm"], begun)
+    assert given.quick or stands(rows, begun.loss - seen[0, "lm"].loss), f"the page would say what was not shown\n{text}"
     out.mkdir(parents=True, exist_ok=True)
     (out / "ptb-equivalence.md").write_text(text, "utf-8")
     print(text)
@@ -118,6 +120,12 @@ def converged(name: str) -> float:
     """−ELBO on test of a run at full width that is kept."""
     kept = json.loads((HERE.parent / "results" / f"ptb-converged-{name}" / "evaluation.json").read_text("utf-8"))
     return -float(kept["test"]["elbo"])
+
+
+def stands(rows: list[Row], kept: Tensor) -> bool:
+    """Whether the sentences of the page are those of its numbers."""
+    small = all(each["what a random z costs"] < each["difference"] / 5 for each in rows)
+    return small and all(each["at z = 0"] > MARGIN for each in rows) and abs(float(kept.mean())) < MARGIN
 
 
 def page(rows: list[Row], alone: Seen, begun: Seen) -> str:

@@ -536,6 +536,14 @@ def outcome(settings_of):
     return sentence
 
 
+@pytest.mark.parametrize("remedy", ["bn_vae", "scale_vae", "du_vae"])
+def test_statistics_of_a_batch_need_two_sentences(remedy):
+    sentence = complaint("grammar", remedy, data__batch_size=1)
+    assert sentence.startswith("--data.batch_size: ")
+    assert "needs batches of at least two sentences" in sentence
+    complete("grammar", remedy, data__batch_size=2)
+
+
 def test_python_values_are_those_of_yaml():
     draft = Draft()
     draft.set("data.corpus", Path("some/corpus"))

@@ -5,6 +5,7 @@ import sys
 import pytest
 from recipes import complaint, complete
 
+from textvae import builder
 from textvae.tasks.evaluate import evaluate_run
 from textvae.tasks.train import train
 
@@ -19,6 +20,7 @@ TINY = {
 CLASSES = """
 import torch
 from torch import nn
+from textvae.fields import Steps
 from textvae.models.decoders.lstm import LSTMDecoder
 from textvae.models.posteriors.diagonal import DiagonalPosterior
 from textvae.models.distributions import DiagonalGaussian
@@ -125,6 +127,11 @@ class Forgets(Joint):
     def __call__(self, stream, step, generator):
         super().__call__(stream, step, generator)
 
+class Warm(torch.optim.SGD):
+    def __init__(self, parameters, *, warmup: Steps = 0):
+        super().__init__(parameters, lr=0.1)
+        self.warmup = warmup
+
 class Breaks(Joint):
     def __call__(self, stream, step, generator):
         raise RuntimeError("not today")
@@ -213,6 +220,13 @@ def test_what_a_class_from_outside_decides_is_not_recorded_unless_that_is_asked_
     train([], own, tmp_path / "own")
     train([], {**own, "objective.weight": {"kind": "outside_models:Plain"}}, tmp_path / "other")
     assert asked == [None, False]
+
+
+def test_an_optimiser_from_outside_counts_epochs_as_everything_else_does():
+    config = complete("grammar", training__optimiser={"kind": "outside_models:Warm", "warmup": "2 epochs"})
+    model = builder.model(config, 16)
+    rule = builder.update(config, builder.objective(config, model, 16, 7), 7)
+    assert rule.optimiser.warmup == 14
 
 
 def test_numbers_with_fewer_samples_say_that_they_replace_better_ones(tmp_path, capsys):

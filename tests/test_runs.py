@@ -6,6 +6,7 @@ import os
 import pickle
 import subprocess
 import sys
+import threading
 
 import pytest
 import torch
@@ -98,6 +99,19 @@ def test_a_status_and_a_verdict_of_no_meaning_are_none(own_vae_run):
     written = {"valid": {"verdict": 5}}
     (own_vae_run / "evaluation.json").write_text(json.dumps(written), "utf-8")
     worked("sample", own_vae_run)
+
+
+def test_splits_that_are_kept_at_the_same_time_are_both_kept(own_vae_run):
+    run = Run(own_vae_run)
+    other = threading.Thread(target=Run(own_vae_run).keep_evaluation, args=("test", {"elbo": 2.0}))
+    with run.turn():
+        before = run.evaluation
+        other.start()
+        other.join(0.2)
+        assert other.is_alive(), "it does not wait for its turn"
+        run.evaluation = {**before, "valid": {"elbo": 1.0}}
+    other.join()
+    assert run.evaluation == {"valid": {"elbo": 1.0}, "test": {"elbo": 2.0}}
 
 
 def test_weights_of_another_shape(own_vae_run):

@@ -1,4 +1,4 @@
-"""Claim 9 on Penn Treebank: is a collapsed VAE as good as a language model of its size? Two hours; needs $TEXTVAE_DATA.
+"""Claim 9 on Penn Treebank: is a collapsed VAE as good as a language model of its size? About two hours; needs $TEXTVAE_DATA.
 
     .venv/bin/python experiments/notes/ptb_equivalence.py --jobs 2
 
@@ -75,7 +75,8 @@ def run(notes: Notes, seed: int, arm: str) -> Wanted:
 
 @dataclass(frozen=True)
 class Seen:
-    """A model on test, sentence by sentence (N,): −ELBO, its rate, and −log p(x|z) under z ~ P(z) and under z = 0."""
+    """A model on test, sentence by sentence (N,): −ELBO, its rate, and −log p(x|z) under z ~ P(z) and under z = 0;
+    and how long it was trained."""
 
     loss: Tensor
     rate: Tensor

@@ -16,6 +16,10 @@ def entropy(*shares: float) -> float:
     return -sum(share * math.log(share) for share in shares)
 
 
+def test_words_that_are_nearly_everywhere_ask_nothing():
+    assert words(["a b", "b a"] * 20, ["a b"]) is None
+
+
 def test_length_in_classes_that_train_fills():
     label = length(TRAIN, HELD_OUT)
     lengths = torch.tensor([len(text.split()) for text in HELD_OUT])

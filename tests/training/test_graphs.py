@@ -82,7 +82,7 @@ def results(done: Step) -> list[Tensor]:
     found = [
         *(loss.value, loss.penalty, loss.auxiliary, loss.weight, loss.distortion_weight),
         *(terms.distortion, terms.rate, terms.rate_per_dimension),
-        *(done.encoder_gradient, done.decoder_gradient, done.finite),
+        *(done.sums, done.finite),
     ]
     return [value.detach() for value in found if isinstance(value, Tensor)]
 

@@ -12,8 +12,8 @@ from questions import Questions
 from textvae.errors import RunError
 from textvae.models.terms import Terms
 from textvae.runs import Run
-from textvae.training.metrics import SUMMED, MetricLog, Totals
-from textvae.training.updates import Step
+from textvae.training.metrics import MetricLog, Totals
+from textvae.training.updates import SUMMED, Step, summed
 
 
 def step(distortion: list[float], rate: list[float], loss: float, batch: Any, *, finite: bool = True) -> Step:
@@ -22,8 +22,9 @@ def step(distortion: list[float], rate: list[float], loss: float, batch: Any, *,
         terms = Terms(torch.tensor(distortion, requires_grad=True), torch.tensor(rate), None)
         penalty, auxiliary = torch.tensor(loss / 2), torch.tensor(0.25)
 
-    gradients = torch.tensor(3.0), torch.tensor(4.0)
-    return Step(Loss(), batch, *gradients, torch.tensor(finite), encoder_updates=5)  # type: ignore[arg-type]
+    loss_of: Any = Loss()
+    sums = summed(loss_of, torch.tensor(3.0), torch.tensor(4.0))
+    return Step(loss_of, batch, sums, torch.tensor(finite), encoder_updates=5)
 
 
 def test_means_are_over_sentences_and_steps() -> None:

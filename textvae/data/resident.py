@@ -1,7 +1,8 @@
 """Where batches are made: on the host, or on a device that holds the whole corpus.
 
 With the token ids resident on an accelerator, a batch is a gather on the device. Only the start and length of
-each sentence are transferred: a few hundred bytes, copied asynchronously.
+each sentence are transferred: a few hundred bytes, copied asynchronously. Each sentence is stored with BOS before
+it, so that inputs and targets are one stretch of ids, seen from its first and from its second token.
 """
 
 from collections.abc import Callable
@@ -10,12 +11,12 @@ import numpy as np
 import torch
 
 from textvae.data.batches import Batch, Gather, Sequences, on_host, to_device
-from textvae.data.tokenizers import BOS, EOS, PAD
+from textvae.data.tokenizers import BOS, PAD
 
 __all__ = ["Resident", "gathering_on"]
 
-PIECE = 1 << 24
-"""Ids copied to a device at a time."""
+PIECE = 1 << 20
+"""Sentences copied to a device at a time."""
 
 SHARE = 0.1
 """The largest share of a device's free memory that a corpus may take."""
@@ -46,23 +47,30 @@ class Resident:
     """Token ids on a device, and batches gathered there, equal to those of `collate`."""
 
     def __init__(self, sequences: Sequences, device: torch.device) -> None:
-        self.offsets = sequences.offsets
+        self.offsets = offsets = sequences.offsets
+        longest = int(sequences.lengths.max(initial=0))
+        self.columns = torch.arange(longest + 1, device=device)
+        # The columns beyond a sentence belong to the next one; beyond the last there is room for as many.
+        self.ids = torch.full(
+            (len(sequences.ids) + len(sequences) + longest,), PAD, dtype=torch.int32, device=device
+        )
         # In pieces: the ids may be mapped from a file that is larger than the host's memory.
-        self.ids = torch.empty(len(sequences.ids), dtype=torch.int32, device=device)
-        for start in range(0, len(sequences.ids), PIECE):
-            piece = np.array(sequences.ids[start : start + PIECE])
-            self.ids[start : start + PIECE] = torch.from_numpy(piece)
+        for first in range(0, len(sequences), PIECE):
+            bounds = offsets[first : first + PIECE + 1]
+            piece = np.insert(sequences.ids[bounds[0] : bounds[-1]], bounds[:-1] - bounds[0], BOS)
+            start = int(bounds[0]) + first
+            self.ids[start : start + len(piece)] = torch.from_numpy(piece)
 
     def __call__(self, indices: np.ndarray) -> Batch:
         """The batch of the sentences at `indices`."""
         starts = self.offsets[indices]
         counts = self.offsets[indices + 1] - starts
         width = int(counts.max())
-        first, lengths = to_device(torch.from_numpy(np.stack([starts, counts])), self.ids.device)
-        columns = torch.arange(width, device=self.ids.device)
-        # The columns beyond a sentence belong to the next one; clamp where there is none.
-        found = self.ids[(first[:, None] + columns).clamp_max(len(self.ids) - 1)].long()
-        targets = found.where(columns < lengths[:, None], PAD)
-        inputs = torch.full_like(targets, BOS)
-        inputs[:, 1:] = targets[:, :-1].where(targets[:, :-1] != EOS, PAD)
-        return Batch(inputs, targets, lengths, counts, padded=bool(counts.min() != width))
+        padded = bool(counts.min() != width)
+        first, lengths = to_device(torch.from_numpy(np.stack([starts + indices, counts])), self.ids.device)
+        found = self.ids[first[:, None] + self.columns[: width + 1]].long()
+        inputs, targets = found[:, :-1], found[:, 1:]
+        if padded:
+            inside = self.columns[:width] < lengths[:, None]
+            inputs, targets = inputs.where(inside, PAD), targets.where(inside, PAD)
+        return Batch(inputs, targets, lengths, counts, padded)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from textvae.data.batches import Batch
 from textvae.fields import Count, Probability
+from textvae.models.lstm import LSTM
 
 __all__ = ["ENCODERS", "Blank", "Encoder", "LSTMEncoder"]
 
@@ -67,10 +68,8 @@ class LSTMEncoder(Encoder):
         directions = 2 if bidirectional else 1
         widths = [embedding_dim, *[directions * hidden_dim] * (layers - 1)]
         self.embedding = nn.Embedding(vocabulary, embedding_dim)
-        self.forwards = nn.ModuleList(nn.LSTM(w, hidden_dim, batch_first=True) for w in widths)
-        self.backwards = nn.ModuleList(
-            nn.LSTM(w, hidden_dim, batch_first=True) for w in (widths if bidirectional else [])
-        )
+        self.forwards = nn.ModuleList(LSTM(w, hidden_dim) for w in widths)
+        self.backwards = nn.ModuleList(LSTM(w, hidden_dim) for w in (widths if bidirectional else []))
         self.dropout = nn.Dropout(dropout)
         self.pooling = pooling
         self.features = directions * hidden_dim

@@ -4,8 +4,8 @@
 
 On a CPU the forward pass computes the logits of a chunk of rows at a time and, while they are in the cache,
 turns them into the gradient 1[v = wₙ] − p(v | hₙ) and backpropagates it, which saves the backward pass
-another pass over all logits. On an accelerator, logits that fit are kept for an ordinary backward pass, and
-others are recomputed chunk by chunk in the backward pass, so that the host never waits to learn how the
+another pass over all logits. On an accelerator, logits that fit are kept for the backward pass, and others are
+recomputed chunk by chunk in the backward pass, so that the host never waits to learn how the
 tokens are weighted. Either way memory is bounded, whatever the number of tokens.
 """
 
@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from textvae.models import kernels
 from textvae.models.products import product
 
 __all__ = ["word_log_probs"]
@@ -32,7 +33,7 @@ def word_log_probs(hidden: Tensor, weight: Tensor, words: Tensor) -> Tensor:
     """log p(wₙ | hₙ) of words (N,) under softmax(W h), for hidden (N, H) and weight (V, H): (N,)."""
     on_host = hidden.device.type == "cpu"
     if not on_host and len(hidden) * len(weight) <= KEPT_ELEMENTS:
-        return -F.cross_entropy(F.linear(hidden, weight), words, reduction="none")
+        return _kept(hidden, weight, words)
     layer = _Early if on_host else _Late
     with torch.autocast(hidden.device.type, enabled=False):
         # A Function cannot tell whether gradients are needed: under no_grad, parameters still require them.
@@ -40,6 +41,41 @@ def word_log_probs(hidden: Tensor, weight: Tensor, words: Tensor) -> Tensor:
             hidden.to(weight.dtype), weight, words, torch.is_grad_enabled()
         )
     return result
+
+
+def _kept(hidden: Tensor, weight: Tensor, words: Tensor) -> Tensor:
+    if not kernels.serves(hidden):
+        return -F.cross_entropy(F.linear(hidden, weight), words, reduction="none")
+    device = hidden.device.type
+    kind = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
+    result: Tensor = _Kept.apply(hidden, weight, words, kind)  # type: ignore[no-untyped-call]
+    return result
+
+
+class _Kept(torch.autograd.Function):
+    """Keeps the logits, of type `kind`; log p and the gradient of the weights are of float32 all the same."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, words: Tensor, kind: torch.dtype) -> Tensor:
+        from textvae.models.kernels import softmax
+
+        hidden, weight = hidden.to(kind), weight.to(kind)
+        logits = hidden @ weight.T
+        log_probs, total = softmax.forward(logits, words)
+        ctx.save_for_backward(hidden, weight, words, logits, total)
+        return log_probs
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
+        from textvae.models.kernels import softmax
+
+        hidden, weight, words, logits, total = ctx.saved_tensors
+        wants_hidden, wants_weight, *_ = ctx.needs_input_grad
+        residual = softmax.backward(logits, words, total, upstream.contiguous())
+        by_hidden = residual @ weight if wants_hidden else None
+        by_weight = kernels.product(residual.T, hidden) if wants_weight else None
+        return by_hidden, by_weight, None, None
 
 
 class _Early(torch.autograd.Function):

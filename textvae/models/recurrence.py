@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from textvae.models.lstm import LSTM
 from textvae.models.products import product
 
 __all__ = ["Stack"]
@@ -31,7 +32,7 @@ class Stack(nn.ModuleList):
     """LSTM layers of `hidden_dim` units, from below; `widths` are those of their inputs."""
 
     def __init__(self, widths: Iterable[int], hidden_dim: int) -> None:
-        super().__init__(nn.LSTM(width, hidden_dim, batch_first=True) for width in widths)
+        super().__init__(LSTM(width, hidden_dim) for width in widths)
 
     def forward(
         self, inputs: Tensor, first: tuple[Tensor, Tensor], between: Between
@@ -56,7 +57,7 @@ class Stack(nn.ModuleList):
         width = words.shape[-1]
         states = words
         for layer, (lstm, hidden, cell) in enumerate(zip(self, *first, strict=True)):
-            of_input, recurrent, *biases = cast(nn.LSTM, lstm).all_weights[0]
+            of_input, recurrent, *biases = cast(LSTM, lstm).all_weights[0]
             bias = sum(biases, torch.zeros_like(biases[0]))
             if layer == 0:
                 by_word = F.linear(words.transpose(0, 1), of_input[:, :width], bias)

@@ -18,12 +18,9 @@ from textvae.errors import RunError
 from textvae.evaluation.estimators import perplexity
 from textvae.files import finite
 from textvae.runs import Run
-from textvae.training.updates import Step
+from textvae.training.updates import SUMMED, Step
 
 __all__ = ["MetricLog", "Totals", "record_settings"]
-
-
-SUMMED = ("distortion", "rate", "loss", "penalty", "auxiliary", "encoder_gradient", "decoder_gradient")
 
 
 def _nothing() -> Tensor:
@@ -46,22 +43,11 @@ class Totals:
     decoder_updates: int = 0
     encoder_tokens: int = 0
     sums: Tensor = field(default_factory=_nothing)
-    broken: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.int64))
+    broken: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.int64))  # or a boolean, of one step
 
     @classmethod
     def of(cls, done: Step) -> "Totals":
-        """Totals of one optimiser step: terms summed over sentences, losses and gradient norms over steps."""
-        loss, terms = done.loss, done.loss.terms
-        parts = (
-            terms.distortion.sum(),
-            terms.rate.sum(),
-            loss.value,
-            loss.penalty,
-            loss.auxiliary,
-            done.encoder_gradient,
-            done.decoder_gradient,
-        )
-        sums = torch.stack([part.detach() for part in parts])
+        """Totals of one optimiser step."""
         return cls(
             steps=1,
             sentences=done.batch.sentences,
@@ -69,9 +55,8 @@ class Totals:
             encoder_updates=done.encoder_updates,
             decoder_updates=done.decoder_updates,
             encoder_tokens=done.encoder_tokens,
-            # MPS has no float64, so there the host keeps the sums.
-            sums=(sums.cpu() if sums.is_mps else sums).double(),
-            broken=(~done.finite).long(),
+            sums=done.sums,
+            broken=~done.finite,
         )
 
     def __add__(self, other: "Totals") -> "Totals":

@@ -2,10 +2,10 @@
 
     float32   full float32: the TF32 that CUDA libraries use for LSTMs by default is switched off
     tf32      inputs of products rounded to 10 bits of mantissa, accumulation in float32
-    bf16      encoders and decoders under autocast in training: products in bfloat16, LSTMs as with tf32
+    bf16      encoders and decoders under autocast in training: products in bfloat16
 
-Under autocast torch runs cuDNN's LSTMs in float16, whatever type is asked for, and without loss scaling small
-gradients become 0; so LSTMs are excluded. Devices other than CUDA support only float32.
+An LSTM without the kernels of `models.kernels` computes as with tf32: cuDNN's would run in float16 under autocast,
+where without loss scaling small gradients become 0. Devices other than CUDA support only float32.
 """
 
 from collections.abc import Callable, Iterator
@@ -62,16 +62,13 @@ def prepare(objective: nn.Module, precision: Precision, device: torch.device) ->
 
 
 def cast(objective: nn.Module, device_type: str) -> None:
-    """In training mode, run the forward pass of encoders and decoders, but for LSTMs, under autocast to bfloat16.
+    """In training mode, run the forward pass of encoders and decoders under autocast to bfloat16.
 
     They return float32, from which posteriors, penalties and batch statistics are computed.
     """
     parts: list[nn.Module] = [part for part in objective.modules() if isinstance(part, (Encoder, Decoder))]
     for part in parts:
         part.forward = _casting(part, device_type)
-        lstms: list[nn.Module] = [inner for inner in part.modules() if isinstance(inner, nn.LSTM)]
-        for lstm in lstms:
-            lstm.forward = _uncast(lstm, device_type)
 
 
 def _casting(part: nn.Module, device_type: str) -> Callable[..., Tensor]:
@@ -82,15 +79,5 @@ def _casting(part: nn.Module, device_type: str) -> Callable[..., Tensor]:
             return whole(*inputs)
         with torch.autocast(device_type, torch.bfloat16):
             return whole(*inputs).float()
-
-    return forward
-
-
-def _uncast(lstm: nn.Module, device_type: str) -> Callable[..., Any]:
-    whole: Callable[..., Any] = lstm.forward
-
-    def forward(x: Tensor, state: tuple[Tensor, Tensor] | None = None) -> Any:
-        with torch.autocast(device_type, enabled=False):
-            return whole(x.float(), state and (state[0].float(), state[1].float()))
 
     return forward

@@ -29,17 +29,19 @@ from textvae.models.parts import part_of
 from textvae.objectives.objective import Loss, Objective
 from textvae.training.processes import Processes
 
-__all__ = ["UPDATES", "Aggressive", "Joint", "Move", "Step", "Update"]
+__all__ = ["SUMMED", "UPDATES", "Aggressive", "Joint", "Move", "Step", "Update", "summed"]
+
+SUMMED = ("distortion", "rate", "loss", "penalty", "auxiliary", "encoder_gradient", "decoder_gradient")
+"""What a step contributes to the totals of a row: terms summed over sentences, losses, norms of gradients."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """The result of one optimiser step; `finite` is a boolean that stays on the device."""
+    """The result of an optimiser step; `sums` (of `SUMMED`, float64) and the flag `finite` stay on the device."""
 
     loss: Loss
     batch: Batch
-    encoder_gradient: Tensor
-    decoder_gradient: Tensor
+    sums: Tensor
     finite: Tensor
     encoder_updates: int = 1
     decoder_updates: int = 1
@@ -130,7 +132,7 @@ class Joint(Update):
         trained = [
             int(any(p.requires_grad for p in part.parameters())) for part in (model.posterior, model.decoder)
         ]
-        return Step(loss, batch, encoder, decoder, finite, *trained)
+        return Step(loss, batch, summed(loss, encoder, decoder), finite, *trained)
 
 
 class Aggressive(Joint):
@@ -210,6 +212,15 @@ class Aggressive(Joint):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
         self.aggressive, self.information = state["aggressive"], state["information"]
+
+
+def summed(loss: Loss, encoder_gradient: Tensor, decoder_gradient: Tensor) -> Tensor:
+    """The numbers of `SUMMED`, in float64."""
+    terms = loss.terms
+    own = terms.distortion.sum(), terms.rate.sum(), loss.value, loss.penalty, loss.auxiliary
+    found = torch.stack([part.detach() for part in (*own, encoder_gradient, decoder_gradient)])
+    # MPS has no float64, so there the host keeps the sums.
+    return (found.cpu() if found.is_mps else found).double()
 
 
 def _move_if(finite: Tensor, optimiser: Optimizer) -> None:

@@ -1,0 +1,86 @@
+"""An LSTM layer: torch's own, or on a GPU, where its products may be rounded, the kernels of `models.kernels`.
+
+In float32, which is the default in training and the rule in evaluation, torch's LSTM runs, on a GPU by cuDNN. In
+training with `tf32` or `bf16` the kernels compute the same function about twice as fast; in TF32 the products are
+rounded as cuDNN's are, and under autocast to bfloat16 states, gates and products are of that type, cells and sums
+of float32.
+"""
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+from textvae.models import kernels
+
+__all__ = ["LSTM"]
+
+WIDTHS = 64
+"""The kernels compute with widths that are multiples of this."""
+
+State = tuple[Tensor, Tensor]
+
+
+class LSTM(nn.LSTM):
+    """One layer, from inputs (N, T, E) to states (N, T, H)."""
+
+    def __init__(self, width: int, hidden_dim: int) -> None:
+        super().__init__(width, hidden_dim, batch_first=True)
+
+    def forward(self, inputs: Tensor, first: State | None = None) -> tuple[Tensor, State]:  # type: ignore[override]
+        """States (N, T, H), and the last state and cell, each (1, N, H), from the first ones, zeros if None."""
+        of_input, recurrent, *biases = self.all_weights[0]
+        if not self._by_kernels(inputs, recurrent):
+            with _uncast(inputs.device):
+                given = first and (first[0].to(recurrent.dtype), first[1].to(recurrent.dtype))
+                found: tuple[Tensor, State] = super().forward(inputs.to(recurrent.dtype), given)
+            return found
+        gates = F.linear(inputs, of_input, sum(biases, torch.zeros_like(biases[0])))
+        hidden, cell = first or (inputs.new_zeros(1, len(inputs), self.hidden_size),) * 2
+        states, cell = _Recurrence.apply(gates, recurrent, hidden[0], cell[0].float())  # type: ignore[no-untyped-call]
+        return states, (states[:, -1][None], cell[None])
+
+    def _by_kernels(self, inputs: Tensor, recurrent: Tensor) -> bool:
+        return (
+            kernels.serves(inputs)
+            and torch.backends.cudnn.allow_tf32
+            and recurrent.dtype == torch.float32
+            and self.hidden_size % WIDTHS == 0
+        )
+
+
+def _uncast(device: torch.device) -> AbstractContextManager[Any]:
+    """Without autocast, under which cuDNN's LSTM would run in float16, whatever type is asked for."""
+    known = torch.amp.is_autocast_available(device.type)
+    return torch.autocast(device.type, enabled=False) if known else nullcontext()
+
+
+class _Recurrence(torch.autograd.Function):
+    """From gates (N, T, 4H), U (4H, H) and the first state and cell to the states (N, T, H) and the last cell."""
+
+    @staticmethod
+    def forward(ctx: Any, gates: Tensor, recurrent: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+        from textvae.models.kernels import recurrence
+
+        rounded = recurrent.to(gates.dtype)
+        states, cells, activations = recurrence.forward(gates, rounded, hidden, cell)
+        ctx.save_for_backward(rounded, states, cells, activations)
+        ctx.set_materialize_grads(False)
+        return states[:, 1:], cells[:, -1]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, by_states: Tensor | None, by_cell: Tensor | None) -> tuple[Tensor | None, ...]:
+        from textvae.models.kernels import recurrence
+
+        recurrent, states, cells, activations = ctx.saved_tensors
+        given = torch.zeros_like(states[:, 1:]) if by_states is None else by_states.contiguous()
+        by_gates, by_first_cell = recurrence.backward(given, by_cell, recurrent, cells, activations)
+        _, learns, starts, _ = ctx.needs_input_grad
+        found, before = by_gates.flatten(0, 1), states[:, :-1].flatten(0, 1)
+        by_recurrent = kernels.product(found.T, before) if learns else None
+        by_hidden = kernels.product(by_gates[:, 0], recurrent) if starts else None
+        return by_gates, by_recurrent, by_hidden, by_first_cell

@@ -346,8 +346,13 @@ def probe(run: RunPath, /, *, split: Split = "valid", seed: Seed = 0) -> None:
 @app.command
 def bench(
     *,
-    full: Flag = False,
+    embedding_dim: Count = 256,
+    hidden_dim: Count = 256,
+    vocabulary: Annotated[int, Parameter(validator=Number(gte=2))] = 10_000,
+    batch_size: Count = 32,
     device: str = "cpu",
+    precision: Literal["float32", "tf32", "bf16"] = "float32",
+    full: Flag = False,
     json_: Annotated[Flag, Parameter(name="--json")] = False,
     profile: Path | None = None,
     out: Path | None = None,
@@ -359,11 +364,21 @@ def bench(
 
     Parameters
     ----------
-    full
-        Benchmark every combination of two model sizes, three vocabularies and two batch sizes (and three
-        precisions on CUDA), not only 256/256/32 at batch 32 with 10,000 types. Takes an hour or more on a CPU.
+    embedding_dim
+        Width of the embeddings.
+    hidden_dim
+        Width of the LSTMs; z has 32 dimensions.
+    vocabulary
+        Number of types that can be predicted.
+    batch_size
+        Sentences per step.
     device
         The device to benchmark, such as cpu or cuda.
+    precision
+        The precision of products in training; evaluation is float32.
+    full
+        Also benchmark every combination of two model sizes, three vocabularies and two batch sizes (and three
+        precisions on CUDA). Takes an hour or more on a CPU.
     json_
         Print JSON.
     profile
@@ -377,10 +392,14 @@ def bench(
     threads
         Number of CPU threads.
     """
+    from textvae.bench.cell import Cell
     from textvae.console.output import table
     from textvae.tasks.bench import run_bench, table_rows
 
-    found = run_bench(rounds, seconds, threads, full, device, profile, out)
+    cell = Cell(
+        embedding_dim, hidden_dim, vocabulary=vocabulary, batch_size=batch_size, device=device, precision=precision
+    )
+    found = run_bench(rounds, seconds, threads, full, cell, profile, out)
     if json_:
         print(json.dumps(found, indent=1))
         return

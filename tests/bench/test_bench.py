@@ -18,7 +18,7 @@ from textvae.bench.contenders import STEP, middling
 from textvae.bench.machine import describe
 from textvae.bench.memory import NOTHING, peak
 from textvae.bench.trace import write_trace
-from textvae.errors import TextvaeError
+from textvae.errors import ConfigError, TextvaeError
 from textvae.tasks import bench as task
 from textvae.tasks.bench import run_bench, table_rows
 
@@ -215,6 +215,12 @@ def test_a_place_to_write_to_is_looked_for_before_anything_is_measured(
             run_bench(1, 0.01, None, False, **{name: tmp_path})
 
 
+def test_a_precision_that_the_device_does_not_have_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(task, "bench", None)
+    with pytest.raises(ConfigError, match="--precision: bf16 needs a CUDA device, not cpu; choose float32"):
+        run_bench(1, 0.01, None, False, replace(SMALL, precision="bf16"))
+
+
 def test_the_fastest_product_is_never_slower_than_torchs_own() -> None:
     assert room.fastest({"ceiling": 3.0, "product": 7.0}) == 7
     assert room.fastest({"ceiling": 3.0, "product": 2.0}) == 3
@@ -236,13 +242,12 @@ def test_a_full_bench_that_was_stopped_goes_on_and_outlives_a_cell_that_fails(
 
     monkeypatch.setattr(room, "compare", compared)
     monkeypatch.setattr(room, "grid", lambda device: cells if device == "cpu" else [])
-    monkeypatch.setattr(room, "REFERENCE", cells[0])
     out = tmp_path / "bench.json"
     with pytest.raises(KeyboardInterrupt):
-        run_bench(1, 0.01, None, True, out=out)
+        run_bench(1, 0.01, None, True, cells[0], out=out)
     kept = json.loads(out.read_text("utf-8"))
     assert [cell.get("error") for cell in kept["cells"]] == ["no memory"]
-    run_bench(1, 0.01, None, True, out=out)
+    run_bench(1, 0.01, None, True, cells[0], out=out)
     assert asked == [1, 2, 3, 2, 3]
     assert [cell["name"] for cell in json.loads(out.read_text("utf-8"))["cells"]] == [
         cell.name for cell in cells[1:]
@@ -250,7 +255,7 @@ def test_a_full_bench_that_was_stopped_goes_on_and_outlives_a_cell_that_fails(
     made = json.loads(out.read_text("utf-8"))
     out.write_text(json.dumps(made | {"machine": made["machine"] | {"threads": 77}}), "utf-8")
     with pytest.raises(TextvaeError, match=r"results of another setup: threads was 77, is .*name another file"):
-        run_bench(1, 0.01, None, True, out=out)
+        run_bench(1, 0.01, None, True, cells[0], out=out)
 
 
 def test_what_a_file_holds_is_never_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -265,23 +270,22 @@ def test_what_a_file_holds_is_never_lost(tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(room, "compare", compared)
     monkeypatch.setattr(room, "grid", lambda device: cells)
-    monkeypatch.setattr(room, "REFERENCE", cells[0])
     out = tmp_path / "bench.json"
 
     def held() -> set[str]:
         found = json.loads(out.read_text("utf-8"))
         return {cell["name"] for cell in (found, *found["cells"]) if "error" not in cell}
 
-    run_bench(1, 0.01, None, True, out=out)
+    run_bench(1, 0.01, None, True, cells[0], out=out)
     whole = {cells[0].name, cells[2].name}
     assert held() == whole
     with pytest.raises(KeyboardInterrupt):
-        run_bench(1, 0.01, None, True, out=out)
+        run_bench(1, 0.01, None, True, cells[0], out=out)
     assert held() == whole
-    assert [cell["name"] for cell in run_bench(1, 0.01, None, False, out=out)["cells"]] == [cells[2].name]
+    assert [cell["name"] for cell in run_bench(1, 0.01, None, False, cells[0], out=out)["cells"]] == [cells[2].name]
     assert held() == whole
     monkeypatch.setattr(task.builder, "device", lambda name: name)
-    run_bench(1, 0.01, None, False, device="meta", out=out)
+    run_bench(1, 0.01, None, False, replace(cells[0], device="meta"), out=out)
     assert held() == {*whole, replace(cells[0], device="meta").name}
 
 

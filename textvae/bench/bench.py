@@ -9,7 +9,7 @@ that is only decoded costs twice the decoder's P.
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from types import MappingProxyType
 from typing import Any
 
@@ -40,25 +40,25 @@ def bench(
     seconds: float = 0.5,
     machine: Mapping[str, Any] = MappingProxyType({}),
     full: bool = False,
-    device: str = "cpu",
+    chosen: Cell = REFERENCE,
     keep: Callable[[dict[str, Any]], None] = lambda found: None,
     known: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Any]:
-    """Measure the reference cell, 256/256/32 at batch 32 over 10,000 types, on a device, and if `full`, all others.
+    """Measure one cell, and if `full`, also those of the grid on its device, which are stored under `cells`.
 
-    The others are stored under `cells`. `keep` receives the results so far after every cell; cells of `known`,
+    `keep` receives the results so far after every cell; cells of `known`,
     by name, are not measured again and stay in the results, also those that this call would not measure.
     Each round lasts at least `seconds` for each contender.
     """
-    reference, cells = replace(REFERENCE, device=device), dict(known)
+    cells = dict(known)
 
     def found() -> dict[str, Any]:
-        others = [values for name, values in cells.items() if name != reference.name]
-        return {"machine": dict(machine), **cells[reference.name], "cells": others}
+        others = [values for name, values in cells.items() if name != chosen.name]
+        return {"machine": dict(machine), **cells[chosen.name], "cells": others}
 
-    for cell in (reference, *grid(device)) if full else (reference,):
+    for cell in (chosen, *grid(chosen.device)) if full else (chosen,):
         if cell.name not in cells:
-            measure = compare if cell == reference else _attempt
+            measure = compare if cell == chosen else _attempt
             cells[cell.name] = measure(cell, rounds, seconds)
             keep(found())
     return found()
@@ -78,7 +78,9 @@ def compare(cell: Cell, rounds: int, seconds: float) -> dict[str, Any]:
     remark(cell.name)
     load = Workload(cell)
     plain = PLAIN if cell.vocabulary <= LARGEST_PLAIN else {}
-    contenders = {name: make(load) for name, make in {**WHOLE, **plain, **STEP}.items()}
+    # On a GPU a part on its own is launched operation by operation and takes longer than the whole recorded step.
+    parts = STEP if load.device.type == "cpu" else {name: STEP[name] for name in ("optimiser", "data")}
+    contenders = {name: make(load) for name, make in {**WHOLE, **plain, **parts}.items()}
     with on_a_stream(load.device):
         rates = interleaved(contenders, rounds, seconds, load.device)
     memory = {work: peak(cell, work, torch.get_num_threads()) for work in (NOTHING, *WEIGHED, *plain)}
@@ -117,9 +119,11 @@ def _training(load: Workload, rates: Mapping[str, list[float]]) -> dict[str, Any
         "median_fraction_of_ceiling": statistics.median(fractions),
         "ratio_to_reference": found["training"] / found["packed"] if "packed" in found else None,
         "ratio_to_padded_reference": found["training"] / found["padded"] if "padded" in found else None,
-        "share_of_time": _shares(load, found),
+        "share_of_time": _shares(load, found) if load.device.type == "cpu" else {},
         "fraction_of_fastest_product_of_parts": {
-            part: 6 * products * found[part] / fastest(found) for part, products in load.cell.products.items()
+            part: 6 * products * found[part] / fastest(found)
+            for part, products in load.cell.products.items()
+            if part in found
         },
     }
 

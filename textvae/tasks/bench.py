@@ -10,12 +10,13 @@ import torch
 
 from textvae import builder
 from textvae.bench.bench import bench
-from textvae.bench.cell import REFERENCE
+from textvae.bench.cell import REFERENCE, Cell
 from textvae.bench.machine import describe
 from textvae.bench.trace import require_room, write_trace
 from textvae.console.output import remark
-from textvae.errors import TextvaeError
+from textvae.errors import ConfigError, TextvaeError
 from textvae.files import write_atomically
+from textvae.training.precision import refuse
 
 __all__ = ["run_bench", "table_rows"]
 
@@ -25,7 +26,7 @@ def run_bench(
     seconds: float,
     threads: int | None,
     full: bool,
-    device: str = "cpu",
+    cell: Cell = REFERENCE,
     trace: Path | None = None,
     out: Path | None = None,
 ) -> dict[str, Any]:
@@ -43,10 +44,15 @@ def run_bench(
 
     if threads:
         torch.set_num_threads(threads)
+    cell = replace(cell, device=str(builder.device(cell.device)))
+    try:
+        refuse(cell.precision, torch.device(cell.device))
+    except ValueError as error:
+        raise ConfigError(f"--precision: {error}") from None
     machine = describe()
-    found = bench(rounds, seconds, machine, full, str(builder.device(device)), keep, _known(out, machine))
+    found = bench(rounds, seconds, machine, full, cell, keep, _known(out, machine))
     if trace is not None:
-        write_trace(trace, replace(REFERENCE, device=device))
+        write_trace(trace, cell)
         remark(f"{trace}: written; open it with ui.perfetto.dev or TensorBoard's profiler")
     return found
 

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch import nn
 from textvae.bench import bench as room
 from textvae.bench.bench import compare
 from textvae.bench.cell import REFERENCE, Cell, Workload, grid, penn_lengths
-from textvae.bench.contenders import STEP, middling
+from textvae.bench.contenders import STEP, WHOLE, middling
 from textvae.bench.machine import describe
 from textvae.bench.memory import NOTHING, peak
 from textvae.bench.trace import write_trace
@@ -287,6 +288,21 @@ def test_what_a_file_holds_is_never_lost(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(task.builder, "device", lambda name: name)
     run_bench(1, 0.01, None, False, replace(cells[0], device="meta"), out=out)
     assert held() == {*whole, replace(cells[0], device="meta").name}
+
+
+@pytest.mark.parametrize(("device", "first"), [("cpu", 1), ("cuda", 14)])
+def test_on_a_gpu_steps_are_recorded_before_they_are_timed(device: str, first: int) -> None:
+    asked: list[int] = []
+
+    def update(stream: Any, step: int, generator: Any) -> Any:
+        asked.append(step)
+        return SimpleNamespace(batch=SimpleNamespace(tokens=3))
+
+    stream = SimpleNamespace(batches_per_epoch=7)
+    load: Any = SimpleNamespace(update=update, stream=stream, generator=None, device=torch.device(device))
+    work = WHOLE["training"](load)
+    assert (work(), work(), work()) == (3 * first, 3, 3)
+    assert len(asked) == first + 2
 
 
 @pytest.mark.slow

@@ -175,3 +175,31 @@ def test_the_output_layer_keeps_its_logits_and_is_the_plain_one(frozen: bool) ->
     plain = (hidden.double() @ weight.double().T).log_softmax(-1).gather(1, words[:, None])[:, 0]
     for found, wanted in zip(all_of(output._kept(hidden, weight, words)), all_of(plain), strict=True):
         assert distance(found, wanted) < ROUNDING
+
+
+def fails(*given: Tensor) -> None:
+    raise RuntimeError("no C compiler")
+
+
+def test_where_kernels_cannot_be_built_training_goes_on_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    zeros = torch.zeros
+    monkeypatch.setattr(torch, "zeros", lambda *size, device=None: zeros(*size))
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (9, 0))
+    kernels._usable.cache_clear()
+    assert kernels._usable()
+    with monkeypatch.context() as patched:
+        patched.setattr(softmax, "forward", fails)
+        kernels._usable.cache_clear()
+        with pytest.warns(UserWarning, match="Triton cannot build GPU kernels here.*: no C compiler"):
+            assert not kernels._usable()
+    monkeypatch.setattr(softmax, "forward", fails)
+    for name, value in (
+        ("torch.__version__", "2.7.1+cu126"),
+        ("textvae.models.kernels.find_spec", lambda name: None),
+        ("torch.cuda.get_device_capability", lambda: (7, 5)),
+    ):
+        with monkeypatch.context() as patched:
+            patched.setattr(name, value)
+            kernels._usable.cache_clear()
+            assert not kernels._usable()  # and says nothing: it is not asked for
+    kernels._usable.cache_clear()

@@ -83,6 +83,7 @@ def compare(cell: Cell, rounds: int, seconds: float) -> dict[str, Any]:
     contenders = {name: make(load) for name, make in {**WHOLE, **plain, **parts}.items()}
     with on_a_stream(load.device):
         rates = interleaved(contenders, rounds, seconds, load.device)
+    remark(f"{cell.name}: peak memory, each in a process of its own")
     memory = {work: peak(cell, work, torch.get_num_threads()) for work in (NOTHING, *WEIGHED, *plain)}
     return {
         "name": cell.name,

@@ -21,10 +21,7 @@ __all__ = ["NOTHING", "peak"]
 NOTHING = "nothing"
 """The work of a process that only imports torch and textvae: the baseline for all others."""
 UNITS = 2
-"""Units of work to run: the second runs with the gradients and caches of the first in place.
-
-On a CUDA device steps are not yet recorded then, so what recordings hold is not counted.
-"""
+"""Units of work to run: the second runs with the gradients, caches and recordings of the first in place."""
 
 
 def peak(cell: Cell, work: str, threads: int) -> int:

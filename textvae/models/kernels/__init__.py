@@ -4,6 +4,7 @@ Triton comes with torch's builds for CUDA. Without it, and on every other device
 same; and nothing here is imported before a tensor on a CUDA device asks for it.
 """
 
+import warnings
 from functools import cache
 from importlib.util import find_spec
 
@@ -15,7 +16,7 @@ __all__ = ["product", "serves"]
 
 def serves(tensor: Tensor) -> bool:
     """Whether kernels can compute with a tensor: not with float64, whose sums they would round."""
-    return tensor.is_cuda and tensor.dtype in (torch.float32, torch.bfloat16) and _has_triton()
+    return tensor.is_cuda and tensor.dtype in (torch.float32, torch.bfloat16) and _usable()
 
 
 def product(a: Tensor, b: Tensor) -> Tensor:
@@ -26,7 +27,24 @@ def product(a: Tensor, b: Tensor) -> Tensor:
 
 
 @cache
-def _has_triton() -> bool:
-    """Whether Triton is installed, and a torch whose products of bfloat16 may be of float32."""
+def _usable() -> bool:
+    """Whether Triton can build kernels for this card, which knows TF32, and torch has products as in `product`."""
     major, minor, *_ = torch.__version__.split(".")
-    return find_spec("triton") is not None and (int(major), int(minor)) >= (2, 8)
+    if (
+        find_spec("triton") is None
+        or (int(major), int(minor)) < (2, 8)
+        or torch.cuda.get_device_capability() < (8, 0)
+    ):
+        return False
+    from textvae.models.kernels import softmax
+
+    nothing = torch.zeros(1, device="cuda")
+    try:
+        softmax.forward(nothing[None], nothing.long())
+    except Exception as error:
+        warnings.warn(
+            f"Triton cannot build GPU kernels here, so training goes on without them, more slowly: {error}",
+            stacklevel=2,
+        )
+        return False
+    return True

@@ -40,7 +40,7 @@ def forward(gates: Tensor, recurrent: Tensor, hidden: Tensor, cell: Tensor) -> t
     states[:, 0], cells[:, 0] = hidden, cell
     tile = (64 if rows * width >= 64 * 1024 else 16, 16)
     for t in range(length):
-        _forward[_programs(rows, width, tile)](
+        _lstm_forward[_programs(rows, width, tile)](
             gates, recurrent, states, cells, activations, t, rows, length, width, *tile, DEPTH, num_stages=4
         )
     return states, cells, activations
@@ -62,7 +62,7 @@ def backward(
     for t in reversed(range(length)):
         if t < length - 1:
             shares = product(by_gates[:, t + 1].view(rows, 4, width).transpose(0, 1), of_gates)
-        _backward[_programs(rows, width, tile)](
+        _lstm_backward[_programs(rows, width, tile)](
             by_states, shares, cells, activations, by_gates, by_cells, t, rows, length, width, *tile
         )
     return by_gates, by_cells
@@ -89,7 +89,7 @@ def _tanh(x):
 
 
 @triton.jit(do_not_specialize=["t", "N", "T"])
-def _forward(
+def _lstm_forward(
     gates, recurrent, states, cells, activations, t, N, T,
     H: tl.constexpr, ROWS: tl.constexpr, UNITS: tl.constexpr, DEPTH: tl.constexpr,
 ):  # fmt: skip
@@ -125,7 +125,7 @@ def _forward(
 
 
 @triton.jit(do_not_specialize=["t", "N", "T"])
-def _backward(
+def _lstm_backward(
     by_states, shares, cells, activations, by_gates, by_cells, t, N, T,
     H: tl.constexpr, ROWS: tl.constexpr, UNITS: tl.constexpr,
 ):  # fmt: skip

@@ -22,7 +22,7 @@ def forward(logits: Tensor, words: Tensor) -> tuple[Tensor, Tensor]:
     rows, width = logits.shape
     own = torch.empty(rows, device=logits.device)
     total = torch.empty_like(own)
-    _forward[(rows,)](logits, words, own, total, width, BLOCK, num_warps=8)
+    _softmax_forward[(rows,)](logits, words, own, total, width, BLOCK, num_warps=8)
     return own, total
 
 
@@ -30,12 +30,12 @@ def backward(logits: Tensor, words: Tensor, total: Tensor, upstream: Tensor) -> 
     """The gradient of the logits, in their type, from that of log p (N,)."""
     rows, width = logits.shape
     gradient = torch.empty_like(logits)
-    _backward[(rows, triton.cdiv(width, BLOCK))](logits, words, total, upstream, gradient, width, BLOCK)
+    _softmax_backward[(rows, triton.cdiv(width, BLOCK))](logits, words, total, upstream, gradient, width, BLOCK)
     return gradient
 
 
 @triton.jit
-def _forward(logits, words, own, total, V: tl.constexpr, BLOCK: tl.constexpr):
+def _softmax_forward(logits, words, own, total, V: tl.constexpr, BLOCK: tl.constexpr):
     row = tl.program_id(0).to(tl.int64)
     columns = tl.arange(0, BLOCK)
     # Every lane keeps the maximum of its own columns, and a sum relative to it; they meet once, at the end.
@@ -60,7 +60,7 @@ def _exp(x, top):
 
 
 @triton.jit
-def _backward(logits, words, total, upstream, gradient, V: tl.constexpr, BLOCK: tl.constexpr):
+def _softmax_backward(logits, words, total, upstream, gradient, V: tl.constexpr, BLOCK: tl.constexpr):
     row = tl.program_id(0).to(tl.int64)
     columns = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     inside = columns < V

@@ -340,7 +340,7 @@ def disturbed(notes: Notes) -> str:
         f"a random z hardly disturbs it, but on Penn Treebank the decoder that has learned beside one is a worse language model. On the tiny grammar −log p(x|z) of 500 test sentences under a z drawn from the prior exceeds that under z = 0 by {seeds(random)} nats, and that of a language model of the same size, trained apart, by {seeds(alone)} "
         f"(mean over {len(COPIES)} seeds ± the standard error over seeds, paired over sentences; seed by seed {', '.join(f'{float(each.mean()):+.3f}' for each in alone)}). On the grammar's stream, after 60 epochs, the kept pair is {evaluated('stream-lm', 'elbo') - evaluated('stream-vanilla', 'elbo'):.2f} nats apart. "
         f"On Penn Treebank, after six epochs, two kept collapsed VAEs, whose decoders do not listen (G = 0), are {behind[0]:.1f} and {behind[1]:.1f} nats behind the language model of their size, and after 100 epochs one is {longer:.1f} behind (`experiments/LOG.md`; one seed each). Of the {loss - lm:.1f}, "
-        f"{loss - nll:.1f} go once z is averaged out (importance weights, {evaluated('ptb-vanilla', 'iwae_samples'):.0f} samples), and {nll - lm:.1f} stay. What stays once valid has stopped improving, over seeds, and what a decoder does that begins as the language model: [Penn Treebank](ptb-equivalence.md)."
+        f"{loss - nll:.1f} go once z is averaged out (importance weights, {evaluated('ptb-vanilla', 'iwae_samples'):.0f} samples), and {nll - lm:.1f} stay. What stays once valid has stopped improving, over seeds, and why (the random z at every input while the decoder learns): [Penn Treebank](ptb-equivalence.md)."
     )
 
 

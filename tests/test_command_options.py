@@ -13,6 +13,7 @@ from command_line import refused
 from cyclopts import App
 
 from textvae.api import Vae
+from textvae.bench.cell import Cell
 from textvae.cli import app, main
 
 RUN = Path("RUN")
@@ -106,14 +107,15 @@ CALLS: list[tuple[str, str, dict[str, Any]]] = [
         {"run": RUN, "split": "test", "seed": 4},
     ),
     (
-        "bench --full --device cuda --json --profile P --out O --rounds 3 --seconds 0.25 --threads 4",
+        "bench --embedding-dim 3 --hidden-dim 5 --vocabulary 7 --batch-size 9 --device cuda --precision tf32"
+        " --full --json --profile P --out O --rounds 3 --seconds 0.25 --threads 4",
         "textvae.tasks.bench:run_bench",
         {
             "rounds": 3,
             "seconds": 0.25,
             "threads": 4,
             "full": True,
-            "device": "cuda",
+            "cell": Cell(3, 5, vocabulary=7, batch_size=9, device="cuda", precision="tf32"),
             "trace": Path("P"),
             "out": Path("O"),
         },

@@ -291,7 +291,7 @@ def test_what_a_file_holds_is_never_lost(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize(("device", "first"), [("cpu", 1), ("cuda", 14)])
-def test_on_a_gpu_steps_are_recorded_before_they_are_timed(device: str, first: int) -> None:
+def test_on_a_gpu_the_first_call_is_two_epochs(device: str, first: int) -> None:
     asked: list[int] = []
 
     def update(stream: Any, step: int, generator: Any) -> Any:

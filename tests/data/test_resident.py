@@ -20,7 +20,7 @@ def same(a: Batch, b: Batch) -> None:
         assert torch.equal(one, other)
 
 
-@pytest.mark.parametrize("piece", [5, 1 << 20])
+@pytest.mark.parametrize("piece", [1, 5, 100, 1 << 24])
 @pytest.mark.parametrize("size", [1, 3, 7])
 def test_a_resident_corpus_gives_the_same_batches(size: int, piece: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("textvae.data.resident.PIECE", piece)

@@ -75,6 +75,32 @@ def test_an_lstm_by_kernels_is_torchs(sentences: int, length: int, hidden: int, 
         assert distance(value, right[name]) < ROUNDING, name
 
 
+def test_strides_do_not_matter() -> None:
+    ours, truth, given = pair(3, 4, 7, 64)
+    weights = torch.randn(1, 64, 3).to(HERE)
+
+    def slopes(lstm: nn.LSTM) -> list[Tensor]:
+        inputs, hidden, cell = (
+            value.detach().to(next(lstm.parameters()).dtype).requires_grad_() for value in given
+        )
+        states, (_, last) = lstm(inputs.transpose(0, 1).contiguous().transpose(0, 1), (hidden, cell))
+        total = (last.transpose(1, 2) * weights).sum() + (states.transpose(1, 2) ** 2).sum()
+        return list(torch.autograd.grad(total, [inputs, hidden, cell, *lstm.parameters()]))
+
+    with torch.backends.cudnn.flags(enabled=False):
+        right = slopes(truth)
+    assert all(distance(a, b) < ROUNDING for a, b in zip(slopes(ours), right, strict=True))
+    gates, recurrent, first = (
+        torch.randn(3, 5, 256).to(HERE),
+        torch.randn(256, 64).to(HERE),
+        torch.randn(3, 64).to(HERE),
+    )
+    wanted = recurrence.forward(gates, recurrent, first, first)
+    turned = gates.transpose(0, 1).contiguous().transpose(0, 1), recurrent.T.contiguous().T
+    for one, other in zip(recurrence.forward(*turned, first, first), wanted, strict=True):
+        assert torch.equal(one, other)
+
+
 def test_a_frozen_lstm_passes_gradients_on() -> None:
     ours, truth, given = pair(3, 4, 7, 64)
     for lstm in (ours, truth):
@@ -86,7 +112,10 @@ def test_a_frozen_lstm_passes_gradients_on() -> None:
     assert all(distance(value, right[name]) < ROUNDING for name, value in found.items())
 
 
-@pytest.mark.skipif(HERE.type == "cpu", reason="torch's products of bfloat16 into float32 need a CUDA device")
+@pytest.mark.skipif(
+    HERE.type == "cpu",
+    reason="Triton's interpreter knows no product of bfloat16, and torch on a CPU none into float32",
+)
 @pytest.mark.parametrize(("sentences", "hidden"), [(5, 64), (32, 256), (128, 1024)])
 def test_under_autocast_an_lstm_differs_by_its_rounding_alone(sentences: int, hidden: int) -> None:
     ours, truth, given = pair(sentences, 6, 32, hidden)
@@ -160,6 +189,11 @@ def test_a_word_that_is_impossible_has_no_weight_in_the_sum() -> None:
     torch.testing.assert_close(found.cpu(), torch.tensor([0.0, 0.5]).where(torch.tensor([True, False]), -0.693147))
 
 
+def test_a_word_outside_the_logits_is_no_number() -> None:
+    found, _ = softmax.forward(torch.zeros(3, 10, device=HERE), torch.tensor([-2, 9, 10], device=HERE))
+    assert found.isnan().tolist() == [True, False, True]
+
+
 @pytest.mark.parametrize("frozen", [True, False])
 def test_the_output_layer_keeps_its_logits_and_is_the_plain_one(frozen: bool) -> None:
     generator = torch.Generator().manual_seed(0)
@@ -184,22 +218,22 @@ def fails(*given: Tensor) -> None:
 def test_where_kernels_cannot_be_built_training_goes_on_without(monkeypatch: pytest.MonkeyPatch) -> None:
     zeros = torch.zeros
     monkeypatch.setattr(torch, "zeros", lambda *size, device=None: zeros(*size))
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (9, 0))
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda card: (9, 0))
     kernels._usable.cache_clear()
-    assert kernels._usable()
+    assert kernels._usable(HERE)
     with monkeypatch.context() as patched:
         patched.setattr(softmax, "forward", fails)
         kernels._usable.cache_clear()
         with pytest.warns(UserWarning, match="Triton cannot build GPU kernels here.*: no C compiler"):
-            assert not kernels._usable()
+            assert not kernels._usable(HERE)
     monkeypatch.setattr(softmax, "forward", fails)
     for name, value in (
         ("torch.__version__", "2.7.1+cu126"),
         ("textvae.models.kernels.find_spec", lambda name: None),
-        ("torch.cuda.get_device_capability", lambda: (7, 5)),
+        ("torch.cuda.get_device_capability", lambda card: (7, 5)),
     ):
         with monkeypatch.context() as patched:
             patched.setattr(name, value)
             kernels._usable.cache_clear()
-            assert not kernels._usable()  # and says nothing: it is not asked for
+            assert not kernels._usable(HERE)  # and says nothing: it is not asked for
     kernels._usable.cache_clear()

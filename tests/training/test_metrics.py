@@ -24,7 +24,7 @@ def step(distortion: list[float], rate: list[float], loss: float, batch: Any, *,
 
     loss_of: Any = Loss()
     sums = summed(loss_of, torch.tensor(3.0), torch.tensor(4.0))
-    return Step(loss_of, batch, sums, torch.tensor(finite), encoder_updates=5)
+    return Step(loss_of, batch, sums=sums, finite=torch.tensor(finite), encoder_updates=5)
 
 
 def test_means_are_over_sentences_and_steps() -> None:
@@ -54,6 +54,7 @@ def test_adding_asks_the_device_nothing_and_keeps_no_graph() -> None:
 def test_steps_whose_loss_was_no_number_are_counted() -> None:
     sound, broken = (step([10.0], [1.0], 11.0, batch_of([4]), finite=finite) for finite in (True, False))
     assert int((Totals() + Totals.of(broken) + Totals.of(sound) + Totals.of(broken)).broken) == 2
+    assert int((Totals.of(broken) + Totals.of(broken)).broken) == 2
 
 
 @pytest.mark.parametrize(

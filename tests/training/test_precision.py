@@ -12,7 +12,7 @@ from torch import nn
 
 from textvae import builder
 from textvae.config import Draft
-from textvae.data.batches import BatchStream
+from textvae.data.batches import Batch, BatchStream
 from textvae.errors import ConfigError
 from textvae.models.decoders import Decoder
 from textvae.models.encoders import Encoder
@@ -144,9 +144,34 @@ def test_every_remedy_trains_in_bfloat16(name: str, monkeypatch: pytest.MonkeyPa
     assert all(Passed(training=True, cast=True) in passes for passes in parts.values())
     assert all(each.cast == each.training for passes in parts.values() for each in passes)
     assert not any(lstms)
+    assert bool(lstms) == any(isinstance(part, nn.LSTM) for part in objective.modules())
     assert found.value.dtype == torch.float32
     torch.testing.assert_close(found.terms.elbo, wanted.terms.elbo, rtol=0.05, atol=0.05, equal_nan=True)
     assert {p.grad.dtype for p in objective.parameters() if p.grad is not None} == {torch.float32}
+
+
+class Listener(Encoder):
+    """An encoder from outside, with an RNN of torch's own."""
+
+    def __init__(self, kind: type[nn.RNNBase]) -> None:
+        super().__init__()
+        self.embedding, self.rnn, self.features = nn.Embedding(7, 4), kind(4, 5, batch_first=True), 5
+        self.seen: list[tuple[bool, torch.dtype]] = []
+
+    def forward(self, batch: Batch) -> torch.Tensor:
+        first = torch.zeros(1, batch.sentences, 5, dtype=torch.bfloat16)
+        given = (first, first) if isinstance(self.rnn, nn.LSTM) else first
+        states = self.rnn(self.embedding(batch.targets).bfloat16(), given)[0]
+        self.seen.append((torch.is_autocast_enabled("cpu"), states.dtype))
+        return states[:, -1]
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
+def test_an_rnn_of_a_class_from_outside_stays_out_of_autocast_too(kind: type[nn.RNNBase]) -> None:
+    encoder = Listener(kind)
+    cast(encoder, "cpu")
+    assert encoder(batch_of([4, 5, 6], [5, 5])).dtype == torch.float32
+    assert encoder.seen == [(True, torch.float32)]
 
 
 @pytest.mark.filterwarnings("ignore:TF32 acceleration")

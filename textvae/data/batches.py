@@ -21,6 +21,7 @@ __all__ = [
     "Sequences",
     "collate",
     "encode",
+    "lengths_of",
     "longest_first",
     "on_host",
     "to_device",
@@ -165,13 +166,13 @@ def longest_first(sequences: Sequences, batch_size: int) -> Iterator[tuple[np.nd
 
     Longest first: later batches reuse the memory of the first, so the peak does not grow.
     """
-    order = np.argsort(_lengths(sequences), kind="stable")
+    order = np.argsort(lengths_of(sequences), kind="stable")
     for start in reversed(range(0, len(order), batch_size)):
         indices = order[start : start + batch_size]
         yield indices, collate([sequences[int(i)] for i in indices])
 
 
-def _lengths(sequences: Sequences) -> np.ndarray:
+def lengths_of(sequences: Sequences) -> np.ndarray:
     """The lengths in the smallest integer type, which numpy sorts much faster: millions in 0.1 s."""
     offsets = sequences.offsets
     parts = [_narrow(np.diff(offsets[k : k + BLOCK + 1])) for k in range(0, len(sequences), BLOCK)]
@@ -250,7 +251,7 @@ class BatchStream:
             self._gather = self.gathering(self.sequences)
         random = np.random.Generator(np.random.PCG64([self.seed, self.epoch]))
         self._order = np.empty(0, dtype=np.int32)  # free the last epoch's order before making the next
-        self._order = _by_length(_shuffled(len(self.sequences), random), _lengths(self.sequences))
+        self._order = _by_length(_shuffled(len(self.sequences), random), lengths_of(self.sequences))
         self._batches = _shuffled(self.batches_per_epoch, random)
 
     def __next__(self) -> Batch:

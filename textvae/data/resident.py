@@ -10,13 +10,13 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from textvae.data.batches import Batch, Gather, Sequences, on_host, to_device
+from textvae.data.batches import Batch, Gather, Sequences, lengths_of, on_host, to_device
 from textvae.data.tokenizers import BOS, PAD
 
 __all__ = ["Resident", "gathering_on"]
 
-PIECE = 1 << 20
-"""Sentences copied to a device at a time."""
+PIECE = 1 << 24
+"""Ids copied to a device at a time, or a sentence, if that is longer."""
 
 SHARE = 0.1
 """The largest share of a device's free memory that a corpus may take."""
@@ -40,26 +40,29 @@ def _fits(sequences: Sequences, device: torch.device) -> bool:
     if device.type != "cuda" or sequences.ids.dtype.kind == "f":
         return False
     free, _ = torch.cuda.mem_get_info(device)
-    return sequences.ids.nbytes <= SHARE * free
+    return 4 * (len(sequences.ids) + len(sequences)) <= SHARE * free
 
 
 class Resident:
-    """Token ids on a device, and batches gathered there, equal to those of `collate`."""
+    """Token ids on a device, and batches gathered there, equal to those of `collate` if EOS only ends sentences."""
 
     def __init__(self, sequences: Sequences, device: torch.device) -> None:
         self.offsets = offsets = sequences.offsets
-        longest = int(sequences.lengths.max(initial=0))
+        longest = int(lengths_of(sequences).max(initial=0))
         self.columns = torch.arange(longest + 1, device=device)
         # The columns beyond a sentence belong to the next one; beyond the last there is room for as many.
         self.ids = torch.full(
             (len(sequences.ids) + len(sequences) + longest,), PAD, dtype=torch.int32, device=device
         )
         # In pieces: the ids may be mapped from a file that is larger than the host's memory.
-        for first in range(0, len(sequences), PIECE):
-            bounds = offsets[first : first + PIECE + 1]
+        first = 0
+        while first < len(sequences):
+            full = int(np.searchsorted(offsets, offsets[first] + PIECE, side="right")) - 1
+            bounds = offsets[first : max(full, first + 1) + 1]
             piece = np.insert(sequences.ids[bounds[0] : bounds[-1]], bounds[:-1] - bounds[0], BOS)
             start = int(bounds[0]) + first
             self.ids[start : start + len(piece)] = torch.from_numpy(piece)
+            first += len(bounds) - 1
 
     def __call__(self, indices: np.ndarray) -> Batch:
         """The batch of the sentences at `indices`."""

@@ -72,9 +72,9 @@ class _Kept(torch.autograd.Function):
 
         hidden, weight, words, logits, total = ctx.saved_tensors
         wants_hidden, wants_weight, *_ = ctx.needs_input_grad
-        residual = softmax.backward(logits, words, total, upstream.contiguous())
+        residual = softmax.backward(logits, words, total, upstream)
         by_hidden = residual @ weight if wants_hidden else None
-        by_weight = kernels.product(residual.T, hidden) if wants_weight else None
+        by_weight = kernels.matmul(residual.T, hidden) if wants_weight else None
         return by_hidden, by_weight, None, None
 
 

@@ -43,7 +43,7 @@ class Totals:
     decoder_updates: int = 0
     encoder_tokens: int = 0
     sums: Tensor = field(default_factory=_nothing)
-    broken: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.int64))  # or a boolean, of one step
+    broken: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.int64))
 
     @classmethod
     def of(cls, done: Step) -> "Totals":
@@ -56,7 +56,7 @@ class Totals:
             decoder_updates=done.decoder_updates,
             encoder_tokens=done.encoder_tokens,
             sums=done.sums,
-            broken=~done.finite,
+            broken=(~done.finite).long(),
         )
 
     def __add__(self, other: "Totals") -> "Totals":

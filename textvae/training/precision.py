@@ -4,7 +4,7 @@
     tf32      inputs of products rounded to 10 bits of mantissa, accumulation in float32
     bf16      encoders and decoders under autocast in training: products in bfloat16
 
-An LSTM without the kernels of `models.kernels` computes as with tf32: cuDNN's would run in float16 under autocast,
+RNNs without the kernels of `models.kernels` compute as with tf32: cuDNN's would run in float16 under autocast,
 where without loss scaling small gradients become 0. Devices other than CUDA support only float32.
 """
 
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from textvae.models.decoders import Decoder
 from textvae.models.encoders import Encoder
+from textvae.models.lstm import LSTM
 
 __all__ = ["Precision", "kept", "prepare", "refuse", "switch"]
 
@@ -62,13 +63,17 @@ def prepare(objective: nn.Module, precision: Precision, device: torch.device) ->
 
 
 def cast(objective: nn.Module, device_type: str) -> None:
-    """In training mode, run the forward pass of encoders and decoders under autocast to bfloat16.
+    """In training mode, run encoders and decoders, but for torch's RNNs in them, under autocast to bfloat16.
 
     They return float32, from which posteriors, penalties and batch statistics are computed.
     """
     parts: list[nn.Module] = [part for part in objective.modules() if isinstance(part, (Encoder, Decoder))]
     for part in parts:
         part.forward = _casting(part, device_type)
+        # An LSTM of `models.lstm` knows itself what it can compute.
+        rnns: list[nn.Module] = [p for p in part.modules() if isinstance(p, nn.RNNBase) and not isinstance(p, LSTM)]
+        for rnn in rnns:
+            rnn.forward = _uncast(rnn, device_type)
 
 
 def _casting(part: nn.Module, device_type: str) -> Callable[..., Tensor]:
@@ -81,3 +86,18 @@ def _casting(part: nn.Module, device_type: str) -> Callable[..., Tensor]:
             return whole(*inputs).float()
 
     return forward
+
+
+def _uncast(rnn: nn.Module, device_type: str) -> Callable[..., Any]:
+    whole: Callable[..., Any] = rnn.forward
+
+    def forward(*given: Any) -> Any:
+        with torch.autocast(device_type, enabled=False):
+            return whole(*map(_full, given))
+
+    return forward
+
+
+def _full(given: Any) -> Any:
+    """An RNN's input, or its first state or states, in float32."""
+    return tuple(map(_full, given)) if type(given) is tuple else given if given is None else given.float()

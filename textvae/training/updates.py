@@ -16,7 +16,7 @@ He et al. 2019, *Lagging Inference Networks and Posterior Collapse in Variationa
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any
 
 import torch
@@ -37,10 +37,14 @@ SUMMED = ("distortion", "rate", "loss", "penalty", "auxiliary", "encoder_gradien
 
 @dataclass(frozen=True)
 class Step:
-    """The result of an optimiser step; `sums` (of `SUMMED`, float64) and the flag `finite` stay on the device."""
+    """The result of an optimiser step.
+
+    `sums` (of `SUMMED`, in float64) and the boolean `finite` stay on the device, but for the sums on MPS.
+    """
 
     loss: Loss
     batch: Batch
+    _: KW_ONLY
     sums: Tensor
     finite: Tensor
     encoder_updates: int = 1
@@ -129,10 +133,11 @@ class Joint(Update):
             scale = (self.clip_norm / (total + 1e-6)).clamp(max=1.0)
             torch._foreach_mul_([p.grad for p in self.objective.parameters() if p.grad is not None], scale)
         _move_if(finite, self.optimiser)
-        trained = [
+        read, said = (
             int(any(p.requires_grad for p in part.parameters())) for part in (model.posterior, model.decoder)
-        ]
-        return Step(loss, batch, summed(loss, encoder, decoder), finite, *trained)
+        )
+        sums = summed(loss, encoder, decoder)
+        return Step(loss, batch, sums=sums, finite=finite, encoder_updates=read, decoder_updates=said)
 
 
 class Aggressive(Joint):

@@ -5,21 +5,28 @@ same; and nothing here is imported before a tensor on a CUDA device asks for it.
 """
 
 import warnings
+from contextlib import AbstractContextManager
 from functools import cache
 from importlib.util import find_spec
 
 import torch
 from torch import Tensor
 
-__all__ = ["product", "serves"]
+__all__ = ["matmul", "on_card", "serves"]
 
 
 def serves(tensor: Tensor) -> bool:
     """Whether kernels can compute with a tensor: not with float64, whose sums they would round."""
-    return tensor.is_cuda and tensor.dtype in (torch.float32, torch.bfloat16) and _usable()
+    return tensor.is_cuda and tensor.dtype in (torch.float32, torch.bfloat16) and _usable(tensor.device)
 
 
-def product(a: Tensor, b: Tensor) -> Tensor:
+def on_card(tensor: Tensor) -> AbstractContextManager[None]:
+    """Launch kernels on a tensor's device, which Triton does not look for itself."""
+    found: AbstractContextManager[None] = torch.cuda.device_of(tensor)
+    return found
+
+
+def matmul(a: Tensor, b: Tensor) -> Tensor:
     """a b, of two matrices or of as many each, in float32, whatever the type of a and b."""
     multiply = torch.mm if a.ndim == 2 else torch.bmm
     found: Tensor = multiply(a, b) if a.dtype == torch.float32 else multiply(a, b, out_dtype=torch.float32)
@@ -27,20 +34,15 @@ def product(a: Tensor, b: Tensor) -> Tensor:
 
 
 @cache
-def _usable() -> bool:
-    """Whether Triton can build kernels for this card, which knows TF32, and torch has products as in `product`."""
+def _usable(card: torch.device) -> bool:
+    """Whether kernels can be built for a card, if it knows TF32, and torch has products such as `matmul`."""
     major, minor, *_ = torch.__version__.split(".")
-    if (
-        find_spec("triton") is None
-        or (int(major), int(minor)) < (2, 8)
-        or torch.cuda.get_device_capability() < (8, 0)
-    ):
+    if find_spec("triton") is None or (int(major), int(minor)) < (2, 8):
         return False
-    from textvae.models.kernels import softmax
-
-    nothing = torch.zeros(1, device="cuda")
+    if torch.cuda.get_device_capability(card) < (8, 0):
+        return False
     try:
-        softmax.forward(nothing[None], nothing.long())
+        _try(card)
     except Exception as error:
         warnings.warn(
             f"Triton cannot build GPU kernels here, so training goes on without them, more slowly: {error}",
@@ -48,3 +50,14 @@ def _usable() -> bool:
         )
         return False
     return True
+
+
+def _try(card: torch.device) -> None:
+    """Build and run a small one of every kernel."""
+    from textvae.models.kernels import recurrence, softmax
+
+    gates, matrix, vector = (torch.zeros(*shape, device=card) for shape in ((1, 2, 256), (256, 64), (1, 64)))
+    word, total = softmax.forward(vector, vector[:, 0].long())
+    softmax.backward(vector, word.long(), total, word)
+    _, cells, activations = recurrence.forward(gates, matrix, vector, vector)
+    recurrence.backward(cells[:, 1:], None, matrix, cells, activations)

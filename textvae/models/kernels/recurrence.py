@@ -19,7 +19,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from textvae.models.kernels import product
+from textvae.models.kernels import matmul, on_card
 
 __all__ = ["backward", "forward"]
 
@@ -33,16 +33,18 @@ def forward(gates: Tensor, recurrent: Tensor, hidden: Tensor, cell: Tensor) -> t
     From x (N, T, 4H), U (4H, H), and the first state and cell (N, H). Cells are float32; all else has the type of x
     and U, float32 or bfloat16.
     """
+    gates, recurrent = gates.contiguous(), recurrent.contiguous()
     (rows, length, _), width = gates.shape, hidden.shape[1]
     states = gates.new_empty(rows, length + 1, width)
     cells = cell.new_empty(rows, length + 1, width)
     activations = torch.empty_like(gates)
     states[:, 0], cells[:, 0] = hidden, cell
     tile = (64 if rows * width >= 64 * 1024 else 16, 16)
-    for t in range(length):
-        _lstm_forward[_programs(rows, width, tile)](
-            gates, recurrent, states, cells, activations, t, rows, length, width, *tile, DEPTH, num_stages=4
-        )
+    with on_card(gates):
+        for t in range(length):
+            _lstm_forward[_programs(rows, width, tile)](
+                gates, recurrent, states, cells, activations, t, rows, length, width, *tile, DEPTH, num_stages=4
+            )
     return states, cells, activations
 
 
@@ -53,18 +55,22 @@ def backward(
 
     From those of the states (N, T, H) and of the last cell (N, H), and from what `forward` returned.
     """
+    by_states = by_states.contiguous()
     rows, length, width = by_states.shape
     by_gates = torch.empty_like(activations)
-    by_cells = torch.zeros_like(cells[:, 0]) if by_cell is None else by_cell.float().clone()
+    by_cells = cells.new_zeros(rows, width)
+    if by_cell is not None:
+        by_cells.copy_(by_cell)
     of_gates = _by_gate(recurrent)
     shares = by_cells.new_zeros(4, rows, width)
     tile = (4, min(128, width & -width))
-    for t in reversed(range(length)):
-        if t < length - 1:
-            shares = product(by_gates[:, t + 1].view(rows, 4, width).transpose(0, 1), of_gates)
-        _lstm_backward[_programs(rows, width, tile)](
-            by_states, shares, cells, activations, by_gates, by_cells, t, rows, length, width, *tile
-        )
+    with on_card(by_states):
+        for t in reversed(range(length)):
+            if t < length - 1:
+                shares = matmul(by_gates[:, t + 1].view(rows, 4, width).transpose(0, 1), of_gates)
+            _lstm_backward[_programs(rows, width, tile)](
+                by_states, shares, cells, activations, by_gates, by_cells, t, rows, length, width, *tile
+            )
     return by_gates, by_cells
 
 

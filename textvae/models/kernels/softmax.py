@@ -11,6 +11,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from textvae.models.kernels import on_card
+
 __all__ = ["backward", "forward"]
 
 BLOCK = 2048
@@ -18,19 +20,23 @@ BLOCK = 2048
 
 
 def forward(logits: Tensor, words: Tensor) -> tuple[Tensor, Tensor]:
-    """log p and log Σ exp, (N,) in float32, of logits (N, V) at words (N,)."""
+    """log p and log Σ exp, (N,) in float32, of logits (N, V) at words (N,); log p is NaN for no such word."""
+    logits, words = logits.contiguous(), words.contiguous()
     rows, width = logits.shape
     own = torch.empty(rows, device=logits.device)
     total = torch.empty_like(own)
-    _softmax_forward[(rows,)](logits, words, own, total, width, BLOCK, num_warps=8)
+    with on_card(logits):
+        _softmax_forward[(rows,)](logits, words, own, total, width, BLOCK, num_warps=8)
     return own, total
 
 
 def backward(logits: Tensor, words: Tensor, total: Tensor, upstream: Tensor) -> Tensor:
     """The gradient of the logits, in their type, from that of log p (N,)."""
+    logits, words, upstream = logits.contiguous(), words.contiguous(), upstream.contiguous()
     rows, width = logits.shape
     gradient = torch.empty_like(logits)
-    _softmax_backward[(rows, triton.cdiv(width, BLOCK))](logits, words, total, upstream, gradient, width, BLOCK)
+    with on_card(logits):
+        _softmax_backward[(rows, triton.cdiv(width, BLOCK))](logits, words, total, upstream, gradient, width, BLOCK)
     return gradient
 
 
@@ -50,7 +56,8 @@ def _softmax_forward(logits, words, own, total, V: tl.constexpr, BLOCK: tl.const
     found = most + tl.log(tl.sum(power * _exp(top, most), 0))
     word = tl.load(words + row)
     tl.store(total + row, found)
-    tl.store(own + row, tl.load(logits + row * V + word).to(tl.float32) - found)
+    x = tl.load(logits + row * V + word, (word >= 0) & (word < V), float("nan")).to(tl.float32)
+    tl.store(own + row, x - found)
 
 
 @triton.jit

@@ -161,7 +161,7 @@ class Listener(Encoder):
     def forward(self, batch: Batch) -> torch.Tensor:
         first = torch.zeros(1, batch.sentences, 5, dtype=torch.bfloat16)
         given = (first, first) if isinstance(self.rnn, nn.LSTM) else first
-        states = self.rnn(self.embedding(batch.targets).bfloat16(), given)[0]
+        states = self.rnn(self.embedding(batch.targets).bfloat16(), hx=given)[0]
         self.seen.append((torch.is_autocast_enabled("cpu"), states.dtype))
         return states[:, -1]
 

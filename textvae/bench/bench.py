@@ -46,9 +46,9 @@ def bench(
 ) -> dict[str, Any]:
     """Measure one cell, and if `full`, also those of the grid on its device, which are stored under `cells`.
 
-    `keep` receives the results so far after every cell; cells of `known`,
-    by name, are not measured again and stay in the results, also those that this call would not measure.
-    Each round lasts at least `seconds` for each contender.
+    `keep` receives the results so far after every cell; cells of `known`, by name, are not measured again and
+    stay in the results, also those that this call would not measure. Each round lasts at least `seconds` for
+    each contender.
     """
     cells = dict(known)
 

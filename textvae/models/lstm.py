@@ -6,6 +6,7 @@ training with `tf32` or `bf16` the kernels compute the same function, measured 1
 products are of that type, cells and sums of float32.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,10 +16,7 @@ from torch.nn import functional as F
 
 from textvae.models import kernels
 
-__all__ = ["LSTM"]
-
-WIDTHS = 64
-"""The kernels compute with widths that are multiples of this."""
+__all__ = ["LSTM", "without_autocast"]
 
 State = tuple[Tensor, Tensor]
 
@@ -33,29 +31,34 @@ class LSTM(nn.LSTM):
         """States (N, T, H), and the last state and cell, each (1, N, H), from the first ones, zeros if None."""
         of_input, recurrent, *biases = self.all_weights[0]
         if not self._by_kernels(inputs, recurrent):
-            return self._by_torch(inputs, first)
+            found: tuple[Tensor, State] = without_autocast(super().forward, inputs, first)
+            return found
         gates = F.linear(inputs, of_input, sum(biases, torch.zeros_like(biases[0])))
         hidden, cell = first or (inputs.new_zeros(1, len(inputs), self.hidden_size),) * 2
         states, cell = _Recurrence.apply(gates, recurrent, hidden[0], cell[0].float())  # type: ignore[no-untyped-call]
         return states, (states[:, -1][None], cell[None])
-
-    def _by_torch(self, inputs: Tensor, first: State | None) -> tuple[Tensor, State]:
-        device, found = inputs.device.type, super().forward
-        if not (torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)):
-            own: tuple[Tensor, State] = found(inputs, first)
-            return own
-        # Under autocast cuDNN would run in float16, whatever type is asked for.
-        with torch.autocast(device, enabled=False):
-            full: tuple[Tensor, State] = found(inputs.float(), first and (first[0].float(), first[1].float()))
-        return full
 
     def _by_kernels(self, inputs: Tensor, recurrent: Tensor) -> bool:
         return (
             kernels.serves(inputs)
             and torch.backends.cudnn.allow_tf32
             and recurrent.dtype == torch.float32
-            and self.hidden_size % WIDTHS == 0
+            and self.hidden_size % kernels.DEPTH == 0
         )
+
+
+def without_autocast(rnn: Callable[..., Any], inputs: Any, hx: Any = None) -> Any:
+    """What a forward pass of torch's RNNs returns, in float32 if autocast is on.
+
+    Under autocast cuDNN's would run in float16, whatever type is asked for. `inputs` may be packed; `hx` is a
+    first state, or the two of an LSTM, or None.
+    """
+    device = inputs.data.device.type
+    if not (torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)):
+        return rnn(inputs, hx)
+    states = tuple(state.float() for state in hx) if isinstance(hx, tuple) else hx
+    with torch.autocast(device, enabled=False):
+        return rnn(inputs.float(), states.float() if isinstance(states, Tensor) else states)
 
 
 class _Recurrence(torch.autograd.Function):

@@ -10,6 +10,7 @@ where without loss scaling small gradients become 0. Devices other than CUDA sup
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 
 from textvae.models.decoders import Decoder
 from textvae.models.encoders import Encoder
-from textvae.models.lstm import LSTM
+from textvae.models.lstm import LSTM, without_autocast
 
 __all__ = ["Precision", "kept", "prepare", "refuse", "switch"]
 
@@ -70,10 +71,10 @@ def cast(objective: nn.Module, device_type: str) -> None:
     parts: list[nn.Module] = [part for part in objective.modules() if isinstance(part, (Encoder, Decoder))]
     for part in parts:
         part.forward = _casting(part, device_type)
-        # An LSTM of `models.lstm` knows itself what it can compute.
+        # An LSTM of `models.lstm` does this itself where its kernels do not serve.
         rnns: list[nn.Module] = [p for p in part.modules() if isinstance(p, nn.RNNBase) and not isinstance(p, LSTM)]
         for rnn in rnns:
-            rnn.forward = _uncast(rnn, device_type)
+            rnn.forward = partial(without_autocast, rnn.forward)
 
 
 def _casting(part: nn.Module, device_type: str) -> Callable[..., Tensor]:
@@ -86,18 +87,3 @@ def _casting(part: nn.Module, device_type: str) -> Callable[..., Tensor]:
             return whole(*inputs).float()
 
     return forward
-
-
-def _uncast(rnn: nn.Module, device_type: str) -> Callable[..., Any]:
-    whole: Callable[..., Any] = rnn.forward
-
-    def forward(*given: Any) -> Any:
-        with torch.autocast(device_type, enabled=False):
-            return whole(*map(_full, given))
-
-    return forward
-
-
-def _full(given: Any) -> Any:
-    """An RNN's input, or its first state or states, in float32."""
-    return tuple(map(_full, given)) if type(given) is tuple else given if given is None else given.float()

@@ -133,11 +133,11 @@ class Joint(Update):
             scale = (self.clip_norm / (total + 1e-6)).clamp(max=1.0)
             torch._foreach_mul_([p.grad for p in self.objective.parameters() if p.grad is not None], scale)
         _move_if(finite, self.optimiser)
-        read, said = (
+        encodes, decodes = (
             int(any(p.requires_grad for p in part.parameters())) for part in (model.posterior, model.decoder)
         )
         sums = summed(loss, encoder, decoder)
-        return Step(loss, batch, sums=sums, finite=finite, encoder_updates=read, decoder_updates=said)
+        return Step(loss, batch, sums=sums, finite=finite, encoder_updates=encodes, decoder_updates=decodes)
 
 
 class Aggressive(Joint):

@@ -12,7 +12,10 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
-__all__ = ["matmul", "on_card", "serves"]
+__all__ = ["DEPTH", "matmul", "on_card", "serves"]
+
+DEPTH = 64
+"""Columns of a product that a kernel reads at a time; LSTMs have kernels if their width is a multiple of it."""
 
 
 def serves(tensor: Tensor) -> bool:

@@ -19,12 +19,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from textvae.models.kernels import matmul, on_card
+from textvae.models.kernels import DEPTH, matmul, on_card
 
 __all__ = ["backward", "forward"]
-
-DEPTH = 64
-"""Columns of a product that a program reads at a time."""
 
 
 def forward(gates: Tensor, recurrent: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -8,7 +8,9 @@ import pytest
 from textvae import cli
 from textvae.config import recipe_files
 
-README = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text("utf-8")
+MEASURES = (ROOT / "docs" / "measures.md").read_text("utf-8")
 
 
 @pytest.mark.slow
@@ -40,6 +42,6 @@ def test_every_remedy_stands_in_its_table_once() -> None:
 def test_every_definition_it_gives_is_in_the_evaluation() -> None:
     from textvae.evaluation.evaluate import KEYS
 
-    table = README.split("## What the numbers mean")[1].split("## ")[0]
-    names = {name for name in re.findall(r"`(\w+)`", table) if name != "evaluate"}
-    assert names <= set(KEYS) | {"words"}
+    for table in (README.split("## What the numbers mean")[1].split("\n## ")[0], MEASURES.split("\n## ")[0]):
+        names = {name for name in re.findall(r"`(\w+)`", table) if name != "evaluate"}
+        assert names <= set(KEYS) | {"words"}

@@ -1,4 +1,4 @@
-"""What is kept under experiments/results can be read, made again, and is what LOG and README say."""
+"""What is kept under experiments/results can be read, made again, and is what the documents say."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ PRINTED = {
     "perplexity_iwae", "active_units", "mutual_information", "mutual_information_reference",
     "listening", "listening_se", "verdict", "exact_nll", "excess_nll", "excess_nll_se",
 }  # fmt: skip
-"""What README and LOG print of a run; a run that was kept may be older than other numbers of today."""
+"""What docs/results.md and LOG print of a run; a run that was kept may be older than other numbers of today."""
 RECORDED = {"seed", "weights_sha256", "iwae_samples_asked"}
 KEPT = sorted((ROOT / "experiments" / "results").glob("*/config.yaml"))
 
@@ -38,6 +38,6 @@ def test_a_kept_evaluation_has_what_is_printed_and_is_printed_as_it_is(config: P
     # A split that was measured with --all, or by experiments/beyond.py, has the numbers of these parts as well.
     more = {"posterior_gap", "refined_less_lm"}
     assert all(split.keys() <= RECORDED.union(KEYS) or more & split.keys() for split in splits.values())
-    readme = (ROOT / "README.md").read_text("utf-8")
+    page = (ROOT / "docs" / "results.md").read_text("utf-8")
     for key in ("distortion", "iwae_nll"):
-        assert f"{splits['test'][key]:.2f}" in readme
+        assert f"{splits['test'][key]:.2f}" in page

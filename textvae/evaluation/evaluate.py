@@ -2,7 +2,7 @@
 
 References
 ----------
-The definitions are in the README under "What the numbers mean".
+The definitions are in docs/measures.md.
 """
 
 from collections.abc import Sequence

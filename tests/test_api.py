@@ -273,7 +273,7 @@ def path_of(vae: Vae, a: str, b: str, monkeypatch: pytest.MonkeyPatch, **how: bo
     """The points (5, D) that an interpolation decodes."""
     seen: list[torch.Tensor] = []
     with monkeypatch.context() as patch:
-        patch.setattr(vae, "decode", seen.append)
+        patch.setattr(vae, "_decode", lambda z, *how: seen.append(z))
         vae.interpolate(a, b, steps=5, **how)
     (path,) = seen
     return path
@@ -455,6 +455,26 @@ def test_a_device_that_is_not_there(vae_run):
         textvae.load(vae_run, device="abacus")
 
 
+def test_distortion_is_that_of_the_survey_under_its_own_z(vae):
+    found = vae.survey(CROWD)
+    torch.testing.assert_close(vae.distortion(CROWD, found.z), found.distortion)
+    shifted = vae.distortion(CROWD, found.z.numpy() + 3.0)
+    assert not torch.allclose(shifted, found.distortion)
+    with pytest.raises(ConfigError, match="one z a sentence, not 1 for 2"):
+        vae.distortion(TEXTS[:2], found.z[:1])
+    with pytest.raises(ConfigError, match=r"distortion: z must have the shape \(B, 4\), not \(2, 3\)"):
+        vae.distortion(TEXTS[:2], found.z[:2, :3])
+
+
+def test_another_default_type_changes_nothing(vae):
+    before = vae.sample(3), vae.decode(torch.ones(1, 4))
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert (vae.sample(3), vae.decode(torch.ones(1, 4))) == before
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
 # What is remarked
 
 
@@ -468,13 +488,14 @@ def test_greedy_decoding_of_a_collapsed_model_warns(vae):
         lambda v: v.interpolate("a", "b"),
         lambda v: v.sample(2, temperature=None),
     ):
-        with pytest.warns(CollapsedWarning, match="does not listen to z"):
+        with pytest.warns(CollapsedWarning, match="does not listen to z .as `evaluate` found on valid") as seen:
             call(collapsed(vae))
+        assert seen[0].filename == __file__
 
 
 def test_the_same_sentence_for_every_z_warns_without_an_evaluation(vae):
     deaf = with_decoder(vae, Deaf(vae.model.decoder, word=5))
-    with pytest.warns(CollapsedWarning):
+    with pytest.warns(textvae.CollapsedWarning, match="the 5 z given here all decode to one sentence"):
         deaf.decode(torch.randn(5, 4), max_length=3)
 
 

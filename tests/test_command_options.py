@@ -65,16 +65,20 @@ CALLS: list[tuple[str, str, dict[str, Any]]] = [
     ),
     ("evaluate RUN --all", "textvae.tasks.evaluate_all:evaluate_all", {**MEASURED, "lm": None}),
     (
-        "diagnose RUN --split test --lm L --seed 4",
+        "diagnose RUN --split test --lm L --seed 4 --device cuda",
         "textvae.tasks.diagnose:diagnose_run",
-        {"run": RUN, "split": "test", "lm": Path("L"), "seed": 4},
+        {"run": RUN, "split": "test", "lm": Path("L"), "seed": 4, "device": "cuda"},
     ),
     ("show RUN", "textvae.tasks.show:show", {"directory": RUN}),
-    ("score RUN F --samples 3 --seed 4", "textvae.api:Vae.score", {"sentences": ["F"], "samples": 3, "seed": 4}),
+    (
+        "score RUN F --samples 3 --seed 4 --device cuda",
+        "textvae.api:Vae.score",
+        {"sentences": ["F"], "samples": 3, "seed": 4},
+    ),
     ("score RUN F", "textvae.api:Vae.score", {"sentences": ["F"], "samples": 100, "seed": 0}),
     ("sample RUN", "textvae.api:Vae.sample", DRAWN),
     (
-        "sample RUN -n 3 --seed 4 --temperature 0.7 --top-p 0.9 --forbid-unknown --max-length 5",
+        "sample RUN -n 3 --seed 4 --temperature 0.7 --top-p 0.9 --forbid-unknown --max-length 5 --device cuda",
         "textvae.api:Vae.sample",
         {
             "n": 3,
@@ -89,22 +93,26 @@ CALLS: list[tuple[str, str, dict[str, Any]]] = [
     ("sample RUN --greedy", "textvae.api:Vae.sample", {**DRAWN, "temperature": None}),
     ("sample RUN --beam 6", "textvae.api:Vae.sample", {**DRAWN, "temperature": None, "beam": 6}),
     ("reconstruct RUN F", "textvae.api:Vae.reconstruct", {"sentences": ["F"], "beam": 1}),
-    ("reconstruct RUN F --beam 6", "textvae.api:Vae.reconstruct", {"sentences": ["F"], "beam": 6}),
+    ("reconstruct RUN F --beam 6 --device cuda", "textvae.api:Vae.reconstruct", {"sentences": ["F"], "beam": 6}),
     (
         "interpolate RUN one two",
         "textvae.api:Vae.interpolate",
         {"a": "one", "b": "two", "steps": 7, "slerp": False},
     ),
     (
-        "interpolate RUN one two --steps 3 --slerp",
+        "interpolate RUN one two --steps 3 --slerp --device cuda",
         "textvae.api:Vae.interpolate",
         {"a": "one", "b": "two", "steps": 3, "slerp": True},
     ),
-    ("encode RUN F --out Z", "textvae.tasks.lines:encode_lines", {"run": RUN, "source": "F", "out": Path("Z")}),
     (
-        "probe RUN --split test --seed 4",
+        "encode RUN F --out Z --device cuda",
+        "textvae.tasks.lines:encode_lines",
+        {"run": RUN, "source": "F", "out": Path("Z"), "device": "cuda"},
+    ),
+    (
+        "probe RUN --split test --seed 4 --device cuda",
         "textvae.tasks.probe:probe",
-        {"run": RUN, "split": "test", "seed": 4},
+        {"run": RUN, "split": "test", "seed": 4, "device": "cuda"},
     ),
     (
         "bench --embedding-dim 3 --hidden-dim 5 --vocabulary 7 --batch-size 9 --device cuda --precision tf32"
@@ -158,16 +166,16 @@ def test_a_command_calls_its_task_with_its_options(
     *owner, name = name.split(".")
     target = getattr(import_module(module), owner[0]) if owner else import_module(module)
     seen: dict[str, Any] = {}
-    loaded: list[Path] = []
+    loaded: list[tuple[Path, str]] = []
     monkeypatch.setattr(target, name, recording(getattr(target, name), seen))
-    monkeypatch.setattr("textvae.api.load", lambda run: loaded.append(run) or Vae.__new__(Vae))
+    monkeypatch.setattr("textvae.api.load", lambda *asked: loaded.append(asked) or Vae.__new__(Vae))
     monkeypatch.setattr("textvae.runs.Run.open", lambda run: run)
     monkeypatch.setattr("textvae.tasks.lines.read_lines", lambda source: [source])
     with pytest.raises(Reached):
         main(shlex.split(line))
     seen.pop("self", None)
     assert seen == expected
-    assert loaded == ([RUN] if owner else [])
+    assert loaded == ([(RUN, "cuda" if "cuda" in line else "cpu")] if owner else [])
 
 
 def options(commands: App, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:

@@ -146,6 +146,14 @@ def test_a_directory_that_cannot_be_written_is_refused_before_the_work(own_vae_r
         assert "cannot be written to: Permission denied" in refused(name, own_vae_run, *rest, code=1)
 
 
+def test_text_is_not_generated_for_a_bleu_that_is_not_installed(own_vae_run, monkeypatch):
+    assert Text().refusal(subject_of(own_vae_run, "valid")) is None
+    monkeypatch.setattr("textvae.evaluation.text.find_spec", lambda name: None)
+    assert (
+        Text().refusal(subject_of(own_vae_run, "valid")) == "BLEU needs sacrebleu: pip install 'textvae[metrics]'"
+    )
+
+
 def test_a_single_sentence_has_no_probes_and_no_variance(own_vae_run, recwarn):
     subject = subject_of(Run(own_vae_run), "valid")
     splits = {split: ["the cat"] for split in subject.corpus.splits}

@@ -1,8 +1,10 @@
 """Models, weights and update rules from outside are held to what their base classes promise, before training."""
 
+import inspect
 import sys
 
 import pytest
+import torch
 from recipes import complaint, complete
 
 from textvae import builder
@@ -25,6 +27,7 @@ from textvae.models.decoders.lstm import LSTMDecoder
 from textvae.models.posteriors.diagonal import DiagonalPosterior
 from textvae.models.distributions import DiagonalGaussian
 from textvae.models.priors.standard_normal import StandardNormal
+from textvae.objectives.penalties import Penalty
 from textvae.objectives.weights import Weight
 from textvae.training.updates import Joint
 
@@ -132,6 +135,21 @@ class Warm(torch.optim.SGD):
         super().__init__(parameters, lr=0.1)
         self.warmup = warmup
 
+class Counts(Penalty):
+    def __init__(self, scale=1.0):
+        self.scale, self.seen = scale, 0
+    def __call__(self, done, step):
+        self.seen += 1
+        return self.scale * done.terms.rate.mean() / self.seen
+
+class Caches(Penalty):
+    def __init__(self, scale=1.0):
+        self.scale, self.unit = scale, None
+    def __call__(self, done, step):
+        if self.unit is None:
+            self.unit = torch.ones(())
+        return self.unit * self.scale * done.terms.rate.mean()
+
 class Breaks(Joint):
     def __call__(self, stream, step, generator):
         raise RuntimeError("not today")
@@ -167,6 +185,7 @@ def mistaken(tmp_path, monkeypatch):
         ("objective__weight", "Never", "must have a whole number as settles_at, not None"),
         ("objective__weight", "Forgetful", "must keep what it observes in buffers"),
         ("objective__weight", "Unready", "failed: AttributeError: "),
+        ("objective__penalty", "Counts", "must keep no state, which a resumed run would lose"),
         ("training__update", "Forgets", "must return a textvae.training.updates.Step, not NoneType"),
         ("training__update", "Breaks", "failed: RuntimeError: not today"),
     ],
@@ -189,6 +208,7 @@ def test_an_infinite_loss_is_the_fault_of_the_model_from_outside():
         ("model__decoder", "Speaks"),
         ("objective__weight", "Plain"),
         ("objective__weight", "Remembers"),
+        ("objective__penalty", "Caches"),
         ("training__update", "Rule"),
     ],
 )
@@ -227,6 +247,36 @@ def test_an_optimiser_from_outside_counts_epochs_as_everything_else_does():
     model = builder.model(config, 16)
     rule = builder.update(config, builder.objective(config, model, 16, 7), 7)
     assert rule.optimiser.warmup == 14
+
+
+def test_the_optimisers_of_torch_are_used_as_they_are():
+    config = complete(
+        "grammar", training__optimiser={"kind": "torch.optim:RAdam", "lr": 0.01, "betas": [0.8, 0.99]}
+    )
+    rule = builder.update(config, builder.objective(config, builder.model(config, 16), 16, 7), 7)
+    assert isinstance(rule.optimiser, torch.optim.RAdam)
+    (group,) = rule.optimiser.param_groups
+    assert (group["lr"], tuple(group["betas"])) == (0.01, (0.8, 0.99))
+    assert sum(p.numel() for p in group["params"]) == sum(p.numel() for p in rule.objective.parameters())
+    said = complaint(training__optimiser={"kind": "torch.optim:RAdam", "params": 3})
+    assert said.endswith("torch.optim:RAdam: params cannot be set: the library supplies it")
+    assert "learning_rate" in complaint(training__optimiser={"kind": "torch.optim:RAdam", "learning_rate": 3})
+
+
+def test_every_member_takes_what_its_slot_supplies():
+    for name, slot in builder.SLOTS.items():
+        for kind, member in slot.members.items():
+            parameters = inspect.signature(member).parameters.values()
+            positional = [each for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD]
+            assert len(positional) == slot.supplied, (name, kind)
+
+
+def test_a_class_is_a_kind_from_python():
+    from outside_models import Caches
+
+    config = complete("grammar", objective__penalty={"kind": Caches, "scale": 0.5})
+    assert config.objective.penalty.kind == "outside_models:Caches"
+    assert config.objective.penalty.arguments == {"scale": 0.5}
 
 
 def test_numbers_with_fewer_samples_say_that_they_replace_better_ones(tmp_path, capsys):

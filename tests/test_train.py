@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from patience import PATIENCE, wait_until
 
 from textvae.config import Config, Draft, signature
 from textvae.runs import Run
+from textvae.studies.report.provenance import code_of
 from textvae.tasks.train import train
 from textvae.training import precision
 
@@ -28,6 +30,14 @@ FILES = {
     "config.yaml", "environment.json", "tokenizer", "metrics.jsonl", "tensorboard", "last.pt", "best.safetensors",
     "samples.txt", "reconstructions.txt", "interpolations.txt", "status",
 }  # fmt: skip
+
+
+MINUTE = {
+    "data.min_count": 20,
+    "model.latent_dim": 2,
+    "model.encoder": {"kind": "lstm", "embedding_dim": 4, "hidden_dim": 4},
+    "model.decoder": {"kind": "lstm", "embedding_dim": 4, "hidden_dim": 4},
+}
 
 
 def rows(run):
@@ -99,6 +109,23 @@ def test_a_run_directory_holds_all_of_itself(vae_run):
     assert all(len(pair) == 2 for pair in pairs)
     assert len((vae_run / "interpolations.txt").read_text("utf-8").splitlines()) == 7
     assert list((vae_run / "tensorboard").glob("events*"))
+
+
+def test_a_run_that_other_code_continues_says_which(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, later = {"commit": "a" * 40, "diff_sha256": None}, {"commit": "b" * 40, "diff_sha256": "c" * 64}
+
+    def trained(commit: dict[str, str | None], steps: int) -> dict[str, Any]:
+        monkeypatch.setattr("textvae.tasks.environment._commit", lambda: commit)
+        return train([], {**MINUTE, "training.budget": steps}, tmp_path / "run").environment
+
+    assert "continued" not in trained(begun, 1)
+    assert "continued" not in trained(begun, 2)
+    assert trained(later, 3)["continued"] == [{"step": 2, **later}]
+    assert trained(later, 4)["continued"] == [{"step": 2, **later}]
+    found = trained(begun, 5)
+    assert found["continued"] == [{"step": 2, **later}, {"step": 4, **begun}]
+    first, second = "commit aaaaaaaaaa", "commit bbbbbbbbbb with changes cccccccc"
+    assert code_of([found]) == f"Made by {first}, then {second}, then {first}."
 
 
 def test_a_run_without_z_has_nothing_to_reconstruct(lm_run):

@@ -4,17 +4,29 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from textvae.api import Vae, load
+    from textvae.api import CollapsedWarning, CutWarning, Vae, load
     from textvae.errors import TextvaeError
     from textvae.runs import Run
     from textvae.tasks.evaluate import evaluate_run as evaluate
     from textvae.tasks.train import train
 
-__all__ = ["Run", "TextvaeError", "Vae", "__version__", "evaluate", "load", "train"]
+__all__ = [
+    "CollapsedWarning",
+    "CutWarning",
+    "Run",
+    "TextvaeError",
+    "Vae",
+    "__version__",
+    "evaluate",
+    "load",
+    "train",
+]
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "CollapsedWarning": ("textvae.api", "CollapsedWarning"),
+    "CutWarning": ("textvae.api", "CutWarning"),
     "Run": ("textvae.runs", "Run"),
     "TextvaeError": ("textvae.errors", "TextvaeError"),
     "Vae": ("textvae.api", "Vae"),

@@ -20,6 +20,7 @@ from textvae.data.batches import Batch, Sequences, encode
 from textvae.data.tokenizers import Tokenizer, load_tokenizer
 from textvae.errors import ConfigError, RunError, counted, require_whole
 from textvae.evaluation.estimators import Survey, by_sentence, importance_weighted_nll
+from textvae.evaluation.listening import distortion_under
 from textvae.evaluation.noise import SentenceNoise
 from textvae.evaluation.verdict import Verdict
 from textvae.generation import MAX_LENGTH, Decoding, interpolate, z_from_prior
@@ -106,7 +107,7 @@ class Vae:
             If z is not of shape (B, latent_dim), or an option is out of range.
         """
         how = Decoding(temperature, top_p, beam, forbid_unknown, max_length)
-        return self._decode(self._points(z), how, self._generator(seed))
+        return self._decode(self._points("decode", z), how, self._generator(seed))
 
     def sample(
         self,
@@ -129,7 +130,7 @@ class Vae:
     def reconstruct(self, sentences: Sequence[str], *, beam: int = 1) -> list[str]:
         """Encode each sentence to the centre of its posterior, and decode that."""
         self._require_latent("reconstruct")
-        return self.decode(self.encode(sentences), beam=beam)
+        return self._decode(self.encode(sentences).to(self.device), Decoding(beam=beam), self._generator(0))
 
     def interpolate(self, a: str, b: str, steps: int = 7, *, slerp: bool = False) -> list[str]:
         """Decode points on the path between the encodings of a and b, both ends included.
@@ -139,7 +140,8 @@ class Vae:
         require_whole("steps", steps, 2)
         self._require_latent("interpolate")
         first, second = self.encode([a, b])
-        return self.decode(interpolate(first, second, steps, slerp or self.model.posterior.spherical))
+        way = interpolate(first, second, steps, slerp or self.model.posterior.spherical)
+        return self._decode(way.to(self.device), Decoding(), self._generator(0))
 
     def score(self, sentences: Sequence[str], samples: int = 100, *, seed: int = 0) -> Tensor:
         """Importance-weighted estimates of log p(x) in nats, (B,), from `samples` draws each of z.
@@ -167,6 +169,19 @@ class Vae:
         require_whole("seed", seed, 0)
         return Survey.of(self.model, self._read(sentences), SentenceNoise(seed, self.latent_dim))
 
+    def distortion(self, sentences: Sequence[str], z: Tensor | np.ndarray | Sequence[Any]) -> Tensor:
+        """−log p(x|z) in nats, (B,), of each sentence under the z (B, D) given for it.
+
+        Raises
+        ------
+        ConfigError
+            If z is not of shape (B, latent_dim).
+        """
+        sequences, points = self._read(sentences), self._points("distortion", z)
+        if len(points) != len(sequences):
+            raise ConfigError(f"distortion: give one z a sentence, not {len(points)} for {len(sequences)}")
+        return distortion_under(self.model, sequences, points)
+
     def lengths(self, sentences: Sequence[str]) -> list[int]:
         """Number of scored tokens of each sentence: EOS included, truncated tokens excluded."""
         lengths: list[int] = self._read(sentences).lengths.tolist()
@@ -176,21 +191,21 @@ class Vae:
         require_whole("seed", seed, 0)
         return torch.Generator(self.device).manual_seed(seed)
 
-    def _points(self, z: Tensor | np.ndarray | Sequence[Any]) -> Tensor:
+    def _points(self, what: str, z: Tensor | np.ndarray | Sequence[Any]) -> Tensor:
         """z as a tensor on the model's device; rows of arrays and tensors may come as a list."""
         try:
             values = z if isinstance(z, Tensor) else torch.from_numpy(np.array([np.asarray(row) for row in z]))
         except (TypeError, ValueError, RuntimeError):
             values = None
         if values is None or values.is_complex():
-            raise ConfigError(f"decode: z must be real numbers of shape (B, {self.latent_dim})")
-        return values.to(self.device, torch.get_default_dtype())
+            raise ConfigError(f"{what}: z must be real numbers of shape (B, {self.latent_dim})")
+        if values.ndim != 2 or values.shape[1] != self.latent_dim:
+            raise ConfigError(f"{what}: z must have the shape (B, {self.latent_dim}), not {tuple(values.shape)}")
+        if not values.isfinite().all():
+            raise ConfigError(f"{what}: z must be finite, but holds NaN or infinity")
+        return values.to(self.device, self.model.dtype)
 
     def _decode(self, z: Tensor, how: Decoding, generator: torch.Generator) -> list[str]:
-        if z.ndim != 2 or z.shape[1] != self.latent_dim:
-            raise ConfigError(f"decode: z must have the shape (B, {self.latent_dim}), not {tuple(z.shape)}")
-        if not z.isfinite().all():
-            raise ConfigError("decode: z must be finite, but holds NaN or infinity")
         rows = how(self.model.decoder, z, generator, self.tokenizer.unknown)
         if how.temperature is None:
             self._warn_if_collapsed(z, rows)
@@ -225,9 +240,12 @@ class Vae:
         told = len(z) >= TELLING and bool((z != z[:1]).any())
         same = told and len({tuple(row) for row in rows}) == 1
         if self.model.has_z and (same or self.collapsed):
+            found = (
+                f"the {len(z)} z given here all decode to one sentence" if same else "as `evaluate` found on valid"
+            )
             warnings.warn(
-                "the model looks collapsed: its decoder does not listen to z, so greedy decoding gives the same "
-                "sentence for every z; sample at a temperature, or train with a remedy (textvae remedies)",
+                f"the model looks collapsed: its decoder does not listen to z ({found}); sample at a temperature, "
+                "or train with a remedy (textvae remedies)",
                 CollapsedWarning,
                 stacklevel=4,
             )

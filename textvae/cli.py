@@ -23,6 +23,7 @@ from textvae.console.output import one_voice
 from textvae.errors import ConfigError, TextvaeError
 from textvae.options import (
     Count,
+    Device,
     Flag,
     Lines,
     RunPath,
@@ -117,7 +118,7 @@ def evaluate(
     lm: Path | None = None,
     corpus: str | None = None,
     column: str | None = None,
-    device: str = "cpu",
+    device: Device = "cpu",
     json_: Annotated[Flag, Parameter(name="--json")] = False,
 ) -> None:
     """Evaluate a run: ELBO, importance-weighted NLL, use of z, verdict; saved in evaluation.json.
@@ -138,8 +139,6 @@ def evaluate(
         Evaluate on another corpus; the result is printed, not saved.
     column
         With --corpus, the text column of a table.
-    device
-        Device to compute on.
     json_
         Print JSON.
     """
@@ -168,7 +167,9 @@ def evaluate(
 
 
 @app.command
-def diagnose(run: RunPath, /, *, split: Split = "valid", lm: Path | None = None, seed: Seed = 0) -> None:
+def diagnose(
+    run: RunPath, /, *, split: Split = "valid", lm: Path | None = None, seed: Seed = 0, device: Device = "cpu"
+) -> None:
     """Diagnose posterior collapse: verdict, likely cause and remedies to try, as a Markdown page with plots.
 
     Parameters
@@ -183,7 +184,7 @@ def diagnose(run: RunPath, /, *, split: Split = "valid", lm: Path | None = None,
     from textvae.runs import Run
     from textvae.tasks.diagnose import diagnose_run
 
-    print(diagnose_run(Run.open(run), split, lm, seed))
+    print(diagnose_run(Run.open(run), split, lm, seed, device))
 
 
 @app.command
@@ -195,7 +196,7 @@ def show(run: RunPath, /) -> None:
 
 
 @app.command
-def score(run: RunPath, file: Lines, /, *, samples: Count = 100, seed: Seed = 0) -> None:
+def score(run: RunPath, file: Lines, /, *, samples: Count = 100, seed: Seed = 0, device: Device = "cpu") -> None:
     """Estimate log p of every line; prints log p, tokens including EOS, and sentence, separated by tabs.
 
     Parameters
@@ -211,7 +212,7 @@ def score(run: RunPath, file: Lines, /, *, samples: Count = 100, seed: Seed = 0)
     from textvae.tasks.lines import read_lines
 
     sentences = read_lines(file)
-    vae = load(run)
+    vae = load(run, device)
     scores, tokens = vae.score(sentences, samples, seed=seed).tolist(), vae.lengths(sentences)
     for value, count, sentence in zip(scores, tokens, sentences, strict=True):
         print(f"{value:.4f}\t{count}\t{sentence}")
@@ -230,6 +231,7 @@ def sample(
     seed: Seed = 0,
     forbid_unknown: Flag = False,
     max_length: Count = 100,
+    device: Device = "cpu",
 ) -> None:
     """Generate sentences: z from the prior, then words by sampling, greedy decoding or beam search.
 
@@ -259,7 +261,7 @@ def sample(
         raise ConfigError("--greedy and --beam exclude each other; leave one of them out")
     if not drawn and (temperature, top_p) != (None, None):
         raise ConfigError("--temperature and --top-p are for sampling; leave them out with --greedy or --beam")
-    sentences = load(run).sample(
+    sentences = load(run, device).sample(
         n,
         seed=seed,
         temperature=(1.0 if temperature is None else temperature) if drawn else None,
@@ -272,7 +274,7 @@ def sample(
 
 
 @app.command
-def reconstruct(run: RunPath, file: Lines, /, *, beam: Count = 1) -> None:
+def reconstruct(run: RunPath, file: Lines, /, *, beam: Count = 1, device: Device = "cpu") -> None:
     """Encode and decode every line; prints exactly one line for each input line.
 
     Parameters
@@ -286,11 +288,20 @@ def reconstruct(run: RunPath, file: Lines, /, *, beam: Count = 1) -> None:
     from textvae.tasks.lines import read_lines
 
     sentences = read_lines(file)
-    print(*load(run).reconstruct(sentences, beam=beam), sep="\n")
+    print(*load(run, device).reconstruct(sentences, beam=beam), sep="\n")
 
 
 @app.command
-def interpolate(run: RunPath, a: Sentence, b: Sentence, /, *, steps: Whole = 7, slerp: Flag = False) -> None:
+def interpolate(
+    run: RunPath,
+    a: Sentence,
+    b: Sentence,
+    /,
+    *,
+    steps: Whole = 7,
+    slerp: Flag = False,
+    device: Device = "cpu",
+) -> None:
     """Decode points between the codes z of two sentences.
 
     Parameters
@@ -306,11 +317,11 @@ def interpolate(run: RunPath, a: Sentence, b: Sentence, /, *, steps: Whole = 7, 
     """
     from textvae.api import load
 
-    print(*load(run).interpolate(a, b, steps, slerp=slerp), sep="\n")
+    print(*load(run, device).interpolate(a, b, steps, slerp=slerp), sep="\n")
 
 
 @app.command
-def encode(run: RunPath, file: Lines, /, *, out: Path) -> None:
+def encode(run: RunPath, file: Lines, /, *, out: Path, device: Device = "cpu") -> None:
     """Write the centre of q(z|x) of every line, for a Gaussian its mean, to a NumPy file, one row per line.
 
     Parameters
@@ -322,11 +333,11 @@ def encode(run: RunPath, file: Lines, /, *, out: Path) -> None:
     """
     from textvae.tasks.lines import encode_lines
 
-    encode_lines(run, file, out)
+    encode_lines(run, file, out, device)
 
 
 @app.command
-def probe(run: RunPath, /, *, split: Split = "valid", seed: Seed = 0) -> None:
+def probe(run: RunPath, /, *, split: Split = "valid", seed: Seed = 0, device: Device = "cpu") -> None:
     """Probe what z encodes, in nats: length, first word, words and, on the grammar corpus, its factors.
 
     Parameters
@@ -340,7 +351,7 @@ def probe(run: RunPath, /, *, split: Split = "valid", seed: Seed = 0) -> None:
     from textvae.runs import Run
     from textvae.tasks.probe import probe
 
-    probe_table(str(run), probe(Run.open(run), split, seed))
+    probe_table(str(run), probe(Run.open(run), split, seed, device))
 
 
 @app.command

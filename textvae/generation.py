@@ -116,7 +116,7 @@ class Decoding:
 
 def z_from_prior(model: TextVAE, count: int, generator: Generator) -> Tensor:
     """z (count, D) from p(z)."""
-    noise = torch.randn((count, model.latent_dim), generator=generator, device=model.device)
+    noise = torch.randn((count, model.latent_dim), generator=generator, device=model.device, dtype=model.dtype)
     with inert(model):
         z: Tensor = model.prior().transport(noise)
     return z
@@ -150,7 +150,7 @@ def simulate(model: TextVAE, count: int, seed: int, max_length: int = 200) -> tu
     so its p(x) is the probability of a prefix.
     """
     generator = torch.Generator(model.device).manual_seed(seed)
-    z = z_from_prior(model, count, generator).to(next(model.parameters()).dtype)
+    z = z_from_prior(model, count, generator)
     words = generate(model.decoder, z, sampling(generator), max_length)
     rows = [row if len(row) == max_length else [*row, EOS] for row in words]
     offsets = np.cumsum([0, *map(len, rows)], dtype=np.int64)

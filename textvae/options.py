@@ -11,6 +11,7 @@ from textvae.errors import ConfigError
 
 __all__ = [
     "Count",
+    "Device",
     "Flag",
     "Lines",
     "RunPath",
@@ -45,6 +46,7 @@ def _no_option(type_: Any, value: str) -> None:
 Whole = Annotated[int, Parameter(converter=_whole)]
 Count = Annotated[int, Parameter(converter=_whole, validator=Number(gte=1))]
 Seed = Annotated[int, Parameter(converter=_whole, validator=Number(gte=0, lt=2**63))]
+Device = Annotated[str, Parameter(help="Device to compute on, such as cpu or cuda.")]
 Flag = Annotated[bool, Parameter(negative="")]
 RunPath = Annotated[Path, Parameter(help="A run directory.")]
 Lines = Annotated[str, Parameter(allow_leading_hyphen=True, validator=_no_option)]

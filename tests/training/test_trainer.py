@@ -57,6 +57,17 @@ def test_nothing_is_selected_before_the_weight_has_settled(
     assert b"best on valid" in run.best.read_bytes()[:400]
 
 
+def test_a_run_whose_validations_are_no_numbers_ends_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Processes, "agreed", lambda self, value: math.nan)
+    decay = {"training.decay": {"factor": 0.5, "patience": 1, "after": 0, "times": 2}}
+    run = train([], {**TINY, **decay, "training.budget": 40}, tmp_path / "run")
+    assert (progress(run)["decays"], progress(run)["stopped"], progress(run)["step"]) == (2, True, 15)
+    assert b"none, the loss on valid was never a finite number" in run.best.read_bytes()[:400]
+    assert "because the loss on valid was never a finite number" in " ".join(capsys.readouterr().err.split())
+
+
 def test_best_is_the_lowest_valid_negative_elbo(tmp_path: Path) -> None:
     run = train([], {**TINY, "training.budget": 40}, tmp_path / "run")
     best = min(rows(run, "valid"), key=lambda row: -row["elbo"])

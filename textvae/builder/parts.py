@@ -11,12 +11,12 @@ from textvae.builder.arguments import in_steps
 from textvae.builder.slots import SLOTS, chosen, constructor
 from textvae.config import Config
 from textvae.errors import ConfigError, named
-from textvae.models.parts import inherit
+from textvae.models import parts
 from textvae.models.text_vae import TextVAE, initialise
 from textvae.objectives.objective import Objective
 from textvae.training.updates import Update
 
-__all__ = ["begin", "model", "objective", "update"]
+__all__ = ["inherit", "model", "objective", "update"]
 
 
 def model(config: Config, vocabulary: int) -> TextVAE:
@@ -30,20 +30,18 @@ def model(config: Config, vocabulary: int) -> TextVAE:
     dim = config.model.latent_dim
     with _weights_of_no_elements():
         encoder = _make(config, "model.encoder", vocabulary)
-        parts = (
-            _make(config, "model.posterior", encoder, dim),
-            _make(config, "model.prior", dim),
-            _make(config, "model.decoder", vocabulary, dim),
-        )
+        posterior = _make(config, "model.posterior", encoder, dim)
+        prior = _make(config, "model.prior", dim)
+        decoder = _make(config, "model.decoder", vocabulary, dim)
     try:
-        built = TextVAE(*parts)
+        built = TextVAE(posterior, prior, decoder)
     except ValueError as error:
         raise ConfigError(f"model.prior: {error}") from error
     initialise(built, config.model.init_range, config.model.embedding_init_range)
     return built
 
 
-def begin(model: TextVAE, first: TextVAE, config: Config) -> None:
+def inherit(model: TextVAE, first: TextVAE, config: Config) -> None:
     """Initialise parts of a model from the trained first stage.
 
     Raises
@@ -52,7 +50,7 @@ def begin(model: TextVAE, first: TextVAE, config: Config) -> None:
         If a part is missing from either model, or the shapes do not match.
     """
     try:
-        inherit(model, first, config.inherit)
+        parts.inherit(model, first, config.inherit)
     except ValueError as error:
         raise ConfigError(f"inherit: {error}") from error
 
@@ -70,12 +68,12 @@ def objective(config: Config, model: TextVAE, vocabulary: int, steps_per_epoch: 
         return _make(config, f"objective.{slot}", *context, steps_per_epoch=steps_per_epoch)
 
     slots = [slot.split(".")[1] for slot in SLOTS if slot.startswith("objective.")]
-    parts = {slot: part(slot) for slot in slots if slot != "auxiliary"}
+    members = {slot: part(slot) for slot in slots if slot != "auxiliary"}
     with _weights_of_no_elements():
         auxiliary = part("auxiliary", model, vocabulary)
     initialise(auxiliary, config.model.init_range, config.model.embedding_init_range)
     try:
-        return Objective(model, **parts, auxiliary=auxiliary, samples=config.objective.samples)
+        return Objective(model, **members, auxiliary=auxiliary, samples=config.objective.samples)
     except ValueError as error:
         raise ConfigError(f"objective.bound: {error}") from error
 

@@ -33,29 +33,31 @@ __all__ = ["SLOTS", "Slot", "chosen", "constructor", "external", "sources"]
 class Slot:
     """The members that a setting chooses from by `kind`, and the base class required of an external one.
 
-    A base class is required so that a configuration cannot call arbitrary functions.
+    A base class is required so that a configuration cannot call arbitrary functions. `supplied` is the number of
+    positional arguments that a member gets from the library.
     """
 
     family: type
     members: Mapping[str, Callable[..., Any]]
+    supplied: int = 0
 
 
 SLOTS: Mapping[str, Slot] = {
-    "model.encoder": Slot(Encoder, ENCODERS),
-    "model.posterior": Slot(Posterior, POSTERIORS),
-    "model.prior": Slot(Prior, PRIORS),
-    "model.decoder": Slot(Decoder, DECODERS),
+    "model.encoder": Slot(Encoder, ENCODERS, 1),
+    "model.posterior": Slot(Posterior, POSTERIORS, 2),
+    "model.prior": Slot(Prior, PRIORS, 1),
+    "model.decoder": Slot(Decoder, DECODERS, 2),
     "objective.weight": Slot(Weight, WEIGHTS),
     "objective.distortion_weight": Slot(Weight, DISTORTION_WEIGHTS),
     "objective.penalty": Slot(Penalty, PENALTIES),
-    "objective.auxiliary": Slot(Auxiliary, AUXILIARIES),
+    "objective.auxiliary": Slot(Auxiliary, AUXILIARIES, 2),
     "objective.bound": Slot(Bound, BOUNDS),
     "objective.corruption": Slot(Corruption, CORRUPTIONS),
     "objective.inference": Slot(Inference, INFERENCES),
     "objective.word_dropout": Slot(Schedule, SCHEDULES),
     "objective.teacher_forcing": Slot(Schedule, SCHEDULES),
-    "training.optimiser": Slot(torch.optim.Optimizer, OPTIMISERS),
-    "training.update": Slot(Update, UPDATES),
+    "training.optimiser": Slot(torch.optim.Optimizer, OPTIMISERS, 1),
+    "training.update": Slot(Update, UPDATES, 2),
 }
 """Every slot, by its key."""
 

@@ -12,10 +12,10 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from textvae.builder.idle import remark_idle
-from textvae.builder.parts import begin, model, objective, update
+from textvae.builder.parts import inherit, model, objective, update
 from textvae.builder.slots import SLOTS, chosen, constructor, external
 from textvae.config import Config, Draft
 from textvae.data.batches import Batch, collate
@@ -71,14 +71,16 @@ def _trial(config: Config, batch: Batch) -> tuple[Objective, Loss]:
     with torch.random.fork_rng(devices=[]):
         built = model(config, TINY)
         if config.first is not None:
-            begin(built, model(config.first, TINY), config)
+            inherit(built, model(config.first, TINY), config)
         tiny = objective(config, built, TINY, steps_per_epoch=1)
         rule = update(config, tiny, steps_per_epoch=1)
         generator = torch.Generator().manual_seed(0)
         weights = [slot for slot in external(config) if slot in ("objective.weight", "objective.distortion_weight")]
         unobserved = {slot: copy.deepcopy(getattr(tiny, slot.split(".")[1])) for slot in weights}
         tiny.observe(tiny(batch, 0, generator).terms)
+        before = _states(tiny, config)
         loss: Loss = tiny(batch, 1, generator)
+        _hold_stateless(before, _states(tiny, config))
         _hold_loss(tiny, loss)
         if loss.value.requires_grad:
             loss.value.backward()
@@ -115,6 +117,21 @@ def _hold_weights(tiny: Objective, unobserved: Mapping[str, Weight]) -> None:
         resumed.load_state_dict(weight.state_dict())
         if float(resumed(1)) != float(weight(1)):
             raise _Breach(slot, "must keep what it observes in buffers, which a resumed run continues from")
+
+
+def _states(tiny: Objective, config: Config) -> dict[str, str]:
+    """The attributes of members from outside that are no modules, whose state no checkpoint would hold."""
+    members = {
+        slot: getattr(tiny, slot.split(".")[1]) for slot in external(config) if slot.startswith("objective.")
+    }
+    return {slot: repr(vars(part)) for slot, part in members.items() if not isinstance(part, nn.Module)}
+
+
+def _hold_stateless(before: Mapping[str, str], after: Mapping[str, str]) -> None:
+    """Such a member has built what it caches in the first pass; what changes in the second is state."""
+    for slot, state in before.items():
+        if after[slot] != state:
+            raise _Breach(slot, "must keep no state, which a resumed run would lose: a weight or an auxiliary may")
 
 
 def _hold_model(built: TextVAE, batch: Batch, loss: Loss) -> None:

@@ -34,7 +34,9 @@ OPTIONS = {
 
 
 def _from_python(value: Any) -> Any:
-    """A path as text, a tuple as a list, and NumPy's numbers and arrays as plain ones, at any depth."""
+    """Paths and classes (module:Class) as text, tuples as lists, NumPy's numbers as plain ones, at any depth."""
+    if isinstance(value, type):
+        return f"{value.__module__}:{value.__qualname__}"
     if isinstance(value, PurePath):
         return str(value)
     if isinstance(value, Mapping):

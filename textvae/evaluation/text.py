@@ -15,6 +15,7 @@ Post 2018, *A Call for Clarity in Reporting BLEU Scores*: sacrebleu.
 """
 
 from collections.abc import Container, Iterable, Mapping, Sequence
+from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
@@ -27,7 +28,16 @@ from textvae.errors import ConfigError
 from textvae.evaluation.estimators import standard_error
 from textvae.evaluation.exact import exact_nll, known_words
 
-__all__ = ["bleu", "distinct", "exact_match", "factors_kept", "grammaticality", "novelty", "self_bleu"]
+__all__ = [
+    "bleu",
+    "distinct",
+    "exact_match",
+    "factors_kept",
+    "grammaticality",
+    "missing_bleu",
+    "novelty",
+    "self_bleu",
+]
 
 COMPARED = 200
 """Maximum number of sentences for self-BLEU, whose cost grows with its square."""
@@ -137,9 +147,15 @@ def _factors(sentence: str, grammar: Grammar, known: Container[str] | None) -> d
         return {}
 
 
+def missing_bleu() -> str | None:
+    """What to install for BLEU; None if it is there."""
+    return None if find_spec("sacrebleu") else "BLEU needs sacrebleu: pip install 'textvae[metrics]'"
+
+
 def _sacrebleu() -> ModuleType:
-    try:
-        import sacrebleu
-    except ImportError:
-        raise ConfigError("BLEU needs sacrebleu: pip install 'textvae[metrics]'") from None
-    return sacrebleu
+    if missing := missing_bleu():
+        raise ConfigError(missing)
+    import sacrebleu
+
+    found: ModuleType = sacrebleu
+    return found

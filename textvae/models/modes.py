@@ -4,6 +4,7 @@ inert     evaluation mode, without gradients: to measure
 silent    evaluation mode, with gradients of everything: to differentiate without dropout
 fixed     parameters frozen, with gradients of everything else: to optimise z or q
 exact     products in full float32, whatever training uses; inert and fixed are exact, too
+flags_kept  torch's process-wide flags for CUDA's libraries, restored on exit
 seeded    torch's own generators at a seed: to build or train something beside
 """
 
@@ -14,7 +15,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-__all__ = ["APART", "exact", "fixed", "inert", "seeded", "silent"]
+__all__ = ["APART", "exact", "fixed", "flags_kept", "inert", "seeded", "silent"]
 
 APART = 2**40
 """Added to a seed, gives noise other numbers than dropout, whose generator may start at the same seed."""
@@ -47,15 +48,27 @@ def fixed(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def exact() -> Iterator[None]:
-    """Switch off TF32, which CUDA libraries may use for float32 products, and by default do for LSTMs."""
-    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
-    torch.set_float32_matmul_precision("highest")
-    torch.backends.cudnn.allow_tf32 = False
+    """Switch off TF32, which CUDA libraries may use for float32 products, and by default do for LSTMs.
+
+    Kernels are those that repeat themselves to the bit, where the libraries have them.
+    """
+    with flags_kept():
+        torch.set_float32_matmul_precision("highest")
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cudnn.deterministic = True
+        yield
+
+
+@contextmanager
+def flags_kept() -> Iterator[None]:
+    """Restore torch's flags of precision and of repeatable kernels on exit."""
+    cudnn = torch.backends.cudnn
+    before = torch.get_float32_matmul_precision(), cudnn.allow_tf32, cudnn.deterministic
     try:
         yield
     finally:
         torch.set_float32_matmul_precision(before[0])
-        torch.backends.cudnn.allow_tf32 = before[1]
+        cudnn.allow_tf32, cudnn.deterministic = before[1:]
 
 
 @contextmanager

@@ -52,6 +52,10 @@ class TextVAE(nn.Module):
     def device(self) -> torch.device:
         return next(self.parameters()).device
 
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(self.parameters()).dtype
+
 
 def initialise(model: nn.Module, width: float | None, embedding_width: float | None) -> None:
     """Draw every parameter from U(−width, width), embeddings from U(−embedding_width, embedding_width).

@@ -57,7 +57,7 @@ def job_of(cell: Cell, out: Path, settings: Path, measures: Measures, threads: i
     if not cell.stage:
         commands += [(*evaluate, "--split", split) for split in measures.splits]
     if probed(cell, measures):
-        commands.append(("probe", str(run), "--split", measures.splits[0]))
+        commands.append(("probe", str(run), "--split", measures.splits[0], "--device", config.device))
     return Job(
         name=cell.path,
         commands=tuple(commands),

@@ -38,7 +38,9 @@ DRAWN: Mapping[str, tuple[str, Callable[[Mapping[str, Any]], Figure | None]]] = 
 }
 
 
-def diagnose_run(run: Run, split: str = "valid", lm: str | Path | None = None, seed: int = 0) -> str:
+def diagnose_run(
+    run: Run, split: str = "valid", lm: str | Path | None = None, seed: int = 0, device: str = "cpu"
+) -> str:
     """Measure what is missing, write the page and its plots, and return the page.
 
     Raises
@@ -48,7 +50,7 @@ def diagnose_run(run: Run, split: str = "valid", lm: str | Path | None = None, s
     """
     began = time.monotonic()
     run.require_writable()
-    subject = subject_of(run, split, seed, lm)
+    subject = subject_of(run, split, seed, lm, device)
     if len(subject.sequences) < 2:
         raise ConfigError(f"a diagnosis needs at least 2 sentences of {split}: it compares each with another")
     numbers = finite(_numbers(subject))

@@ -3,6 +3,7 @@
 import hashlib
 import platform
 import subprocess
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from textvae.data.corpora import Corpus
 from textvae.errors import RunError
 from textvae.runs import Run
 
-__all__ = ["describe", "require_same_sentences"]
+__all__ = ["continued", "describe", "require_same_sentences"]
 
 LIBRARIES = (
     "torch",
@@ -40,6 +41,16 @@ def describe(device: torch.device, corpus_digest: str) -> dict[str, Any]:
         "corpus_sha256": corpus_digest,
         **_commit(),
     }
+
+
+def continued(environment: Mapping[str, Any], now: Mapping[str, Any], step: int) -> dict[str, Any]:
+    """What a run was made with, and from this step on, if anything of it has changed since it last went on."""
+    changes = list(environment.get("continued", []))
+    last = dict(environment)
+    for change in changes:
+        last |= change
+    changed = {key: value for key, value in now.items() if last.get(key) != value}
+    return {**environment, "continued": [*changes, {"step": step, **changed}]} if changed else dict(environment)
 
 
 def require_same_sentences(run: Run, config: Config, corpus: Corpus, advice: str) -> None:

@@ -32,7 +32,7 @@ def read_lines(source: str) -> list[str]:
     return [_sentence(line, f"{name}, line {number}") for number, line in enumerate(lines, 1)]
 
 
-def encode_lines(run: Path, source: str, out: Path) -> None:
+def encode_lines(run: Path, source: str, out: Path, device: str = "cpu") -> None:
     """Write the centre of q(z|x) of every line to the file `out`, as an array (N, D)."""
     import numpy as np
 
@@ -40,7 +40,7 @@ def encode_lines(run: Path, source: str, out: Path) -> None:
     from textvae.files import write_atomically
 
     sentences = read_lines(source)
-    z = load(run).encode(sentences).numpy()
+    z = load(run, device).encode(sentences).numpy()
     content = io.BytesIO()
     np.save(content, z)
     write_atomically(out, content.getvalue())

@@ -15,7 +15,7 @@ from textvae.tasks.subject import subject_of
 __all__ = ["probe"]
 
 
-def probe(run: Run, split: str = "valid", seed: int = 0) -> list[dict[str, Any]]:
+def probe(run: Run, split: str = "valid", seed: int = 0, device: str = "cpu") -> list[dict[str, Any]]:
     """One row per label, in nats, factors first: the part `knowledge` of a full evaluation, stored as such.
 
     Raises
@@ -24,7 +24,7 @@ def probe(run: Run, split: str = "valid", seed: int = 0) -> list[dict[str, Any]]
         If the run has no z.
     """
     run.require_writable()
-    subject = subject_of(run, split, seed)
+    subject = subject_of(run, split, seed, device=device)
     if not subject.vae.model.has_z:
         raise RunError(f"{run.path}: is a language model, which has no z to probe")
     found = Knowledge().numbers(subject)

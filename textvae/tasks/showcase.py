@@ -3,11 +3,14 @@
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from textvae.api import CollapsedWarning, CutWarning, Vae
 from textvae.runs import Run
 
 __all__ = ["Showcase", "as_list", "pick", "showcase", "write"]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ def write(run: Run, shown: Showcase) -> None:
     run.write_text("interpolations.txt", shown.interpolation)
 
 
-def pick(sentences: Sequence[str], n: int) -> list[str]:
+def pick(sentences: Sequence[T], n: int) -> list[T]:
     """`n` evenly spaced sentences."""
     n = min(n, len(sentences))
     return [sentences[i * len(sentences) // n] for i in range(n)]

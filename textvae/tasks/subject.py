@@ -18,7 +18,7 @@ from textvae.tasks.environment import require_same_sentences
 from textvae.tasks.showcase import pick
 from textvae.training.checkpoints import selection_of
 
-__all__ = ["Subject", "own_corpus", "remark_unselected", "subject_of"]
+__all__ = ["TRAIN", "Subject", "own_corpus", "remark_unselected", "subject_of"]
 
 FRESH = 2**40
 """Added to a seed, gives one that no user is likely to choose."""

@@ -22,8 +22,9 @@ from textvae.data.prepared import prepared_sequences, prepared_tokenizer
 from textvae.data.resident import gathering_on
 from textvae.data.tokenizers import Tokenizer, load_tokenizer
 from textvae.errors import ConfigError, DataError, RunError, counted
+from textvae.models.modes import flags_kept
 from textvae.runs import Run
-from textvae.tasks.environment import describe, require_same_sentences
+from textvae.tasks.environment import continued, describe, require_same_sentences
 from textvae.tasks.showcase import as_list, showcase, write
 from textvae.training import graphs, precision
 from textvae.training.metrics import MetricLog, record_settings
@@ -71,7 +72,7 @@ def train(
 def apart(threads: int | None, device: torch.device) -> Iterator[None]:
     """Leave the caller's threads, random streams and flags of precision as they were: a run sets its own."""
     before, streams = torch.get_num_threads(), (random.getstate(), np.random.get_state())
-    with precision.kept(), torch.random.fork_rng([device] if device.type == "cuda" else []):
+    with flags_kept(), torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.set_num_threads(threads or before)
         try:
             yield
@@ -87,11 +88,13 @@ def stage(
     processes: Processes,
     init: Run | None,
     blame: builder.Blame,
+    corpus: Corpus | None = None,
 ) -> Run:
-    """Train one stage in its directory, after its first stage if it has one."""
-    corpus = open_corpus(config.data.corpus, column=config.data.column)
-    for sentence in corpus.remarks:
-        remark(sentence)
+    """Train one stage in its directory, after its first stage if it has one; `corpus` is its own, where open."""
+    if corpus is None:
+        corpus = open_corpus(config.data.corpus, column=config.data.column)
+        for sentence in corpus.remarks:
+            remark(sentence)
     made = Run(directory or Path("runs") / f"{corpus.name}-{signature(config)}")
     alone = init is not None or made.checkpoint.exists()
     builder.refuse_device(config.model_copy(update={"first": None}) if alone else config, processes.device, blame)
@@ -103,20 +106,24 @@ def stage(
     run = processes.local_copy(made)
     try:
         with run.lock():
-            _train(run, config, corpus, processes, first_stage(run, config, processes, init, blame))
+            _train(run, config, corpus, processes, first_stage(run, config, corpus, processes, init, blame))
             return made
     except OSError as error:
         raise RunError(f"{error.filename or run.path}: cannot be written: {error.strerror or error}") from None
 
 
 def first_stage(
-    run: Run, config: Config, processes: Processes, init: Run | None, blame: builder.Blame
+    run: Run, config: Config, corpus: Corpus, processes: Processes, init: Run | None, blame: builder.Blame
 ) -> Run | None:
     """The run that this one starts from: `init`, or `RUN/first`, trained here if it is not yet."""
     if config.first is None or run.checkpoint.exists():
         return None
     run.config = config  # so that a run stopped in its first stage is recognised, and resumes
-    return init or stage(config.first, run.path / "first", processes, None, lambda key: blame(("first", *key)))
+    if init is not None:
+        return init
+    data, its = config.data, config.first.data
+    shared = corpus if (data.corpus, data.column) == (its.corpus, its.column) else None
+    return stage(config.first, run.path / "first", processes, None, lambda key: blame(("first", *key)), shared)
 
 
 def _train(run: Run, config: Config, corpus: Corpus, processes: Processes, first: Run | None) -> None:
@@ -126,10 +133,10 @@ def _train(run: Run, config: Config, corpus: Corpus, processes: Processes, first
     sequences = {split: encoded(corpus, split, tokenizer, config) for split in ("train", "valid")}
     if not run.exists():
         run.config = config
+    now = describe(processes.device, corpus.digest())
     if not run.environment:
         stages = {"first_weights_sha256": first.weights_sha256} if first else {}
-        classes = {"classes_sha256": builder.sources(config)}
-        run.environment = describe(processes.device, corpus.digest()) | classes | stages
+        run.environment = now | {"classes_sha256": builder.sources(config)} | stages
     for kind, sha256 in builder.sources(config).items():
         if run.environment.get("classes_sha256", {}).get(kind, sha256) != sha256:
             remark(
@@ -151,6 +158,7 @@ def _train(run: Run, config: Config, corpus: Corpus, processes: Processes, first
                 f"run of {budget} steps in one go would not be, and may differ"
             )
         run.config = config  # with its own budget
+        run.environment = continued(run.environment, now, start)
         remark(f"{run.path}: continuing from step {start}" if start else f"{run.path}: {budget} steps")
         if not start:
             record_settings(run, config.flat())
@@ -259,7 +267,7 @@ def assemble(
     if first is not None:
         if first.tokenizer.content() != tokenizer.content():
             raise RunError(f"{run.path}: the first stage was trained with another vocabulary")
-        builder.begin(model, first.model, config)
+        builder.inherit(model, first.model, config)
     objective = builder.objective(config, model, tokenizer.size, epoch).to(device)
     precision.prepare(objective, config.training.precision, device)
     update = builder.update(config, objective, epoch)
@@ -313,9 +321,8 @@ def closing(run: Run, progress: Progress) -> str:
     """One sentence on how training ended."""
     why = "valid had stopped improving" if progress.stopped else "the budget is spent"
     best = (
-        f"the best weights are those of step {progress.best_step}"
-        if progress.best_step is not None
-        else "no best weights were selected, because no validation ran after the KL weight settled; the last "
-        "weights are used instead"
+        f"no best weights were selected, because {progress.unselected}; the last weights are used instead"
+        if progress.unselected
+        else f"the best weights are those of step {progress.best_step}"
     )
     return f"{run.path}: done at step {progress.step}, {why}; {best}"

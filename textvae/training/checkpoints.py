@@ -33,7 +33,7 @@ AGAIN = "delete its directory and train it again, or train into another --run"
 
 
 def random_state(device: torch.device) -> dict[str, Any]:
-    """The state of every global random number generator."""
+    """The state of every global random number generator, of devices that of CUDA."""
     name, keys, *rest = np.random.get_state()
     return {
         "python": random.getstate(),

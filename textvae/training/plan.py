@@ -53,3 +53,11 @@ class Progress:
     waited_since_decay: int = 0
     decays: int = 0
     stopped: bool = False
+
+    @property
+    def unselected(self) -> str | None:
+        """Why no best weights were selected; None if some were."""
+        if self.best_step is not None:
+            return None
+        never_finite = "the loss on valid was never a finite number"
+        return never_finite if self.waited else "no validation came after the weight had settled"

@@ -8,8 +8,7 @@ RNNs without the kernels of `models.kernels` compute as with tf32: cuDNN's would
 where without loss scaling small gradients become 0. Devices other than CUDA support only float32.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal
 
@@ -20,7 +19,7 @@ from textvae.models.decoders import Decoder
 from textvae.models.encoders import Encoder
 from textvae.models.lstm import LSTM, without_autocast
 
-__all__ = ["Precision", "kept", "prepare", "refuse", "switch"]
+__all__ = ["Precision", "prepare", "refuse", "switch"]
 
 Precision = Literal["float32", "tf32", "bf16"]
 
@@ -38,21 +37,11 @@ def refuse(precision: Precision, device: torch.device) -> None:
 
 
 def switch(precision: Precision) -> None:
-    """Set torch's process-wide flags for float32 products on CUDA devices."""
+    """Set torch's process-wide flags for CUDA devices: float32 products, and kernels that repeat themselves."""
     rounded = precision != "float32"
     torch.set_float32_matmul_precision("high" if rounded else "highest")
     torch.backends.cudnn.allow_tf32 = rounded
-
-
-@contextmanager
-def kept() -> Iterator[None]:
-    """Restore those flags after the block."""
-    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before[0])
-        torch.backends.cudnn.allow_tf32 = before[1]
+    torch.backends.cudnn.deterministic = True
 
 
 def prepare(objective: nn.Module, precision: Precision, device: torch.device) -> None:

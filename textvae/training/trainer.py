@@ -86,6 +86,7 @@ class Trainer:
         self.generator = torch.Generator(device).manual_seed(seed + (APART if device.type == "cuda" else 0))
         self.progress = Progress()
         self.totals = Totals()
+        self.saved_at = self.counted_at = time.monotonic()
         if run.checkpoint.exists():
             self.restore()
 
@@ -163,6 +164,7 @@ class Trainer:
             "weight": float(loss.weight),
             "distortion_weight": float(loss.distortion_weight),
             "word_dropout": self.objective.word_dropout(step - 1),
+            "teacher_forcing": self.objective.teacher_forcing(step - 1),
             "learning_rate": self.update.learning_rate,
             "epoch": self.stream.epoch + self.stream.position / self.stream.batches_per_epoch,
             "tokens_per_second": (self.totals.tokens + self.totals.encoder_tokens) / self.progress.row_seconds,
@@ -226,7 +228,8 @@ class Trainer:
             progress.stopped = progress.decays == decay.times
             if not progress.stopped:
                 progress.decays += 1
-                load_best(self.run, self.objective.model)
+                if progress.best_step is not None:
+                    load_best(self.run, self.objective.model)
                 self.update.scale_learning_rate(decay.factor)
                 self.watcher.remark(f"step {progress.step}: learning rate now {self.update.learning_rate:g}")
         if self.plan.stop_after and progress.waited >= self.plan.stop_after:
@@ -239,10 +242,8 @@ class Trainer:
 
     def _finish(self) -> None:
         """Mark the run as done; if no best weights were selected, save the last ones, labelled as such."""
-        if self.progress.best_step is None:
-            self._save_best(
-                f"none, no validation came after the weight had settled: the last, at step {self.progress.step}"
-            )
+        if self.progress.unselected:
+            self._save_best(f"none, {self.progress.unselected}: the last, at step {self.progress.step}")
         self.run.status = "done"
 
     def _save_best(self, selection: str) -> None:

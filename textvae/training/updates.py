@@ -149,7 +149,7 @@ class Aggressive(Joint):
     information on the validation split falls from one validation to the next, so that it needs a z with a
     rate. In He et al. 2019, `batches` is 100 and `window` 15, the batches of the inner loop are drawn at random,
     where here they are the next ones of the stream, and mutual information is that within batches of 32 (at most
-    3.47 nats), where here it is that of the whole split.
+    3.47 nats), where here it is that within the first 1,000 sentences of valid.
 
     Raises
     ------

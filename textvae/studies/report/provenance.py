@@ -8,7 +8,7 @@ __all__ = ["code_of"]
 
 
 def code_of(environments: Sequence[Mapping[str, Any]]) -> str:
-    """The commit of all runs, or the number of runs by commit; uncommitted changes are named by their hash."""
+    """The commits of all runs, or the number of runs by commit; uncommitted changes are named by their hash."""
     made = Counter(_code(environment) for environment in environments if environment.get("commit"))
     if not made:
         return ""
@@ -19,5 +19,15 @@ def code_of(environments: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _code(environment: Mapping[str, Any]) -> str:
-    changes = environment.get("diff_sha256")
-    return f"commit {environment['commit'][:10]}" + (f" with changes {changes[:8]}" if changes else "")
+    """The commit that a run began with, and those that it went on with."""
+    seen, codes = dict(environment), [_commit(environment)]
+    for change in environment.get("continued", []):
+        seen |= change
+        codes.append(_commit(seen))
+    return ", then ".join(code for code, before in zip(codes, [None, *codes], strict=False) if code != before)
+
+
+def _commit(environment: Mapping[str, Any]) -> str:
+    commit, changes = environment.get("commit"), environment.get("diff_sha256")
+    name = f"commit {commit[:10]}" if commit else "an unknown commit"
+    return name + (f" with changes {changes[:8]}" if changes else "")

@@ -12,6 +12,7 @@ from textvae.evaluation.text import (
     exact_match,
     factors_kept,
     grammaticality,
+    missing_bleu,
     novelty,
     self_bleu,
 )
@@ -38,6 +39,9 @@ class Text(Part):
     reconstructions: int = 500
     interpolations: int = 50
     lm_steps: int = 400
+
+    def refusal(self, subject: Subject) -> str | None:
+        return missing_bleu() or super().refusal(subject)
 
     def passes(self, subject: Subject) -> float:
         return 2 * BOTH_WAYS * 64 * self.lm_steps + 10 * self.text_samples

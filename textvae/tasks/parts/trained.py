@@ -17,7 +17,8 @@ from textvae.models.text_vae import TextVAE
 from textvae.probes.inference_lag import inference_lag
 from textvae.probes.labels import Label, factor_labels, first_word, length, words
 from textvae.tasks.parts.part import BOTH_WAYS, Part
-from textvae.tasks.subject import Subject
+from textvae.tasks.showcase import pick
+from textvae.tasks.subject import TRAIN, Subject
 
 __all__ = ["Knowledge", "Lag"]
 
@@ -79,7 +80,9 @@ def labels(subject: Subject) -> dict[str, list[Label]]:
     texts = subject.train, subject.sentences
     known = subject.corpus.grammar is not None
     return {
-        "factors": factor_labels(embedded_grammar(), embedded_split("train"), embedded_split(subject.split))
+        "factors": factor_labels(
+            embedded_grammar(), pick(embedded_split("train"), TRAIN), embedded_split(subject.split)
+        )
         if known
         else [],
         "labels": [label for label in (length(*texts), first_word(*texts), words(*texts)) if label],

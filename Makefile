@@ -1,20 +1,26 @@
 # Two commands matter to a newcomer: `make demo` and `make test`.
 PYTHON ?= python3
 BIN := .venv/bin
+RUNS := .venv/.runs
 INSTALLED := .venv/.installed
 
 .PHONY: install demo test test-slow check notes notes-full
 
 install: $(INSTALLED)
 
-$(INSTALLED): pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit("textvae needs Python 3.10 or newer; choose one with: make PYTHON=python3.11") if sys.version_info < (3, 10) else None'
-	$(PYTHON) -m venv .venv
+$(INSTALLED): $(RUNS)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
-demo: install
-	@$(BIN)/textvae train demo --run runs/demo
+$(RUNS): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("textvae needs Python 3.10 or newer; choose one with: make PYTHON=python3.11") if sys.version_info < (3, 10) else None'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[plots,flows,metrics]'
+	touch $@
+
+demo: $(RUNS)
+	@$(BIN)/textvae train demo free_bits_total --objective.penalty.nats_total 6 \
+		--objective.weight "{kind: linear, start: 0.1, steps: 3 epochs}" --run runs/demo
 	@$(BIN)/textvae evaluate runs/demo --split valid --samples 50 > /dev/null
 	@$(BIN)/textvae evaluate runs/demo --split test --samples 50 > /dev/null
 	@$(BIN)/textvae show runs/demo

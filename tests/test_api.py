@@ -479,7 +479,7 @@ def test_another_default_type_changes_nothing(vae):
 
 
 def collapsed(vae):
-    return Vae(vae.model, vae.tokenizer, vae.config, collapsed=True)
+    return Vae(vae.model, vae.tokenizer, vae.config, "collapsed")
 
 
 def test_greedy_decoding_of_a_collapsed_model_warns(vae):
@@ -496,6 +496,14 @@ def test_greedy_decoding_of_a_collapsed_model_warns(vae):
 def test_the_same_sentence_for_every_z_warns_without_an_evaluation(vae):
     deaf = with_decoder(vae, Deaf(vae.model.decoder, word=5))
     with pytest.warns(textvae.CollapsedWarning, match="the 5 z given here all decode to one sentence"):
+        deaf.decode(torch.randn(5, 4), max_length=3)
+
+
+def test_a_model_that_was_found_alive_is_not_said_to_be_collapsed(vae):
+    deaf = with_decoder(vae, Deaf(vae.model.decoder, word=5))
+    deaf.verdict = "alive"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
         deaf.decode(torch.randn(5, 4), max_length=3)
 
 

@@ -133,6 +133,7 @@ CALLS: list[tuple[str, str, dict[str, Any]]] = [
         "textvae.tasks.study:study",
         {"name": "S", "out": Path("O"), "jobs": 3, "launcher": "ray"},
     ),
+    ("settings", "textvae.tasks.settings:page", {}),
     ("report D", "textvae.tasks.report:report", {"directory": Path("D")}),
     (
         "corpus info C --tokenizer char --column D",

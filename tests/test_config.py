@@ -311,8 +311,16 @@ def test_a_file_that_is_not_there():
 
 def test_a_recipe_that_is_not_there():
     sentence = complaint("free_bit")
-    assert sentence.startswith("free_bit: no corpus or remedy of this name (did you mean free_bits?); choose from ")
+    assert sentence.startswith(
+        "free_bit: no corpus or remedy of this name (did you mean free_bits?), or give a file"
+    )
+    sentence = complaint("qqq")
+    assert sentence.startswith("qqq: no corpus or remedy of this name; choose from ")
     assert all(file.stem in sentence for file in [*CORPORA, *REMEDIES])
+
+
+def test_a_hyphen_is_an_underscore_in_the_name_of_a_recipe():
+    assert complete("grammar-stream", "free-bits") == complete("grammar_stream", "free_bits")
 
 
 # Members from outside
@@ -613,7 +621,7 @@ NO_Z, NOT_LEARNED, UNREAD = "without a z", "nothing that is learned", "reads no 
         (("inputless", "word_dropout"), {"objective.word_dropout"}, UNREAD),
         (("unigram", "scheduled_sampling"), {"objective.teacher_forcing"}, UNREAD),
         (("lm", "vanilla"), set(), ""),
-        (("demo", "lm", "word_dropout"), set(), ""),  # demo's penalty is not of a remedy
+        (("demo", "lm", "word_dropout"), set(), ""),
         (("vmf", "vamp_prior", "iwae"), set(), ""),
     ],
 )

@@ -147,10 +147,11 @@ def test_a_directory_that_cannot_be_written_is_refused_before_the_work(own_vae_r
 
 
 def test_text_is_not_generated_for_a_bleu_that_is_not_installed(own_vae_run, monkeypatch):
-    assert Text().refusal(subject_of(own_vae_run, "valid")) is None
+    assert Text().refusal(subject_of(Run(own_vae_run), "valid")) is None
     monkeypatch.setattr("textvae.evaluation.text.find_spec", lambda name: None)
     assert (
-        Text().refusal(subject_of(own_vae_run, "valid")) == "BLEU needs sacrebleu: pip install 'textvae[metrics]'"
+        Text().refusal(subject_of(Run(own_vae_run), "valid"))
+        == "BLEU needs sacrebleu: pip install 'textvae[metrics]'"
     )
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from textvae import cli
-from textvae.config import recipe_files
+from textvae.builder import SLOTS
+from textvae.config import Config, recipe_files
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -37,6 +38,15 @@ def test_every_remedy_stands_in_its_table_once() -> None:
     table = README.split("## The remedies")[1].split("\n\n")[1]
     named = re.findall(r"`(\w+)`", table)
     assert sorted(named) == [path.stem for path in recipe_files("remedies")]
+
+
+def test_the_page_of_settings_is_what_the_command_prints() -> None:
+    from textvae.tasks.settings import page
+
+    assert (ROOT / "docs" / "settings.md").read_text("utf-8") == page() + "\n"
+    of_slots = tuple(f"{slot}." for slot in SLOTS)
+    plain = {key for key in Config().flat() if not key.startswith(of_slots)} - {"training.decay"}
+    assert set(re.findall(r"^\| `([a-z_.]+)` \| [^|]*\| [A-Za-z]", page(), flags=re.M)) >= plain
 
 
 def test_every_definition_it_gives_is_in_the_evaluation() -> None:

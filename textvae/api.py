@@ -22,7 +22,7 @@ from textvae.errors import ConfigError, RunError, counted, require_whole
 from textvae.evaluation.estimators import Survey, by_sentence, importance_weighted_nll
 from textvae.evaluation.listening import distortion_under
 from textvae.evaluation.noise import SentenceNoise
-from textvae.evaluation.verdict import Verdict
+from textvae.evaluation.verdict import State, Verdict
 from textvae.generation import MAX_LENGTH, Decoding, interpolate, z_from_prior
 from textvae.models.text_vae import TextVAE
 from textvae.runs import Run
@@ -51,13 +51,13 @@ class Vae:
         model: TextVAE,
         tokenizer: Tokenizer,
         config: Config,
-        collapsed: bool = False,
+        verdict: State = "undefined",
         weights_sha256: str | None = None,
     ) -> None:
         self.model = model
         self.tokenizer = tokenizer
         self.config = config
-        self.collapsed = collapsed
+        self.verdict = verdict  # of `evaluate` on valid
         self.weights_sha256 = weights_sha256  # of what was loaded: the run may train on meanwhile
         self.device = model.device
 
@@ -239,10 +239,10 @@ class Vae:
     def _warn_if_collapsed(self, z: Tensor, rows: list[list[int]]) -> None:
         told = len(z) >= TELLING and bool((z != z[:1]).any())
         same = told and len({tuple(row) for row in rows}) == 1
-        if self.model.has_z and (same or self.collapsed):
-            found = (
-                f"the {len(z)} z given here all decode to one sentence" if same else "as `evaluate` found on valid"
-            )
+        unknown = self.verdict in ("undefined", "undecided")
+        if self.verdict == "collapsed" or (unknown and same and self.model.has_z):
+            one = f"the {len(z)} z given here all decode to one sentence"
+            found = one if unknown else "as `evaluate` found on valid"
             warnings.warn(
                 f"the model looks collapsed: its decoder does not listen to z ({found}); sample at a temperature, "
                 "or train with a remedy (textvae remedies)",
@@ -272,4 +272,4 @@ def load(run: str | PathLike[str], device: str | torch.device = "cpu") -> Vae:
         raise RunError(f"{error}; if another version of textvae made this run, use that version") from None
     weights = load_best(directory, model)
     verdict = Verdict.read(directory.evaluation.get("valid", {}).get("verdict"))
-    return Vae(model.eval(), tokenizer, config, collapsed=verdict.state == "collapsed", weights_sha256=weights)
+    return Vae(model.eval(), tokenizer, config, verdict.state, weights)

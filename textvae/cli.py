@@ -355,6 +355,14 @@ def probe(run: RunPath, /, *, split: Split = "valid", seed: Seed = 0, device: De
 
 
 @app.command
+def settings() -> None:
+    """Print every setting with its default and meaning, and every member of every slot, as Markdown."""
+    from textvae.tasks.settings import page
+
+    print(page())
+
+
+@app.command
 def bench(
     *,
     embedding_dim: Count = 256,

@@ -80,6 +80,18 @@ class Directory:
                 raise RunError(f"{self.path}: another process is working on this {self.KIND}") from None
             yield
 
+    @property
+    def locked(self) -> bool:
+        """Whether a process works in the directory."""
+        try:
+            with self.path.joinpath(LOCK).open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
+
     @contextlib.contextmanager
     def turn(self) -> Iterator[None]:
         """Wait for other processes to change a file here, and let them wait, where the file system can."""

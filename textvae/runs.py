@@ -113,8 +113,10 @@ class Run(Directory):
 
     @property
     def status(self) -> Status | None:
+        """How far training is; a run whose process was killed was interrupted."""
         path = self.path / "status"
-        return cast(Status, path.read_text("utf-8", "replace").strip()) if path.exists() else None
+        said = cast(Status, path.read_text("utf-8", "replace").strip()) if path.exists() else None
+        return "interrupted" if said == "running" and not self.locked else said
 
     @status.setter
     def status(self, status: Status) -> None:

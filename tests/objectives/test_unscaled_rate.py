@@ -50,3 +50,16 @@ def test_a_posterior_that_scales_nothing_pays_its_rate():
         for penalty in ("rate", "unscaled_rate")
     ]
     assert torch.equal(*values)
+
+
+def test_under_a_prior_without_a_closed_form_it_is_averaged_over_the_z_of_the_unscaled_q():
+    plain = scaled()
+    prior = make("model.prior", "mixture", 2).double()
+    model = TextVAE(plain.posterior, prior, plain.decoder).double().train()
+    model.posterior.deviation = 5.0
+    q, noise = model.posterior(BATCH), torch.randn((20_000, 4, 2), dtype=torch.float64)
+    z = q.unscaled.transport(noise)
+    true = (q.unscaled.log_prob(z) - model.prior().log_prob(z)).mean(1)
+    loss = objective_of(model, penalty="unscaled_rate", samples=20_000)(BATCH, 0, torch.Generator().manual_seed(0))
+    assert loss.penalty.item() == pytest.approx(true.mean().item(), abs=5 * true.std().item() / 100)
+    assert loss.penalty.item() > 0

@@ -109,14 +109,13 @@ def test_curves_show_each_estimate_with_its_error_where_it_has_one():
 
 def test_listening_shows_the_three_distortions_with_two_errors():
     (axes,) = diagnosis.listening(NUMBERS).axes
-    bars = next(each for each in axes.containers if hasattr(each, "patches"))
-    assert [bar.get_width() for bar in bars] == [20.0, 40.0, 41.0]
+    assert [point.lines[0].get_xdata()[0] for point in axes.containers] == [20.0, 40.0, 41.0]
     assert [label.get_text() for label in axes.get_yticklabels()] == [
         "its own",
         "the prior's",
         "another sentence's",
     ]
-    assert errors(bars) == pytest.approx([1.0, 0, 1.4])
+    assert [error for point in axes.containers for error in errors(point)] == pytest.approx([1.0, 0, 1.4])
     assert [text.get_text() for text in axes.texts] == ["20.00", "40.00", "41.00"]
 
 

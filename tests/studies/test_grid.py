@@ -196,7 +196,7 @@ def test_what_follows_training(tmp_path: Path) -> None:
     run = str(tmp_path / beta.path)
     assert valid == ("evaluate", run, "--samples", "7", "--device", "cpu", "--split", "valid")
     assert test[-1] == "test"
-    assert probe == ("probe", run, "--split", "valid")
+    assert probe == ("probe", run, "--split", "valid", "--device", "cpu")
     assert [command[0] for command in job(lm, tmp_path, text, measures).commands] == [
         "train",
         "evaluate",

@@ -37,11 +37,15 @@ def resolve(name: str, folders: Sequence[Folder] = ("corpora", "remedies")) -> P
             raise ConfigError(f"{name}: {'is a directory, not a file' if Path(name).is_dir() else 'no such file'}")
         return Path(name)
     known = {path.stem: path for folder in folders for path in recipe_files(folder)}
-    if name not in known:
-        there = f"; to train on its sentences, write --corpus {name}" if Path(name).exists() else ""
-        raise ConfigError(
-            f"{name}: no {' or '.join(ONE_OF[folder] for folder in folders)} of this name"
-            f"{did_you_mean(name, known)}; choose from {', '.join(sorted(known))}, or give a file ending in "
-            f".yaml{there if 'corpora' in folders else ''}"
+    found = known.get(name.replace("-", "_"))
+    if found is None:
+        there = (
+            f"; its sentences are named by data.corpus (of train: --corpus {name})" if Path(name).exists() else ""
         )
-    return known[name]
+        guess = did_you_mean(name, known)
+        choices = "" if guess else f"; choose from {', '.join(sorted(known))}"
+        raise ConfigError(
+            f"{name}: no {' or '.join(ONE_OF[folder] for folder in folders)} of this name{guess}{choices}, or give "
+            f"a file ending in .yaml{there if 'corpora' in folders else ''}"
+        )
+    return found

@@ -57,7 +57,7 @@ Seed = Annotated[int, Ge(0), Lt(2**32)]
 class Section(BaseModel):
     """A mapping that accepts only known keys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class Member(BaseModel):
@@ -75,24 +75,34 @@ class Data(Section):
     """The corpus, its tokenisation and batches."""
 
     corpus: str = "grammar"
+    """What `textvae corpus list` names, a folder with train, valid and test, or a file."""
     column: str | None = None
+    """The text column of a table."""
     tokenizer: Literal["word", "unigram", "bpe", "char"] = "word"
+    """word, unigram, bpe or char; trained on train only."""
     min_count: Count = 1
+    """Rarer words are unknown."""
     vocabulary_size: Count | None = None
+    """How many types there are at most; by default all words, or as many pieces as suit the text."""
     max_length: Count | None = 200
+    """Tokens that are read of a sentence, EOS not counted; longer ones are cut, and counted."""
     batch_size: Count = 32
+    """Sentences in a step."""
 
 
 class Model(Section):
     """The sizes and families of posterior, prior and decoder."""
 
     latent_dim: Natural = 32
+    """Dimensions of z; with 0 the model is a language model."""
     encoder: Member = Member(kind="lstm")
     posterior: Member = Member(kind="diagonal")
     prior: Member = Member(kind="standard_normal")
     decoder: Member = Member(kind="lstm")
     init_range: Positive | None = None
+    """Weights start uniform in ± this; by default as torch initialises them."""
     embedding_init_range: Positive | None = None
+    """The same of embeddings."""
 
 
 class Objective(Section):
@@ -108,30 +118,42 @@ class Objective(Section):
     word_dropout: Member = Member.model_validate({"kind": "constant", "value": 0.0})
     teacher_forcing: Member = Member(kind="constant")
     samples: Count = 1
+    """z drawn for each sentence in a step."""
 
 
 class Decay(Section):
     """When valid stops improving, multiply the learning rate by `factor` and restore the best weights."""
 
     factor: Annotated[float, Gt(0), Lt(1)] = 0.5
+    """Times this when valid has stopped improving, from the best weights on; without `decay`, never."""
     patience: Count = 2
+    """Validations without improvement that are waited for."""
     after: Duration = 0
+    """The step before which nothing decays."""
     times: Count = 5
+    """At most so many times; when one more is due, the run ends."""
 
 
 class Training(Section):
     """Budget, optimiser, precision, CUDA graphs and validation interval."""
 
     budget: Duration = "10 epochs"
+    """When training ends; `--steps` sets it, too."""
     precision: Literal["float32", "tf32", "bf16"] = "float32"
+    """Of products in training; the others need a CUDA device."""
     graphs: bool | None = None
+    """Whether steps are recorded as CUDA graphs; by default where they can be."""
     optimiser: Member = Member(kind="adam")
     update: Member = Member(kind="joint")
     decay: Decay | None = None
     stop_after: Count | None = None
+    """Validations without improvement after which the run ends."""
     validate_every: Interval = "1 epochs"
+    """How often valid is measured, and the best weights are selected."""
     log_every: Annotated[int, Ge(1), Le(50)] = 50
+    """Steps of a row in `metrics.jsonl` and TensorBoard."""
     checkpoint_every: Count | None = None
+    """Steps between checkpoints; by default 45 seconds."""
 
 
 class Config(Section):
@@ -142,14 +164,19 @@ class Config(Section):
     """
 
     seed: Seed = 0
+    """Of the initial weights, the order of batches and all noise."""
     device: str = "cpu"
+    """cpu, cuda, cuda:1, …"""
     threads: Annotated[int, Ge(1), Le(1024)] | None = None
+    """CPU threads; by default as many as torch chooses."""
     data: Data = Data()
     model: Model = Model()
     objective: Objective = Objective()
     training: Training = Training()
     first: "Config | None" = None
+    """The settings of a stage that is trained before, or its recipe; `first.training.budget` is its own budget."""
     inherit: dict[str, str] = Field(default={})
+    """Which parts start as parts of the first stage's model, such as `{posterior.encoder: posterior.encoder}`."""
 
     def plain(self) -> dict[str, Any]:
         """As nested plain mappings, including defaults."""

@@ -53,4 +53,5 @@ def number(value: Any, digits: int = 2) -> str:
         return value or "—"
     if math.isnan(value):
         return "—"
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.{digits}f}"
+    shown = f"{value:,}" if isinstance(value, int) else f"{value:,.{digits}f}"
+    return shown if shown.strip("-0.,") else shown.lstrip("-")  # no −0.00

@@ -85,7 +85,7 @@ class StudyDisplay:
 
     def __call__(self, behind: float, event: str) -> None:
         """Show how many runs have ended, plus the fraction completed of running ones, and the latest event."""
-        values = f"{behind:.1f} of {self.total} runs, {self._left(behind)}"
+        values = f"{behind:.1f} of {self.total} runs{self._left(behind)}"
         self.bar.update(self.task, completed=behind, values=values)
         if event and self.live:
             self.bar.console.print(event, highlight=False, markup=False)
@@ -96,9 +96,9 @@ class StudyDisplay:
         """The remaining time at the average speed so far."""
         gained = behind - self.start
         if gained <= 0:
-            return "about — left"
+            return ""
         seconds = (time.monotonic() - self.began) * (self.total - behind) / gained
-        return f"about {seconds / 60:.0f} min left" if seconds >= 90 else f"about {seconds:.0f} s left"
+        return f", about {seconds / 60:.0f} min left" if seconds >= 90 else f", about {seconds:.0f} s left"
 
 
 @contextmanager
@@ -115,14 +115,17 @@ def counting(what: str, total: int) -> Iterator[Callable[[int], None]]:
 def pacing(what: str, total: int) -> Callable[[int], None]:
     """Print progress lines at intervals; call the result with the number of items just done."""
     began = said = time.monotonic()
-    done = 0
+    done = first = 0
 
     def tick(n: int) -> None:
-        nonlocal done, said
+        nonlocal began, done, first, said
         done += n
         now = time.monotonic()
+        if not first:  # it pays for all beginnings, and would make a bad estimate
+            began, first = now, done
         if now - said >= SECONDS and 0 < done < total:
             said = now
-            remark(f"{what}: {done / total:.0%}, about {(now - began) * (total - done) / done:.0f} s left")
+            left = f", about {(now - began) * (total - done) / (done - first):.0f} s left" if done > first else ""
+            remark(f"{what}: {done / total:.0%}{left}")
 
     return tick

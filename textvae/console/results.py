@@ -11,6 +11,7 @@ __all__ = ["evaluation_table", "probe_table"]
 def evaluation_table(title: str, splits: Mapping[str, Mapping[str, Any]]) -> None:
     """Print the results of an evaluation, one column per split, with the settings of the estimators."""
     rows = [(label, *(show(split) for split in splits.values())) for label, show in ROWS]
+    rows = [row for row in rows if row[0] not in EXACT or any(cell != "—" for cell in row[1:])]
     rows += [
         (label, *(_value(key)(split) for split in splits.values()))
         for label, key in FURTHER
@@ -82,6 +83,9 @@ ROWS: tuple[tuple[str, Callable[[Mapping[str, Any]], str]], ...] = (
     ("marginal KL  KL(q(z) ‖ p(z))", _bounded("marginal_kl", "at most")),
     ("listening  G", _value("listening")),
 )
+
+EXACT = ("exact NLL of the grammar", "    excess NLL, paired")
+"""Shown where the truth is known."""
 
 FURTHER = (
     ("word accuracy, gain over another z", "word_accuracy_gap"),

@@ -39,7 +39,7 @@ __all__ = [
     "standard_error",
 ]
 
-REVISION = 1
+REVISION = 2
 """Stored with every result; raised when a change of code changes one, so that old ones are measured again."""
 
 Tick = Callable[[int], None]

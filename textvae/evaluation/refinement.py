@@ -11,15 +11,21 @@ of the noise used for refining, so each is a valid bound. Nothing is selected: n
 better of the two.
 
 Adam updates the parameters of all sentences at once; it works per coordinate, so that no sentence depends on
-the rest of its batch. The learning rate decays linearly to 0, which averages out the noise.
+the rest of its batch. The learning rate decays linearly to 0, which averages out the noise. The gradient is that
+through z alone: the score of q, whose mean is 0, is left out, and with it all noise where q is p(z|x).
+
+What refining leaves undone counts as `family_gap`. On the linear-Gaussian model, where q* is known, that is below
+0.05 nats for diagonal covariances, and for full ones 0.02 with D = 16 and 0.3 with D = 32.
 
 References
 ----------
+Roeder et al. 2017, *Sticking the Landing*: the gradient without the score.
 Hoffman et al. 2013, *Stochastic Variational Inference*.
 Cremer et al. 2018, *Inference Suboptimality in Variational Autoencoders*.
 Kim et al. 2018, *Semi-Amortized Variational Autoencoders*.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -32,7 +38,7 @@ from textvae.evaluation.noise import SentenceNoise
 from textvae.evaluation.requirements import require_counts, require_density
 from textvae.models.distributions import DiagonalGaussian, FullGaussian, Reparameterised
 from textvae.models.modes import fixed, inert
-from textvae.models.terms import Terms, pass_under
+from textvae.models.terms import Terms, log_weight, pass_under
 from textvae.models.text_vae import TextVAE
 
 __all__ = ["Gaps", "Gaussian", "Refinement", "gaps", "refine", "refinement"]
@@ -144,6 +150,8 @@ def refine(
     the noise from the gradient with respect to μ where log p(x, z) is quadratic. The result is fitted to that
     noise: its ELBO is a bound only under fresh noise.
     """
+    if isinstance(start, FullGaussian):  # each coordinate of z is a sum over D parameters, all of which move
+        learning_rate /= math.sqrt(start.mean.shape[-1])
     free = [parameter.detach().clone().requires_grad_() for parameter in start.unconstrained]
     optimiser = torch.optim.Adam(free, lr=learning_rate, betas=(0.9, 0.95))
     with fixed(model):
@@ -152,7 +160,8 @@ def refine(
             drawn = noise(step)
             q = start.of(*free)
             z = q.transport(torch.cat([drawn, -drawn]))
-            cost = -pass_under(model, batch, q, z).terms.elbo.sum()
+            resting = start.of(*(parameter.detach() for parameter in free))
+            cost = -log_weight(pass_under(model, batch, resting, z)).mean(0).sum()
             for parameter, gradient in zip(free, torch.autograd.grad(cost, free), strict=True):
                 parameter.grad = gradient
             optimiser.step()

@@ -52,7 +52,7 @@ def judge(gain: float, error: float) -> Verdict:
     if surely < PARTLY_FROM and at_most >= COLLAPSED_BELOW:
         return Verdict("undecided", f"{found}; too few sentences to tell whether the decoder listens to z")
     if surely < PARTLY_FROM:
-        return Verdict("collapsed", f"{found}, surely below {COLLAPSED_BELOW}; the decoder does not listen to z")
+        return Verdict("collapsed", f"{found}, surely below {COLLAPSED_BELOW}; its z tells the decoder nothing")
     if surely < ALIVE_FROM:
         how = f"surely {PARTLY_FROM} but not {ALIVE_FROM}"
         hardly = "the decoder hardly listens to z"

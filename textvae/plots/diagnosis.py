@@ -46,6 +46,7 @@ def dimensions(found: Numbers) -> Figure | None:
     spectrum.axhline(ACTIVE, color=BLACK, linewidth=1, linestyle=":", label=f"active above a variance of {ACTIVE}")
     spectrum.set_yscale("log")
     _pad_log(spectrum, [*variances, *(rates or []), ACTIVE])
+    spectrum.xaxis.get_major_locator().set_params(integer=True)
     spectrum.set(title="spectrum of z", xlabel="dimension, each curve sorted", ylabel="variance, or nats")
     legend(spectrum)
     if curve:
@@ -72,6 +73,7 @@ def density(found: Numbers) -> Figure | None:
         axes.plot(places, prior, "s", color=GREY, markersize=5, label="p(z)")
         axes.plot(places, values, "o", color=BLUE, markersize=5, label="aggregate q(z)")
         axes.set(title=f"{moment} of z", xlabel="dimension", ylabel=moment)
+        axes.xaxis.get_major_locator().set_params(integer=True)
         low, high = ROOM[moment]
         axes.set_ylim(min([low, *values, *prior]), 1.1 * max([high, *values, *prior]))
         legend(axes)
@@ -104,15 +106,15 @@ def listening(found: Numbers) -> Figure | None:
     figure, (axes,) = canvas(1)
     labels = ["its own", "the prior's", "another sentence's"]
     errors = [2 * (found.get(f"distortion_{name}_z_se") or 0) for name in names]
-    axes.barh(labels, values, xerr=errors, color=list(names.values()), height=0.6, capsize=3)
-    for place, (value, error) in enumerate(zip(values, errors, strict=True)):
-        axes.annotate(
-            f"{value:.2f}", (value + error, place), xytext=(6, 0), textcoords="offset points", va="center"
-        )
-    axes.set_xlim(0, 1.2 * max(values))
-    axes.invert_yaxis()
-    axes.grid(visible=False, axis="y")
-    axes.set(title="does the decoder listen?", xlabel="−log p(x|z), nats per sentence (± 2 s.e.)", ylabel="z")
+    for place, (value, error, colour) in enumerate(zip(values, errors, names.values(), strict=True)):
+        axes.errorbar(value, place, xerr=error, fmt="o", color=colour, markersize=8, capsize=3)
+        axes.annotate(f"{value:.2f}", (value, place), xytext=(0, 9), textcoords="offset points", ha="center")
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set_ylim(len(labels) - 0.5, -0.7)
+    # At least four nats wide, so that a difference that is none does not fill it.
+    room = max(0.25 * (max(values) - min(values)) + max(errors), (4 - max(values) + min(values)) / 2)
+    axes.set_xlim(min(values) - room, max(values) + room)
+    axes.set(title="does the decoder listen to z?", xlabel="−log p(x|z), nats per sentence (± 2 s.e.)")
     return figure
 
 

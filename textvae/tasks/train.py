@@ -96,6 +96,8 @@ def stage(
         for sentence in corpus.remarks:
             remark(sentence)
     made = Run(directory or Path("runs") / f"{corpus.name}-{signature(config)}")
+    if init is not None and made.checkpoint.exists():
+        remark(f"{made.path}: is past its first stage already, so --init {init.path} is not used")
     alone = init is not None or made.checkpoint.exists()
     builder.refuse_device(config.model_copy(update={"first": None}) if alone else config, processes.device, blame)
     if processes.is_main:
@@ -159,9 +161,14 @@ def _train(run: Run, config: Config, corpus: Corpus, processes: Processes, first
             )
         run.config = config  # with its own budget
         run.environment = continued(run.environment, now, start)
-        remark(f"{run.path}: continuing from step {start}" if start else f"{run.path}: {budget} steps")
+        remark(f"{run.path}: continuing from step {start}" if start else f"{run.path}: {counted(budget, 'step')}")
         if not start:
             record_settings(run, config.flat())
+        if (settles := trainer.objective.settles_at) > budget:
+            remark(
+                f"{run.path}: the weight or the penalty changes until step {settles:,}, after training ends: no "
+                "best weights can be selected on valid; give a larger budget, or a shorter schedule"
+            )
         with TrainingDisplay(start, budget) as display:
             with graphs.on_a_stream(processes.device):
                 progress = trainer.fit(display)

@@ -4,7 +4,8 @@
 
 c(x) is a linear code of the encoder's features, p' a second decoder of the same shape as the VAE's, and s, s'
 the initial states of the two decoders; s' is a target, through which no gradient flows. The first term gives
-the encoder a strong gradient, the second teaches the VAE's decoder to use z.
+the encoder a strong gradient, the second teaches the VAE's decoder to use z. Only first states are matched: what a
+decoder reads of z at every input is not.
 
 References
 ----------

@@ -24,5 +24,7 @@ class UnscaledRate(Penalty):
     def __call__(self, done: Pass, step: int) -> Tensor:
         q = done.posterior
         if isinstance(q, ScaledGaussian):
-            return rate_of(q.unscaled, done.prior, done.z)[0].mean()
+            # The same noise under the unscaled q, for priors without a closed form.
+            z = done.z - q.mean + q.unscaled.mean
+            return rate_of(q.unscaled, done.prior, z)[0].mean()
         return done.terms.rate.mean()

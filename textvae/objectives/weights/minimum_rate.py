@@ -4,7 +4,8 @@
 
 which is a weight of 1 − u on the rate. RMSprop maximises over u; below the target u may exceed 1, and the
 weight is then negative, which rewards the rate. If the rate stays above r by itself, u goes to 0 and the
-loss is −ELBO. The released code keeps u ≥ 0 as |u|; here u is projected.
+loss is −ELBO. The released code keeps u ≥ 0 as |u|; here u is projected. There,
+by its name, u is in the model's own optimiser too, and so moves about twice as fast.
 
 References
 ----------

@@ -55,7 +55,9 @@ def _lines(axes: Axes, row: Row, place: int, lines: Sequence[tuple[list[int], li
     """The runs of a row, which share a colour, a line style and an entry in the legend."""
     style = {"color": OKABE_ITO[place % len(OKABE_ITO)], "linestyle": LINES[place % len(LINES)]}
     for number, (x, y) in enumerate(lines):
-        axes.plot(x, y, linewidth=1.1, alpha=0.85, label=row.strength if number == 0 else None, **style)
+        marker = "o" if len(x) == 1 else ""  # a line of one point would not be seen
+        label = row.strength if number == 0 else None
+        axes.plot(x, y, linewidth=1.1, alpha=0.85, marker=marker, markersize=3, label=label, **style)
 
 
 def _panels(rows: Sequence[Row], x: str, y: str) -> tuple[Figure, Iterator[tuple[Axes, list[Row]]]]:

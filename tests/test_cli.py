@@ -174,8 +174,8 @@ def test_another_corpus_is_shown_and_not_kept(own_vae_run, tmp_path):
     other.write_text("the cat saw the moon\n" * 40, "utf-8")
     done = worked("evaluate", own_vae_run, "--samples", 1, "--corpus", other, "--json")
     shown = strict(done.out)["valid"]
-    assert shown["sentences"] == 2
-    assert "other.txt has no valid or test split of its own" in done.err
+    assert shown["sentences"] == 40
+    assert "of its own" not in done.err
     table = tmp_path / "other.csv"
     table.write_text("stars,review\n" + "5,the cat saw the moon\n" * 40, "utf-8")
     asked = ("evaluate", own_vae_run, "--samples", 1, "--corpus", table, "--column", "review", "--json")

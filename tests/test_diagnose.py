@@ -10,7 +10,9 @@ import pytest
 from command_line import refused, worked
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from textvae.evaluation.diagnosis import Diagnosis
 from textvae.plots.figure import pixels
+from textvae.runs import Run
 from textvae.tasks import diagnose
 from textvae.tasks.parts.likelihood import BoundCurve, PosteriorGap, PriorCurve
 from textvae.tasks.parts.trained import Lag
@@ -50,6 +52,30 @@ def test_an_alive_model_with_a_language_model_beside_it(own_vae_run, lm_run):
     pictures = {path.stem for path in (own_vae_run / "diagnosis").glob("*.png")}
     assert pictures >= {"listening", "dimensions", "posterior", "bounds", "density", "positions", "training"}
     assert all(f"[{name}.png]({name}.png)" in page for name in pictures)
+
+
+@pytest.mark.parametrize(
+    ("elbos", "said"),
+    [
+        ([-40.0, -35.0, -34.5], "−ELBO on valid still fell at its end, from 35.00 to 34.50"),
+        ([-40.0, -34.0, -34.5], None),
+        ([-40.0], "it was validated once"),
+    ],
+)
+def test_a_run_that_may_be_judged_too_early_is_said_to_be(own_vae_run, elbos, said):
+    run = Run(own_vae_run)
+    rows = [{"step": k, "split": "valid", "elbo": elbo} for k, elbo in enumerate(elbos)]
+    run.metrics.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    assert diagnose.unfinished(run) == said
+    run.status = "interrupted"
+    assert diagnose.unfinished(run) == "its training is interrupted"
+
+
+def test_a_page_begins_with_why_it_may_be_too_early(own_vae_run):
+    found = Diagnosis("alive", "Alive: it is.", None, ("A finding.",), ())
+    text = diagnose.page("run", "valid", 3, found, {}, "it was validated once")
+    assert "- **This run may be too early to judge**: it was validated once." in text
+    assert "too early" not in diagnose.page("run", "valid", 3, found, {})
 
 
 def test_the_pictures_and_the_page_are_in_tensorboard(own_vae_run):

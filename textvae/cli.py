@@ -136,7 +136,7 @@ def evaluate(
     lm
         With --all, the run of a language model to compare with, word by word.
     corpus
-        Evaluate on another corpus; the result is printed, not saved.
+        Evaluate on another corpus, of a single file on all of it; the result is printed, not saved.
     column
         With --corpus, the text column of a table.
     json_

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from textvae.data.corpora import SPLITS, Corpus, known_corpora, open_corpus
+from textvae.data.corpora import SPLITS, Corpus, known_corpora, open_corpus, open_whole
 from textvae.data.remarks import word_remarks
 from textvae.data.sources.splits import carve
 from textvae.errors import DataError
@@ -101,7 +101,7 @@ def test_one_file_is_cut_into_three(tmp_path: Path) -> None:
     path = tmp_path / "my.corpus.txt"
     path.write_text("\n".join(lines), encoding="utf-8")
     corpus = open_corpus(str(path))
-    assert corpus.name == "my"
+    assert corpus.name == "my.corpus"
     assert {split: len(corpus[split]) for split in SPLITS} == {"train": 360, "valid": 20, "test": 20}
     assert sorted(line for split in SPLITS for line in corpus[split]) == sorted(lines)
     assert list(corpus["train"]) == [line for line in lines if line in set(corpus["train"])]
@@ -109,6 +109,9 @@ def test_one_file_is_cut_into_three(tmp_path: Path) -> None:
     assert corpus.digest() == open_corpus(str(path)).digest()
     path.write_text("\n".join([*lines, "one more line"]), encoding="utf-8")
     assert len(set(open_corpus(str(path))["valid"]) & set(corpus["valid"])) >= 19
+    whole = open_whole(str(path))
+    assert all(list(whole[split]) == [*lines, "one more line"] for split in SPLITS)
+    assert not whole.remarks
 
 
 def test_the_cut_never_changes() -> None:

@@ -7,16 +7,16 @@ from typing import NamedTuple, NoReturn
 from textvae.data.corpus import SPLITS, Corpus, safe_name
 from textvae.data.reading.lazy import is_large, select
 from textvae.data.reading.lines import open_text
-from textvae.data.reading.text import TEXT_SUFFIXES, blank_remark
+from textvae.data.reading.text import TEXT_SUFFIXES, Text, blank_remark
 from textvae.data.remarks import word_remarks
 from textvae.data.sources.hub import open_hub
 from textvae.data.sources.ptb import find_ptb, open_ptb, ptb_folders, standard_remark
 from textvae.data.sources.splits import CARVED, carve, files_by_split, find_splits, one_file
-from textvae.data.sources.tables import TABLE_SUFFIXES, open_table, open_table_folder
+from textvae.data.sources.tables import TABLE_SUFFIXES, open_table_folder, read_table
 from textvae.data.store import cache_folder, unwritable
 from textvae.errors import DataError, did_you_mean
 
-__all__ = ["SPLITS", "Corpus", "KnownCorpus", "known_corpora", "open_corpus"]
+__all__ = ["SPLITS", "Corpus", "KnownCorpus", "known_corpora", "open_corpus", "open_whole"]
 
 TORCHTEXT = "torchtext:"
 ENDLESS = "grammar-stream"
@@ -100,19 +100,34 @@ def _open_folder(folder: Path, column: str | None) -> Corpus:
 
 
 def _open_file(path: Path, column: str | None) -> Corpus:
-    name = path.name.lower()
-    if name.endswith(TABLE_SUFFIXES):
-        return open_table(path, column)
-    if not name.endswith(TEXT_SUFFIXES):
-        choices = ", ".join((*TEXT_SUFFIXES, *TABLE_SUFFIXES))
-        raise DataError(f"{path} is not a corpus file; its name must end in one of {choices}")
-    if column is not None:
-        _refuse_column(str(path))
-    text = open_text(path)
+    name, text = _read_file(path, column)
     parts = carve(text.sentences, ("valid", "test"), str(path))
     splits = {split: select(text.sentences, positions) for split, positions in parts.items()}
     remarks = (*blank_remark(text.blank, path.name), CARVED.format(name=path.name, missing="valid or test"))
-    return Corpus(safe_name(path.name.split(".")[0]), splits, remarks)
+    return Corpus(name, splits, remarks)
+
+
+def open_whole(source: str, *, column: str | None = None) -> Corpus:
+    """The corpus `source` to measure a run on: as `open_corpus`, but all of a single file is each of its splits."""
+    path = Path(source)
+    if not source or not path.is_file():
+        return open_corpus(source, column=column)
+    name, text = _read_file(path, column)
+    return Corpus(name, dict.fromkeys(SPLITS, text.sentences), blank_remark(text.blank, path.name))
+
+
+def _read_file(path: Path, column: str | None) -> tuple[str, Text]:
+    """A name for a corpus of one file, and its text."""
+    suffix = next((each for each in (*TEXT_SUFFIXES, *TABLE_SUFFIXES) if path.name.lower().endswith(each)), None)
+    if suffix is None:
+        choices = ", ".join((*TEXT_SUFFIXES, *TABLE_SUFFIXES))
+        raise DataError(f"{path} is not a corpus file; its name must end in one of {choices}")
+    name = safe_name(path.name[: -len(suffix)])
+    if suffix in TABLE_SUFFIXES:
+        return name, read_table([path], column)
+    if column is not None:
+        _refuse_column(str(path))
+    return name, open_text(path)
 
 
 def _refuse_column(source: str) -> NoReturn:

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from textvae.config import recipe_files
+from textvae.config.files import read_mapping
 from textvae.console.output import remark, table
 from textvae.data.corpora import open_corpus
 from textvae.data.info import corpus_info
@@ -12,6 +14,9 @@ __all__ = ["fetch_corpus", "print_info"]
 
 def print_info(source: str, tokenizer: str = "word", column: str | None = None) -> None:
     """Print the facts of a corpus and the table of its splits."""
+    recipes = {path.stem: path for path in recipe_files("corpora")}
+    if source in recipes:  # a recipe for `train`, which names its corpus
+        source = str(read_mapping(recipes[source])["data"]["corpus"])
     info = corpus_info(open_corpus(source, column=column), tokenizer)
     table(source, ["", ""], info.facts())
     print()

@@ -24,6 +24,7 @@ from textvae.runs import Run
 from textvae.tasks.evaluate_all import expected_minutes, measure
 from textvae.tasks.parts import BRIEF, FULL
 from textvae.tasks.subject import Subject, subject_of
+from textvae.training.checkpoints import selection_of
 
 __all__ = ["diagnose_run", "page"]
 
@@ -56,7 +57,7 @@ def diagnose_run(
     numbers = finite(_numbers(subject))
     found = diagnose(numbers, {path.stem for path in recipe_files("remedies")}.__contains__)
     drawn = _draw(run, numbers)
-    text = page(str(run.path), split, len(subject.sequences), found, drawn)
+    text = page(str(run.path), split, len(subject.sequences), found, drawn, unfinished(run))
     run.write_text("diagnosis/diagnosis.md", text.split("\n"))
     run.write_json(
         "diagnosis/diagnosis.json", {"split": split, "state": found.state, "cause": found.cause} | numbers
@@ -66,8 +67,23 @@ def diagnose_run(
     return text
 
 
-def page(name: str, split: str, sentences: int, found: Diagnosis, drawn: Mapping[str, bytes]) -> str:
-    """The diagnosis as Markdown that is also readable as plain text."""
+def unfinished(run: Run) -> str | None:
+    """Why a longer training might come out otherwise; None if valid had stopped improving."""
+    if run.status != "done":
+        return f"its training is {run.status or 'waiting'}"
+    if (selection := selection_of(run)).startswith("none"):
+        return f"its weights were not selected on valid ({selection.removeprefix('none, ')})"
+    elbos = [row["elbo"] for row in run.rows() if row["split"] == "valid" and row.get("elbo") is not None]
+    if len(elbos) < 2:
+        return "it was validated once" if elbos else None
+    best, before = elbos[-1], max(elbos[:-1])
+    return f"−ELBO on valid still fell at its end, from {-before:.2f} to {-best:.2f}" if best > before else None
+
+
+def page(
+    name: str, split: str, sentences: int, found: Diagnosis, drawn: Mapping[str, bytes], early: str | None = None
+) -> str:
+    """The diagnosis as Markdown that is also readable as plain text; `early`: why it may be too early for one."""
     lines = [
         f"# {name}",
         "",
@@ -76,7 +92,12 @@ def page(name: str, split: str, sentences: int, found: Diagnosis, drawn: Mapping
         "",
         f"**{found.headline}**",
     ]
-    lines += ["", *(f"- {sentence}" for sentence in found.findings)] if found.findings else []
+    first = (
+        [f"**This run may be too early to judge**: {early}. Train it longer before you act on the rest."]
+        if early
+        else []
+    )
+    lines += ["", *(f"- {sentence}" for sentence in (*first, *found.findings))] if first or found.findings else []
     if found.advice:
         lines += ["", "What to try (recipes for `textvae train`):", ""]
         lines += [f"- `{recipe}`: {what}" for recipe, what in found.advice]

@@ -8,7 +8,7 @@ from textvae import builder
 from textvae.api import Vae, load
 from textvae.console.output import remark
 from textvae.console.progress import counting
-from textvae.data.corpora import open_corpus
+from textvae.data.corpora import open_whole
 from textvae.errors import RunError, counted, require_whole
 from textvae.evaluation.estimators import REVISION, Survey
 from textvae.evaluation.evaluate import evaluate
@@ -32,7 +32,8 @@ def evaluate_run(
     """Numbers of one split, taken from `evaluation.json` if stored with these weights and settings.
 
     Under torchrun the processes share every batch, and rank 0 stores the result. Numbers on another corpus
-    (`corpus`, and its text column if it is a table) are not stored: the file only holds those on the run's own.
+    (`corpus`, and its text column if it is a table; of a single file all of it) are not stored: the file only
+    holds those on the run's own.
     """
     require_whole("samples", samples, 1)
     require_whole("seed", seed, 0)
@@ -43,7 +44,7 @@ def evaluate_run(
         remark_unselected(run)
     if corpus is None and (known := _known(run, split, _settings(vae, samples, seed))):
         return known
-    opened = own_corpus(run, vae) if corpus is None else open_corpus(corpus, column=column)
+    opened = own_corpus(run, vae) if corpus is None else open_whole(corpus, column=column)
     for sentence in () if corpus is None or not processes.is_main else opened.remarks:
         remark(sentence)
     subject = Subject(run, vae, opened, split, seed)

@@ -68,14 +68,17 @@ def _full(column: Column, where: str) -> NDArray[np.int64]:
 
 def choose_column(rows: Any, column: str | None, where: str) -> str:
     """The text column: `column` if given, else `text` or `sentence`."""
-    names = list(rows.column_names)
+    names = [name for name in rows.column_names if _is_text(rows, name)] or list(rows.column_names)
     wanted = (column,) if column else TEXT_COLUMNS
-    found = next((name for name in wanted if name in names), None)
+    found = next((name for name in wanted if name in rows.column_names), None)
     if found is None:
         asked = f"`{column}`" if column else "`text` or `sentence`"
         raise DataError(f"{where} has no column {asked}; {SET} {', '.join(names)}")
-    kind = getattr(rows.features[found], "dtype", "a nested value")
-    if kind not in ("string", "large_string"):
-        choices = ", ".join(names)
-        raise DataError(f"{where}: column {found} holds {kind}, not text; {SET} {choices}")
+    if not _is_text(rows, found):
+        kind = getattr(rows.features[found], "dtype", "a nested value")
+        raise DataError(f"{where}: column {found} holds {kind}, not text; {SET} {', '.join(names)}")
     return found
+
+
+def _is_text(rows: Any, name: str) -> bool:
+    return getattr(rows.features[name], "dtype", None) in ("string", "large_string")

@@ -5,40 +5,32 @@ from pathlib import Path
 from typing import Any
 
 from textvae.data.corpus import Corpus, safe_name
-from textvae.data.reading.rows import Column, choose_column, open_column
-from textvae.data.reading.text import blank_remark
+from textvae.data.reading.rows import choose_column, open_column
+from textvae.data.reading.text import Text, blank_remark
 from textvae.data.sources.client import cause, quiet
-from textvae.data.sources.splits import CARVED, carve, find_splits
+from textvae.data.sources.splits import find_splits
 from textvae.errors import DataError
 
-__all__ = ["TABLE_SUFFIXES", "open_table", "open_table_folder"]
+__all__ = ["TABLE_SUFFIXES", "open_table_folder", "read_table"]
 
 _READERS = {".csv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
 TABLE_SUFFIXES = tuple(_READERS)
 
 
-def open_table(path: Path, column: str | None = None) -> Corpus:
-    """One table without splits of its own, cut into three."""
-    rows, blank = _read([path], column)
-    parts = carve(rows, ("valid", "test"), str(path))
-    splits = {split: rows.select(positions) for split, positions in parts.items()}
-    remark = CARVED.format(name=path.name, missing="valid or test")
-    return Corpus(safe_name(path.stem), splits, (*blank_remark(blank, path.name), remark))
-
-
 def open_table_folder(folder: Path, column: str | None = None) -> Corpus:
     """A folder with one table (or one set of numbered shards) per split."""
-    read = {split: _read(paths, column) for split, paths in find_splits(folder, TABLE_SUFFIXES).items()}
-    remarks = [remark for split, (_, blank) in read.items() for remark in blank_remark(blank, split)]
+    read = {split: read_table(paths, column) for split, paths in find_splits(folder, TABLE_SUFFIXES).items()}
+    remarks = [remark for split, text in read.items() for remark in blank_remark(text.blank, split)]
     return Corpus(
-        safe_name(folder.resolve().name), {split: rows for split, (rows, _) in read.items()}, tuple(remarks)
+        safe_name(folder.resolve().name), {split: text.sentences for split, text in read.items()}, tuple(remarks)
     )
 
 
-def _read(paths: Sequence[Path], column: str | None) -> tuple[Column, int]:
+def read_table(paths: Sequence[Path], column: str | None = None) -> Text:
+    """The text column of a table, or of its numbered shards."""
     where = str(paths[0])
     rows = _load(paths)
-    return open_column(rows, choose_column(rows, column, where), where)
+    return Text(*open_column(rows, choose_column(rows, column, where), where))
 
 
 def _load(paths: Sequence[Path]) -> Any:

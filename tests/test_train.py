@@ -500,7 +500,7 @@ def test_an_external_member_trains_and_is_read_back(corpus, tmp_path, monkeypatc
 
 def test_a_name_that_is_a_corpus_directory_is_told_apart(corpus, monkeypatch):
     monkeypatch.chdir(corpus.parent)
-    assert "of train: --corpus tiny" in refused("train", "tiny", code=2)
+    assert "or --corpus tiny" in refused("train", "tiny", code=2)
 
 
 def test_a_draft_of_defaults_trains_nothing_unasked():

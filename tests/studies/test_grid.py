@@ -121,13 +121,14 @@ def test_every_mistake_is_told_with_its_file_and_cell(tmp_path: Path) -> None:
     for start, says in (
         (f"{file}: grammar/betaa: ", "did you mean beta?"),
         (f"{file}: grammar/beta--1: --objective.weight.value: ", "must be at least 0.0, not -1"),
-        (f"{file}: gramar/lm: ", "did you mean grammar?"),
+        (f"{file}: corpora: gramar: ", "did you mean grammar?"),
         (
             f"{file}: two cells would share the folder grammar/lm/seed-0",
             "one of its remedies, or corpus files, another name",
         ),
     ):
         assert [p for p in problems if p.startswith(start) and says in p], (start, problems)
+    assert len([p for p in problems if "gramar" in p]) == 1
 
 
 def test_a_mistake_in_the_settings_for_all_blames_them(tmp_path: Path) -> None:

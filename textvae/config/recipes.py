@@ -39,9 +39,7 @@ def resolve(name: str, folders: Sequence[Folder] = ("corpora", "remedies")) -> P
     known = {path.stem: path for folder in folders for path in recipe_files(folder)}
     found = known.get(name.replace("-", "_"))
     if found is None:
-        there = (
-            f"; its sentences are named by data.corpus (of train: --corpus {name})" if Path(name).exists() else ""
-        )
+        there = f"; sentences are named by the key data.corpus, or --corpus {name}" if Path(name).exists() else ""
         guess = did_you_mean(name, known)
         choices = "" if guess else f"; choose from {', '.join(sorted(known))}"
         raise ConfigError(

@@ -56,6 +56,11 @@ def expand(study: Study, file: Path) -> tuple[list[Cell], list[str]]:
     cells: list[Cell] = []
     problems: list[str] = []
     for corpus in study.corpora:
+        try:
+            resolve(_found(corpus, file))
+        except ConfigError as error:  # once, and not for every remedy
+            problems.append(f"{file}: corpora: {error}")
+            continue
         for remedy in study.remedies:
             for step in remedy.steps:
                 try:

@@ -1,5 +1,6 @@
 """The run directory: what is damaged or foreign is one sentence, and nothing is ever half-written."""
 
+import fcntl
 import json
 import math
 import os
@@ -91,6 +92,27 @@ def test_damaged_weights(damage, own_vae_run):
     content = file.read_bytes()
     file.write_bytes({"cut": content[:500], "empty": b"", "noise": b"\xff" * len(content)}[damage])
     assert refused_by_all(own_vae_run).startswith(f"{file}: damaged weights; delete its directory")
+
+
+def test_a_run_is_running_while_a_process_works_on_it_and_interrupted_once_that_is_gone(own_vae_run):
+    run = Run(own_vae_run)
+    run.status = "running"
+    assert run.status == "interrupted"
+    with run.lock():
+        assert run.status == "running"
+        assert Run(own_vae_run).locked
+    assert not run.locked
+    run.status = "done"
+    assert run.status == "done"
+
+
+def test_who_asks_for_a_moment_does_not_keep_a_run_from_starting(own_vae_run):
+    run = Run(own_vae_run)
+    asking = (run.path / "lock").open("rb")
+    fcntl.flock(asking, fcntl.LOCK_SH)
+    threading.Timer(0.03, asking.close).start()
+    with run.lock():
+        assert asking.closed
 
 
 def test_a_status_and_a_verdict_of_no_meaning_are_none(own_vae_run):

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, ClassVar
@@ -17,6 +18,7 @@ __all__ = ["LOCK", "Directory", "digest", "finite", "write_atomically"]
 
 LOCK = "lock"
 """The file locked by the process that works in a directory."""
+PATIENCE_SECONDS = 0.1
 
 
 class Directory:
@@ -74,23 +76,21 @@ class Directory:
     def lock(self) -> Iterator[None]:
         """Lock the directory; the operating system releases the lock when the process dies, however it dies."""
         with (self.path / LOCK).open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise RunError(f"{self.path}: another process is working on this {self.KIND}") from None
+            patience = time.monotonic() + PATIENCE_SECONDS  # for those who only ask whether it is locked
+            while not _locks(file, fcntl.LOCK_EX):
+                if time.monotonic() > patience:
+                    raise RunError(f"{self.path}: another process is working on this {self.KIND}")
+                time.sleep(PATIENCE_SECONDS / 10)
             yield
 
     @property
     def locked(self) -> bool:
         """Whether a process works in the directory."""
         try:
-            with self.path.joinpath(LOCK).open("rb") as file:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
+            with (self.path / LOCK).open("rb") as file:
+                return not _locks(file, fcntl.LOCK_SH)
         except OSError:
             return False
-        return False
 
     @contextlib.contextmanager
     def turn(self) -> Iterator[None]:
@@ -129,6 +129,15 @@ class Directory:
         """Write a JSON file, in strict JSON: undefined numbers are null."""
         text = json.dumps(finite(dict(values)), indent=1, ensure_ascii=False, allow_nan=False)
         write_atomically(self.path / name, text + "\n")
+
+
+def _locks(file: IO[Any], how: int) -> bool:
+    """Lock a file if no other process has; it is freed when closed."""
+    try:
+        fcntl.flock(file, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def digest(content: bytes) -> str:

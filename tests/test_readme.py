@@ -8,6 +8,8 @@ import pytest
 from textvae import cli
 from textvae.builder import SLOTS
 from textvae.config import Config, recipe_files
+from textvae.studies.grid import expand
+from textvae.studies.study import read_study
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -32,6 +34,15 @@ def test_every_command_it_shows_exists() -> None:
     block = README.split("## From the command line")[1].split("```")[1]
     shown = {line.split()[1] for line in block.strip().splitlines()}
     assert shown == {name for name in cli.app if not name.startswith("-")}
+
+
+def test_the_study_it_shows_is_one(tmp_path: Path) -> None:
+    (text,) = re.findall(r"```yaml\n(.*?)```", README, flags=re.S)
+    file = tmp_path / "my-study.yaml"
+    file.write_text(text, "utf-8")
+    (tmp_path / "my-text.yaml").write_text("data: {corpus: my-text/}\n", "utf-8")
+    cells, problems = expand(read_study(file), file)
+    assert (len(cells), problems) == (2 * 5 * 3, [])
 
 
 def test_every_remedy_stands_in_its_table_once() -> None:

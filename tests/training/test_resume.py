@@ -259,7 +259,7 @@ def test_sigkill_in_either_stage(stage: str, tmp_path: Path) -> None:
     child.kill()
     child.wait()
     assert (run.path / "status").exists() == (not stage)
-    assert Run(run.path / stage).status == "running"
+    assert Run(run.path / stage).status == "interrupted"
     last = subprocess.run([*start, str(run.path)], check=True, capture_output=True, text=True)
     assert "continuing from step" in last.stderr
     same(whole, run)
@@ -285,7 +285,7 @@ def test_sigkill_at_random_moments(name: str, tmp_path: Path) -> None:
         child.kill()
         child.join()
         assert child.exitcode == -signal.SIGKILL
-        assert run.status in (None, "running")
+        assert run.status in (None, "interrupted")
     same(whole, train([], given, run.path))
 
 

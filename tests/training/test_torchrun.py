@@ -118,7 +118,7 @@ def test_a_killed_process_ends_the_job_and_one_goes_on(tmp_path: Path, victim: i
         if told in err:
             break
     assert told in err
-    assert Run(run).status == ("failed" if victim else "running")
+    assert Run(run).status == ("failed" if victim else "interrupted")
     steps = rows(run)[-1]["step"]
     done = process("train", *given, "--steps", steps + 10)
     assert done.returncode == 0, done.stderr

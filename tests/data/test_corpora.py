@@ -96,7 +96,7 @@ def test_an_empty_or_broken_split_is_named(tmp_path: Path) -> None:
     assert "valid.txt, line 2" in refusal(tmp_path)
 
 
-def test_one_file_is_cut_into_three(tmp_path: Path) -> None:
+def test_one_file_is_cut_into_three(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lines = [f"sentence number {k} of many" for k in range(400)]
     path = tmp_path / "my.corpus.txt"
     path.write_text("\n".join(lines), encoding="utf-8")
@@ -112,6 +112,8 @@ def test_one_file_is_cut_into_three(tmp_path: Path) -> None:
     whole = open_whole(str(path))
     assert all(list(whole[split]) == [*lines, "one more line"] for split in SPLITS)
     assert not whole.remarks
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert list(open_whole("~/my.corpus.txt")["valid"]) == list(whole["valid"])
 
 
 def test_the_cut_never_changes() -> None:

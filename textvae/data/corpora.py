@@ -62,9 +62,7 @@ def open_corpus(source: str, *, column: str | None = None) -> Corpus:
     if source.startswith("hf:"):
         name, _, config = source.removeprefix("hf:").partition(":")
         return _with_remarks(open_hub(name, column=column, config=config or None))
-    path = Path(source)
-    with contextlib.suppress(RuntimeError):  # `~name`, and there is no such user: then it is a file's name
-        path = path.expanduser()
+    path = _path(source)
     if not source or not path.exists():
         raise DataError(_unknown(source, path))
     return _with_remarks(_open_folder(path, column) if path.is_dir() else _open_file(path, column))
@@ -109,11 +107,18 @@ def _open_file(path: Path, column: str | None) -> Corpus:
 
 def open_whole(source: str, *, column: str | None = None) -> Corpus:
     """The corpus `source` to measure a run on: as `open_corpus`, but all of a single file is each of its splits."""
-    path = Path(source)
+    path = _path(source)
     if not source or not path.is_file():
         return open_corpus(source, column=column)
     name, text = _read_file(path, column)
     return Corpus(name, dict.fromkeys(SPLITS, text.sentences), blank_remark(text.blank, path.name))
+
+
+def _path(source: str) -> Path:
+    path = Path(source)
+    with contextlib.suppress(RuntimeError):  # `~name`, and there is no such user: then it is a file's name
+        path = path.expanduser()
+    return path
 
 
 def _read_file(path: Path, column: str | None) -> tuple[str, Text]:

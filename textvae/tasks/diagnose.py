@@ -23,8 +23,7 @@ from textvae.plots.figure import Figure, pixels, png
 from textvae.runs import Run
 from textvae.tasks.evaluate_all import expected_minutes, measure
 from textvae.tasks.parts import BRIEF, FULL
-from textvae.tasks.subject import Subject, subject_of
-from textvae.training.checkpoints import selection_of
+from textvae.tasks.subject import Subject, subject_of, unselected
 
 __all__ = ["diagnose_run", "page"]
 
@@ -71,8 +70,8 @@ def unfinished(run: Run) -> str | None:
     """Why a longer training might come out otherwise; None if valid had stopped improving."""
     if run.status != "done":
         return f"its training is {run.status or 'waiting'}"
-    if (selection := selection_of(run)).startswith("none"):
-        return f"its weights were not selected on valid ({selection.removeprefix('none, ')})"
+    if why := unselected(run):
+        return why
     elbos = [row["elbo"] for row in run.rows() if row["split"] == "valid" and row.get("elbo") is not None]
     if len(elbos) < 2:
         return "it was validated once" if elbos else None

@@ -18,7 +18,7 @@ from textvae.tasks.environment import require_same_sentences
 from textvae.tasks.showcase import pick
 from textvae.training.checkpoints import selection_of
 
-__all__ = ["TRAIN", "Subject", "own_corpus", "remark_unselected", "subject_of"]
+__all__ = ["TRAIN", "Subject", "own_corpus", "remark_unselected", "subject_of", "unselected"]
 
 FRESH = 2**40
 """Added to a seed, gives one that no user is likely to choose."""
@@ -110,11 +110,18 @@ def own_corpus(run: Run, vae: Vae) -> Corpus:
     return corpus
 
 
-def remark_unselected(run: Run) -> None:
-    """Print that a run's weights are its last ones, if training ended before any could be selected."""
+def unselected(run: Run) -> str | None:
+    """That a run's weights are its last ones, if training ended before any could be selected; else None."""
     selection = selection_of(run)
-    if selection.startswith("none"):
-        remark(f"{run.path}: its weights were not selected on valid ({selection.removeprefix('none, ')})")
+    if not selection.startswith("none"):
+        return None
+    return f"its weights were not selected on valid ({selection.removeprefix('none, ')})"
+
+
+def remark_unselected(run: Run) -> None:
+    """Print it where a run's weights were not selected."""
+    if why := unselected(run):
+        remark(f"{run.path}: {why}")
 
 
 def subject_of(run: Run, split: str, seed: int = 0, lm: str | Path | None = None, device: str = "cpu") -> Subject:

@@ -30,13 +30,12 @@ from textvae.evaluation.noise import SentenceNoise
 from textvae.runs import Run
 
 MARGIN = 0.5
-HALF = HERE / "ptb_half.yaml"
 ARMS = {
-    "lm": ("ptb", HALF, "lm"),
-    "vanilla": ("ptb", HALF, "vanilla"),
-    "from_lm": ("ptb", HALF, "vanilla", HERE / "ptb_from_lm.yaml"),
-    "state": ("ptb", HALF, "vanilla"),
-    "unconditional": ("ptb", HALF, "vanilla"),
+    "lm": ("ptb_half", "lm"),
+    "vanilla": ("ptb_half", "vanilla"),
+    "from_lm": ("ptb_half", "vanilla", HERE / "ptb_from_lm.yaml"),
+    "state": ("ptb_half", "vanilla"),
+    "unconditional": ("ptb_half", "vanilla"),
 }
 """The language model and the VAE without a remedy; and the same VAE with the language model for its decoder, with z
 in the decoder's first state alone, and without an encoder, so that q(z) knows no sentence."""
@@ -175,7 +174,7 @@ def page(rows: list[Row], causes: Mapping[str, list[Row]], sentences: int) -> st
 
 **Collapsed VAE less language model, both trained from the start until valid stopped improving: {verdict(rows, "difference")} at a margin of ±{MARGIN} nat ({len(rows)} seeds)**
 
-`experiments/corpora/ptb.yaml` at half its width and under Adam (`experiments/notes/ptb_half.yaml`), so that a run comes to its end in an hour: `lm` against `vanilla`, each until valid has
+`experiments/corpora/ptb.yaml` at half its width and under Adam (`experiments/corpora/ptb_half.yaml`), so that a run comes to its end in an hour: `lm` against `vanilla`, each until valid has
 stopped improving at the last of its learning rates (`epochs`: what that took the two); test, {sentences:,} sentences. Differences are from the language model of the same seed, paired over sentences; the intervals are over seeds (two one-sided tests, Schuirmann 1987). −ELBO by one z a
 sentence. A rate that is not near 0 would say that a VAE has not collapsed. `at z = 0`: −log p(x|z = 0) of the collapsed VAE, less the language model's NLL. `what a random z costs`: −log p(x|z) under a z from the prior, less that under z = 0.
 

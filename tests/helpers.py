@@ -57,6 +57,11 @@ MEMBERS: Mapping[str, Mapping[str, Sequence[dict[str, Any]]]] = {
             {**SIZES, "bidirectional": both, "pooling": pooling, "layers": layers}
             for both, pooling, layers in product((False, True), ("last", "mean", "max"), (1, 2))
         ],
+        "bag_of_words": [{"embedding_dim": HIDDEN, "pooling": pooling} for pooling in ("mean", "max")],
+        "transformer": [
+            {"embedding_dim": HIDDEN, "hidden_dim": 6, "layers": layers, "heads": 2, "pooling": pooling}
+            for layers, pooling in product((1, 2), ("mean", "max"))
+        ],
         "none": [{}],
     },
     "model.posterior": {

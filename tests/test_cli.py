@@ -57,7 +57,7 @@ def test_help_lists_every_command_of_the_contract():
 
 
 def test_help_swallows_nothing_in_angle_brackets():
-    assert "runs/<corpus>-<hash" in worked("train", "--help").out
+    assert "runs/<corpus>-<remedies>-<hash" in worked("train", "--help").out
 
 
 def test_version():

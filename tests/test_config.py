@@ -180,7 +180,7 @@ def test_changed_keys_are_named_in_full():
         ("model: 3", "text: model: must be a mapping of keys to values, not 3"),
         ("model: [latent_dim]", "text: model: must be a mapping of keys to values, not ['latent_dim']"),
         ("model: {encoder: gru}", "model.encoder: must be a mapping such as {kind: NAME}, not 'gru'"),
-        ("model: {encoder: {kind: gru}}", "model.encoder.kind: unknown kind 'gru'; choose from lstm, none, or write"),
+        ("model: {encoder: {kind: gru}}", "model.encoder.kind: unknown kind 'gru'; choose from lstm, bag_of_words, transformer, none, or write"),
         ("model: {encoder: {kind: 3}}", "model.encoder.kind: must be text, not 3"),
         ("model: {encoder: {kind: null}}", "model.encoder.kind: must be text, not null"),
         ("model: {encoder: {bidirectional: perhaps}}", "model.encoder.bidirectional: must be true or false, not 'perhaps'"),

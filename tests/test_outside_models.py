@@ -186,7 +186,7 @@ def mistaken(tmp_path, monkeypatch):
         ("objective__weight", "Forgetful", "must keep what it observes in buffers"),
         ("objective__weight", "Unready", "failed: AttributeError: "),
         ("objective__penalty", "Counts", "must keep no state, which a resumed run would lose"),
-        ("training__update", "Forgets", "must return a textvae.training.updates.Step, not NoneType"),
+        ("training__update", "Forgets", "must return a textvae.training.updates.update.Step, not NoneType"),
         ("training__update", "Breaks", "failed: RuntimeError: not today"),
     ],
 )

@@ -59,7 +59,7 @@ def test_a_file_is_no_run(own_vae_run):
         ("- 1", "must be a mapping of sections"),
         ("moodel: {}", "moodel: unknown key"),
         ("model: {latent_dim: many}", "model.latent_dim: must be a whole number"),
-        ("model: {encoder: {kind: transformer}}", "model.encoder.kind: unknown kind 'transformer'"),
+        ("model: {encoder: {kind: gru}}", "model.encoder.kind: unknown kind 'gru'"),
         ("model: {decoder: {kind: lstm, heads: 8}}", "model.decoder.heads: unknown key"),
         ("model: {decoder: {kind: 'os:system'}}", "is not a subclass of textvae.models.decoders.decoder.Decoder"),
     ],

@@ -149,15 +149,16 @@ def test_training_says_nothing_on_stdout(corpus, tmp_path):
     assert f"{tmp_path}/run: done at step 2" in done.err
 
 
-def test_the_default_directory_is_named_after_corpus_and_settings(corpus, tmp_path, monkeypatch):
+def test_the_default_directory_is_named_after_corpus_remedies_and_settings(corpus, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shutil.copytree(corpus, "words")
     for seed in (0, 1, 1):
         worked("train", *TINY, "--corpus", "words", "--steps", 1, "--seed", seed)
+    Path("mine.yaml").write_text("objective: {word_dropout: {kind: constant, value: 0.5}}\n", "utf-8")
+    worked("train", "demo", *TINY, "free_bits", "mine.yaml", "--corpus", "words", "--steps", 1)
     runs = sorted(path.name for path in (tmp_path / "runs").iterdir())
-    assert len(runs) == 2
-    assert {name.rpartition("-")[0] for name in runs} == {"words"}
-    assert all(name == f"words-{signature(Run(tmp_path / 'runs' / name).config)}" for name in runs)
+    assert sorted(name.rpartition("-")[0] for name in runs) == ["words", "words", "words-free_bits-mine"]
+    assert all(name.endswith(f"-{signature(Run(tmp_path / 'runs' / name).config)}") for name in runs)
 
 
 def test_config_yaml_reproduces_the_run(vae_run, corpus, tmp_path):

@@ -76,7 +76,7 @@ def train(
     column
         The text column of a table.
     run
-        The run directory; default `runs/<corpus>-<hash of the settings>`.
+        The run directory; default `runs/<corpus>-<remedies>-<hash of the settings>`.
     steps
         Total number of optimiser steps; overrides any other budget.
     seed

@@ -60,6 +60,13 @@ def test_a_folder_of_text_files(tmp_path: Path, names: tuple[str, str, str]) -> 
     assert corpus.remarks == ("train: 1 blank line skipped",)
 
 
+def test_tables_beside_the_text_files_of_a_folder_are_said_to_be_left_out(tmp_path: Path) -> None:
+    files = {"train.txt": "some words", "valid.txt": "b", "test.txt": "c", "train.csv": "text\nother words"}
+    corpus = open_corpus(str(folder_of(tmp_path, files)))
+    assert list(corpus["train"]) == ["some words"]
+    assert corpus.remarks == (f"{tmp_path}: its text files are read, and train.csv left out",)
+
+
 def test_a_word_of_the_name_counts_before_a_part_of_it(tmp_path: Path) -> None:
     files = {"train.txt": "a", "constrain.txt": "b", "valid.txt": "c", "test.txt": "d", "latest.txt": "e"}
     assert list(open_corpus(str(folder_of(tmp_path, files)))["train"]) == ["a"]

@@ -11,7 +11,9 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from textvae.data.batches import collate
-from textvae.models.encoders import LSTMEncoder, reverse
+from textvae.data.tokenizers import EOS
+from textvae.models.encoders.lstm import LSTMEncoder, reverse
+from textvae.models.transformer import sinusoids
 
 ROWS = [[4, 5, 6, 2, 4], [], [6], [5, 5, 4], [2, 2, 2, 6, 6]]
 
@@ -55,8 +57,8 @@ def test_the_content_of_padding_and_of_the_decoders_inputs_is_never_read(kind, o
     torch.testing.assert_close(encoder(scribbled), encoder(batch), atol=1e-12, rtol=0)
 
 
-@pytest.mark.parametrize(("kind", "options"), members("model.encoder", kinds=["lstm"]))
-def test_every_word_is_read(kind, options):
+@pytest.mark.parametrize(("kind", "options"), members("model.encoder", kinds=["lstm", "transformer"]))
+def test_every_word_and_their_order_are_read(kind, options):
     encoder = encoder_of(kind, options)
     before = encoder(batch_of([4, 5, 6]))
     for place in range(3):
@@ -64,6 +66,51 @@ def test_every_word_is_read(kind, options):
         row[place] = 2
         assert (encoder(batch_of(row)) - before).abs().max() > 1e-4
     assert (encoder(batch_of([4, 6, 5])) - before).abs().max() > 1e-4
+
+
+@settings(max_examples=30, deadline=None)
+@given(row=st.lists(st.integers(4, 6), max_size=6), order=st.randoms(use_true_random=False))
+@pytest.mark.parametrize(("kind", "options"), members("model.encoder", kinds=["bag_of_words"]))
+def test_a_bag_of_words_knows_no_order(kind, options, row, order):
+    encoder, shuffled = encoder_of(kind, options), list(row)
+    order.shuffle(shuffled)
+    torch.testing.assert_close(encoder(batch_of(shuffled)), encoder(batch_of(row)), atol=1e-12, rtol=0)
+    embedded = encoder.embedding.weight[[*row, EOS]]
+    expected = embedded.mean(0) if options["pooling"] == "mean" else embedded.amax(0)
+    torch.testing.assert_close(encoder(batch_of(row))[0], expected, atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize(("kind", "options"), members("model.encoder", kinds=["transformer"]))
+@pytest.mark.parametrize("rows", [ROWS, [[4, 5], [6, 6]]], ids=["padded", "unpadded"])
+def test_the_features_are_those_of_torchs_own_transformer(kind, options, rows):
+    encoder, batch = encoder_of(kind, options), batch_of(*rows)
+    states = encoder.read(encoder.embedding(batch.targets))
+    states = states + sinusoids(0, states)
+    for block in encoder.blocks:
+        layer = nn.TransformerEncoderLayer(
+            encoder.features,
+            options["heads"],
+            4 * encoder.features,
+            activation="gelu",
+            batch_first=True,
+            norm_first=True,
+        )
+        theirs, ours = layer.double().eval().state_dict(), block.state_dict()
+        for name, own in {
+            "self_attn.in_proj_": "queries_keys_values.",
+            "self_attn.out_proj.": "attended.",
+            "linear1.": "up.",
+            "linear2.": "down.",
+            "norm1.": "attention_norm.",
+            "norm2.": "perceptron_norm.",
+        }.items():
+            for what in ("weight", "bias"):
+                theirs[f"{name}{what}"] = ours[f"{own}{what}"]
+        layer.load_state_dict(theirs)
+        states = layer(states, src_key_padding_mask=~batch.mask)
+    normed = [row[:n] for row, n in zip(encoder.norm(states), batch.lengths.tolist(), strict=True)]
+    expected = torch.stack([row.mean(0) if options["pooling"] == "mean" else row.amax(0) for row in normed])
+    torch.testing.assert_close(encoder(batch), expected, atol=1e-12, rtol=0)
 
 
 def oracle(encoder: LSTMEncoder, batch, layers: int, both: bool, pooling: str) -> torch.Tensor:
@@ -105,10 +152,11 @@ def test_a_sentence_is_reversed_within_its_length(lengths):
     assert torch.equal(reverse(turned, batch), states)
 
 
-@pytest.mark.parametrize("layers", [1, 2])
-@pytest.mark.parametrize("pooling", ["last", "mean"])
-def test_dropout_is_training_noise(pooling, layers):
-    encoder = encoder_of("lstm", {**SIZES, "layers": layers, "dropout": 0.9, "pooling": pooling})
+@pytest.mark.parametrize(
+    ("kind", "options"), members("model.encoder", kinds=["lstm", "bag_of_words", "transformer"])
+)
+def test_dropout_is_training_noise(kind, options):
+    encoder = encoder_of(kind, {**options, "dropout": 0.9})
     batch = batch_of(*ROWS)
     assert torch.equal(encoder(batch), encoder(batch))
     encoder.train()

@@ -13,7 +13,7 @@ from textvae.errors import RunError
 from textvae.models.terms import Terms
 from textvae.runs import Run
 from textvae.training.metrics import MetricLog, Totals
-from textvae.training.updates import SUMMED, Step, summed
+from textvae.training.updates.update import SUMMED, Step, summed
 
 
 def step(distortion: list[float], rate: list[float], loss: float, batch: Any, *, finite: bool = True) -> Step:

@@ -27,7 +27,7 @@ from textvae.models.decoders import LSTMDecoder
 from textvae.models.modes import inert
 from textvae.models.output import word_log_probs
 from textvae.models.products import product
-from textvae.training.updates import gradient_norms
+from textvae.training.updates.joint import gradient_norms
 
 __all__ = ["PLAIN", "SAMPLES", "STEP", "WHOLE"]
 

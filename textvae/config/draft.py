@@ -92,6 +92,11 @@ class Draft:
         origin = self.origin.get(f"{slot}.kind")
         return None if origin in self._corpora() else origin
 
+    def remedies(self) -> list[str]:
+        """The names of the merged files that name no corpus, each once and in order."""
+        files = (origin for _, origin in self.layers if origin.endswith((".yaml", ".yml")))
+        return list(dict.fromkeys(PurePath(file).stem for file in files if file not in self._corpora()))
+
     def _corpora(self) -> set[str]:
         return {origin for layer, origin in self.layers if "data" in layer and not origin.startswith("--")}
 

@@ -86,13 +86,15 @@ def _open_torchtext(name: str) -> Corpus:
 
 
 def _open_folder(folder: Path, column: str | None) -> Corpus:
-    tables = any(files_by_split(folder, TABLE_SUFFIXES).values())
+    tables = [path.name for paths in files_by_split(folder, TABLE_SUFFIXES).values() for path in paths]
     if tables and not any(files_by_split(folder, TEXT_SUFFIXES).values()):
         return open_table_folder(folder, column)
     if column is not None:
         _refuse_column(str(folder))
     texts = {split: open_text(path) for split, path in one_file(find_splits(folder, TEXT_SUFFIXES)).items()}
     remarks = [remark for split, text in texts.items() for remark in blank_remark(text.blank, split)]
+    if tables:
+        remarks.append(f"{folder}: its text files are read, and {', '.join(sorted(set(tables)))} left out")
     splits = {split: text.sentences for split, text in texts.items()}
     return Corpus(safe_name(folder.resolve().name), splits, tuple(remarks))
 

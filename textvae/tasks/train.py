@@ -47,7 +47,7 @@ def train(
     """Train with recipes and files merged left to right, options last; resume a run already in the directory `run`.
 
     `options` maps dotted keys such as `training.optimiser.lr` to values; `run` is by default
-    `runs/<corpus>-<hash of the settings>`. A first stage is trained in its folder `first`, unless `init`
+    `runs/<corpus>-<remedies>-<hash of the settings>`. A first stage is trained in its folder `first`, unless `init`
     is a finished run with the settings of that stage.
 
     Raises
@@ -65,7 +65,10 @@ def train(
     if init is not None and config.first is None:
         raise ConfigError(f"--init {init}: these settings have no first stage to replace; leave --init out")
     with apart(config.threads, processes.device):
-        return stage(config, run, processes, Run.open(init) if init is not None else None, draft.blame)
+        corpus = opened(config)
+        name = "-".join([corpus.name, *draft.remedies(), signature(config)])
+        made = Run(run or Path("runs") / name)
+        return stage(made, config, corpus, processes, Run.open(init) if init is not None else None, draft.blame)
 
 
 @contextmanager
@@ -82,20 +85,18 @@ def apart(threads: int | None, device: torch.device) -> Iterator[None]:
             np.random.set_state(streams[1])
 
 
+def opened(config: Config) -> Corpus:
+    """The corpus of a configuration, after what there is to say about it."""
+    corpus = open_corpus(config.data.corpus, column=config.data.column)
+    for sentence in corpus.remarks:
+        remark(sentence)
+    return corpus
+
+
 def stage(
-    config: Config,
-    directory: str | PathLike[str] | None,
-    processes: Processes,
-    init: Run | None,
-    blame: builder.Blame,
-    corpus: Corpus | None = None,
+    made: Run, config: Config, corpus: Corpus, processes: Processes, init: Run | None, blame: builder.Blame
 ) -> Run:
-    """Train one stage in its directory, after its first stage if it has one; `corpus` is its own, where open."""
-    if corpus is None:
-        corpus = open_corpus(config.data.corpus, column=config.data.column)
-        for sentence in corpus.remarks:
-            remark(sentence)
-    made = Run(directory or Path("runs") / f"{corpus.name}-{signature(config)}")
+    """Train one stage in its directory, after its first stage if it has one."""
     if init is not None and made.checkpoint.exists():
         remark(f"{made.path}: is past its first stage already, so --init {init.path} is not used")
     alone = init is not None or made.checkpoint.exists()
@@ -124,8 +125,9 @@ def first_stage(
     if init is not None:
         return init
     data, its = config.data, config.first.data
-    shared = corpus if (data.corpus, data.column) == (its.corpus, its.column) else None
-    return stage(config.first, run.path / "first", processes, None, lambda key: blame(("first", *key)), shared)
+    shared = (data.corpus, data.column) == (its.corpus, its.column)
+    made, its_corpus = Run(run.path / "first"), corpus if shared else opened(config.first)
+    return stage(made, config.first, its_corpus, processes, None, lambda key: blame(("first", *key)))
 
 
 def _train(run: Run, config: Config, corpus: Corpus, processes: Processes, first: Run | None) -> None:

@@ -18,7 +18,7 @@ from textvae.errors import RunError
 from textvae.evaluation.estimators import perplexity
 from textvae.files import finite
 from textvae.runs import Run
-from textvae.training.updates import SUMMED, Step
+from textvae.training.updates.update import SUMMED, Step
 
 __all__ = ["MetricLog", "Totals", "record_settings"]
 

@@ -8,18 +8,15 @@ valid probabilities are guaranteed.
 References
 ----------
 Vaswani et al. 2017, *Attention Is All You Need*.
-Xiong et al. 2020, *On Layer Normalization in the Transformer Architecture*: normalisation first.
 """
-
-import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from textvae.fields import Count, Probability
 from textvae.models.decoders.autoregressive import Autoregressive
 from textvae.models.decoders.decoder import State
+from textvae.models.transformer import Block, require_heads, sinusoids
 
 __all__ = ["TransformerDecoder"]
 
@@ -50,12 +47,11 @@ class TransformerDecoder(Autoregressive):
         tied: bool = False,
         inputless: bool = False,
     ) -> None:
-        if hidden_dim % heads:
-            raise ValueError(f"{heads} heads do not divide a hidden_dim of {hidden_dim}")
+        require_heads(heads, hidden_dim)
         super().__init__(vocabulary, embedding_dim, dropout_in, dropout_out, inputless)
         self.read = nn.Linear(embedding_dim, hidden_dim)
         self.hear = nn.Linear(latent_dim, hidden_dim, bias=False)
-        self.blocks = nn.ModuleList(Block(hidden_dim, heads, dropout) for _ in range(layers))
+        self.blocks = nn.ModuleList(CausalBlock(hidden_dim, heads, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(hidden_dim)
         self.output = self.own_or_tied(hidden_dim, vocabulary, tied)
 
@@ -89,42 +85,14 @@ class TransformerDecoder(Autoregressive):
         return empty, empty
 
 
-class Block(nn.Module):
-    """x + Attend(LN x), then x + Down gelu(Up LN x)."""
-
-    def __init__(self, width: int, heads: int, dropout: float) -> None:
-        super().__init__()
-        self.heads = heads
-        self.dropout = nn.Dropout(dropout)
-        self.attention_norm = nn.LayerNorm(width)
-        self.queries_keys_values = nn.Linear(width, 3 * width)
-        self.attended = nn.Linear(width, width)
-        self.perceptron_norm = nn.LayerNorm(width)
-        self.up = nn.Linear(width, 4 * width)
-        self.down = nn.Linear(4 * width, width)
+class CausalBlock(Block):
+    """A block in which a position attends to itself and those before it."""
 
     def forward(self, x: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """T states (N, T, H) after t others with keys and values (N, t, H), with the keys and values of all.
 
         Either t or T − 1 is 0: a whole sentence, or one word further.
         """
-        queries, new_keys, new_values = self.queries_keys_values(self.attention_norm(x)).chunk(3, dim=-1)
+        queries, new_keys, new_values = self.project(x)
         keys, values = torch.cat([keys, new_keys], 1), torch.cat([values, new_values], 1)
-        q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (queries, keys, values))
-        dropped = self.dropout.p if self.training else 0.0
-        heads = F.scaled_dot_product_attention(q, k, v, dropout_p=dropped, is_causal=x.shape[1] > 1)
-        x = x + self.dropout(self.attended(heads.transpose(1, 2).flatten(-2)))
-        x = x + self.dropout(self.down(F.gelu(self.up(self.perceptron_norm(x)))))
-        return x, keys, values
-
-
-def sinusoids(first: int, x: Tensor) -> Tensor:
-    """Sines and cosines (T, H) of the positions first … first + T − 1, for x (…, T, H)."""
-    length, width = x.shape[-2:]
-    # Not in a lower precision of x: bfloat16 cannot represent all integers beyond 256.
-    exact = torch.promote_types(x.dtype, torch.float32)
-    positions = torch.arange(first, first + length, device=x.device, dtype=exact)
-    half = (width + 1) // 2
-    rates = torch.exp(torch.arange(half, device=x.device, dtype=exact) * (-math.log(10_000) / half))
-    angles = positions[:, None] * rates
-    return torch.cat([angles.sin(), angles.cos()], dim=-1)[:, :width].to(x.dtype)
+        return self.attend(x, queries, keys, values, is_causal=x.shape[1] > 1), keys, values

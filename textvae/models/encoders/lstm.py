@@ -1,15 +1,11 @@
-"""Encoders: map every sentence of a batch to a feature vector.
-
-Positional constructor parameters are supplied by the library; keyword-only ones can be set in a
-configuration. A sentence's features never depend on the rest of its batch or on padding.
+"""An LSTM over the words: its last state, or its states pooled over positions.
 
 References
 ----------
-Bowman et al. 2016, *Generating Sentences from a Continuous Space*: the last state of an LSTM.
+Bowman et al. 2016, *Generating Sentences from a Continuous Space*: the last state.
 Long et al. 2019, *Preventing Posterior Collapse in Sequence VAEs with Pooling*.
 """
 
-from abc import ABC, abstractmethod
 from typing import Literal
 
 import torch
@@ -17,34 +13,11 @@ from torch import Tensor, nn
 
 from textvae.data.batches import Batch
 from textvae.fields import Count, Probability
+from textvae.models.encoders.encoder import Encoder
+from textvae.models.encoders.pooling import pool
 from textvae.models.lstm import LSTM
 
-__all__ = ["ENCODERS", "Blank", "Encoder", "LSTMEncoder"]
-
-
-class Encoder(nn.Module, ABC):
-    """Maps sentences to features (B, `features`)."""
-
-    features: int
-
-    @abstractmethod
-    def forward(self, batch: Batch) -> Tensor:
-        """Features (B, `features`) of the sentences in `batch.targets`."""
-
-
-class Blank(Encoder):
-    """No features at all: the encoder of a plain language model, or of an unconditional posterior."""
-
-    nothing: Tensor
-
-    def __init__(self, vocabulary: int) -> None:
-        super().__init__()
-        self.register_buffer("nothing", torch.empty(0), persistent=False)
-        self.features = 0
-
-    def forward(self, batch: Batch) -> Tensor:
-        """An empty (B, 0)."""
-        return self.nothing.expand(batch.sentences, 0)
+__all__ = ["LSTMEncoder", "reverse"]
 
 
 class LSTMEncoder(Encoder):
@@ -104,14 +77,3 @@ def last(states: Tensor, batch: Batch) -> Tensor:
     if not batch.padded:
         return states[:, -1]
     return states[torch.arange(len(states), device=states.device), batch.lengths - 1]
-
-
-def pool(states: Tensor, batch: Batch, how: Literal["mean", "max"]) -> Tensor:
-    """Mean or maximum (B, H) over the positions that are not padding."""
-    absent = ~batch.mask[..., None]
-    if how == "max":
-        return states.masked_fill(absent, -torch.inf).amax(1)
-    return states.masked_fill(absent, 0.0).sum(1) / batch.lengths[:, None]
-
-
-ENCODERS = {"lstm": LSTMEncoder, "none": Blank}

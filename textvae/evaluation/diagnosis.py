@@ -37,7 +37,10 @@ REMEDIES: Mapping[str, tuple[tuple[str, str], ...]] = {
         ("minimum_rate", "hold the rate at a target by a constraint"),
         ("pretrained_free_bits", "start from the encoder of a trained autoencoder, whose z is informative"),
         ("aggressive", "train the encoder for several steps per decoder step, in case it lagged early on"),
-        ("word_dropout", "weaken the decoder: with input words missing, it needs z"),
+        (
+            "word_dropout",
+            "weaken the decoder by leaving out input words, three of four rather than one; it costs much",
+        ),
         ("skip", "connect z directly to the output, past the recurrence"),
         ("beta", "give the rate a weight below 1"),
     ),
@@ -48,7 +51,6 @@ REMEDIES: Mapping[str, tuple[tuple[str, str], ...]] = {
     ),
     "unused_rate": (
         ("pretrained_free_bits", "start from the encoder of a trained autoencoder, whose z is informative"),
-        ("word_dropout", "weaken the decoder: with input words missing, it needs z"),
         ("skip", "connect z directly to the output, past the recurrence"),
     ),
     "gap": (

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
 
@@ -16,6 +16,10 @@ HEAD = """# Settings
 What a YAML file may hold, and `--section.key VALUE` may set; `textvae settings` prints this page. A run's own
 `config.yaml` has every key, with the value that the run was made with. Durations are optimiser steps, or text such
 as `"10 epochs"`. A slot is a mapping of a `kind` and its arguments, such as `{kind: linear, steps: 10 epochs}`.
+
+Whatever the objective, the best weights are those with the highest ELBO on valid, at weight 1, of one z a sentence
+(without a rate, the lowest distortion), and decay and stopping follow it. It counts only once all schedules have
+settled: from the step where they reach their last value on, and of a controller from its step `settles` on.
 """
 
 
@@ -62,9 +66,17 @@ def _slots(keys: list[str]) -> str:
 def _arguments(make: Callable[..., Any], supplied: int) -> str:
     given = list(inspect.signature(make).parameters.values())[supplied:]
     return ", ".join(
-        f"`{each.name}`" + (" (required)" if each.default is each.empty else f" {_value(each.default)}")
+        f"`{each.name}`"
+        + (" (required)" if each.default is each.empty else f" {_value(each.default)}")
+        + _choices(each)
         for each in given
     )
+
+
+def _choices(argument: inspect.Parameter) -> str:
+    """The other values of an argument that has a few."""
+    others = [choice for choice in get_args(argument.annotation) if choice != argument.default]
+    return f" (or {', '.join(others)})" if get_origin(argument.annotation) is Literal else ""
 
 
 def _value(value: Any) -> str:

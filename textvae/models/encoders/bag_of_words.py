@@ -1,4 +1,4 @@
-"""The words' embeddings, pooled: features that know no order, so that z cannot be spent on where a word stands.
+"""The words' embeddings, pooled: features that know no order.
 
     h = max_t e(wₜ)  or  1/(n + 1) Σ_t e(wₜ),  over w₁ … wₙ EOS
 

@@ -29,7 +29,9 @@ __all__ = ["DiversityUncertaintyPosterior"]
 
 
 class DiversityUncertaintyPosterior(DiagonalPosterior):
-    """γ = `scale`, p = `dropout`, α = `floor`.
+    """`batch_norm` with a scale γ_d of each dimension, learned (mean square: `scale`²), and dropout of variances.
+
+    The variance has the floor α/(2πe), α = `floor`, and falls to it with probability p = `dropout`.
 
     Raises
     ------

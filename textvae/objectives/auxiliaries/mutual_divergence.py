@@ -27,7 +27,7 @@ TINY = 1e-12
 
 
 class MutualDivergence(Auxiliary):
-    """η (`diversity`) and γ (`smoothness`), M and S in nats.
+    """Pushes the posteriors of a batch apart, by about `diversity` nats a dimension, and evenly: γ = `smoothness`.
 
     It couples the sentences of a batch; for a batch of one it is 0.
 

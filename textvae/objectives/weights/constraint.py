@@ -23,7 +23,7 @@ __all__ = ["Constraint"]
 
 
 class Constraint(Weight):
-    """λ, with the distortion in nats per sentence.
+    """λ, which grows while the distortion is above `target_distortion` (nats per sentence), and shrinks below it.
 
     Raises
     ------

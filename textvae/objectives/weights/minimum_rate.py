@@ -26,7 +26,10 @@ EPSILON = 1e-8
 
 
 class MinimumRate(Weight):
-    """1 − u, with the rate in nats per sentence."""
+    """1 − u, where u ≥ 0 rises while the rate is below `target_rate` (nats per sentence) and falls above it.
+
+    Above 1 it rewards the rate. `lr` and `decay` are those of RMSprop on u, which begins at `start`.
+    """
 
     multiplier: Tensor
     square: Tensor

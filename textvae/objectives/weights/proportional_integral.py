@@ -26,7 +26,7 @@ __all__ = ["ProportionalIntegral"]
 
 
 class ProportionalIntegral(Weight):
-    """A weight of the rate between `low` and `high`, with the rate in nats per sentence.
+    """A weight between `low` and `high`, controlled to hold the rate at `target_rate` (nats per sentence).
 
     Raises
     ------

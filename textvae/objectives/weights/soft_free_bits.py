@@ -25,7 +25,7 @@ __all__ = ["SoftFreeBits"]
 
 
 class SoftFreeBits(Weight):
-    """A weight of the rate between `low` and 1, with the rate in nats per sentence.
+    """A weight between `low` and 1 that moves by `change` while the rate is not within `slack` of `target_rate`.
 
     Raises
     ------

@@ -10,7 +10,7 @@ __all__ = ["Weight"]
 
 
 class Weight(nn.Module, ABC):
-    """A value for every optimiser step, counted from 0.
+    """A multiplier for every optimiser step, counted from 0; a controller counts as settled from `settles` on.
 
     `settles_at` is the step from which validation counts: before it, no weights are selected, and no decay or
     early stopping takes place. A controller keeps its state in buffers, so that it is saved in checkpoints and

@@ -242,6 +242,16 @@ def test_a_survey_holds_the_terms_of_each_sentence(vae):
         vae.survey(TEXTS, seed=-1)
 
 
+def test_draws_are_those_of_the_posterior(vae):
+    z, found = vae.draw(TEXTS, 400), vae.survey(TEXTS)
+    assert z.shape == (400, len(TEXTS), 4)
+    torch.testing.assert_close(z[0], found.z)
+    torch.testing.assert_close(vae.draw(TEXTS[1:2], 3), z[:3, 1:2])
+    assert ((z.mean(0) - vae.encode(TEXTS)).abs() < 5 * z.std(0) / 400**0.5).all()
+    with pytest.raises(ConfigError, match="samples"):
+        vae.draw(TEXTS, 0)
+
+
 def test_samples_belong_to_the_seed(vae):
     assert len(vae.sample()) == 5
     assert vae.sample(8, seed=1) == vae.sample(8, seed=1) != vae.sample(8, seed=2)

@@ -604,6 +604,19 @@ def test_a_posterior_of_another_remedy_is_said_to_be_replaced_and_that_of_a_corp
         draft.merge_file("vmf")
 
 
+def test_a_file_with_other_settings_of_the_data_is_a_remedy_still(tmp_path):
+    for name, data in (("mine.yml", "{batch_size: 64}"), ("corpus.yml", "{corpus: words/}")):
+        penalty = "{kind: free_bits_total, nats_total: 3.0}"
+        (tmp_path / name).write_text(f"data: {data}\nobjective: {{penalty: {penalty}}}\n", "utf-8")
+    draft = Draft()
+    for name in ("demo", tmp_path / "corpus.yml", tmp_path / "mine.yml"):
+        draft.merge_file(str(name))
+    assert draft.remedies() == ["mine"]
+    assert draft.chosen_by("objective.penalty") == str(tmp_path / "mine.yml")
+    with pytest.warns(UserWarning, match=r"free_bits_total of .*mine.yml is replaced by free_bits_per_dimension"):
+        draft.merge_file("free_bits")
+
+
 NO_Z, NOT_LEARNED, UNREAD = "without a z", "nothing that is learned", "reads no words"
 
 

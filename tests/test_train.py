@@ -159,6 +159,8 @@ def test_the_default_directory_is_named_after_corpus_remedies_and_settings(corpu
     runs = sorted(path.name for path in (tmp_path / "runs").iterdir())
     assert sorted(name.rpartition("-")[0] for name in runs) == ["words", "words", "words-free_bits-mine"]
     assert all(name.endswith(f"-{signature(Run(tmp_path / 'runs' / name).config)}") for name in runs)
+    again = worked("train", f"runs/{runs[-1]}/config.yaml")
+    assert f"runs/{runs[-1]}: trained already" in again.err
 
 
 def test_config_yaml_reproduces_the_run(vae_run, corpus, tmp_path):

@@ -88,6 +88,26 @@ class Vae:
         (centres,) = by_sentence(self.model, self._read(sentences), centre)
         return centres
 
+    def draw(self, sentences: Sequence[str], samples: int = 1, *, seed: int = 0) -> Tensor:
+        """`samples` draws z ~ q(z|x) of each sentence, (K, B, D), on the host; the first one is that of `survey`.
+
+        Raises
+        ------
+        RunError
+            For a language model, which has no z.
+        """
+        self._require_latent("draw")
+        require_whole("samples", samples, 1)
+        require_whole("seed", seed, 0)
+        noise = SentenceNoise(seed, self.latent_dim)
+
+        def drawn(batch: Batch, rows: Tensor) -> Sequence[Tensor]:
+            q = self.model.posterior(batch.to(self.device))
+            return (q.transport(noise(batch, 0, samples).to(self.device)).transpose(0, 1),)
+
+        (z,) = by_sentence(self.model, self._read(sentences), drawn)
+        return z.transpose(0, 1)
+
     def decode(
         self,
         z: Tensor | np.ndarray | Sequence[Any],

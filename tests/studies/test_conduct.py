@@ -5,11 +5,13 @@ import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from textvae.config import Config
 from textvae.errors import ConfigError, RunError
+from textvae.evaluation.estimators import REVISION
 from textvae.runs import Run
 from textvae.studies.conduct import FAILED_BEFORE, Conductor, behind, finished
 from textvae.studies.grid import Cell
@@ -245,7 +247,11 @@ def test_finished_means_trained_and_evaluated_as_asked(tmp_path: Path) -> None:
     run.create()
     run.config, run.status = one.config, "done"
     assert not finished(run, one, asked)
-    run.evaluation = {split: {"iwae_samples_asked": 9} for split in ("valid", "test")}
+    numbers = {"iwae_samples_asked": 9, "seed": 0, "weights_sha256": None, "estimators": REVISION}
+    for other in ({"seed": 1}, {"estimators": REVISION - 1}, {"weights_sha256": "of other weights"}):
+        run.evaluation = {"valid": numbers, "test": numbers | other}
+        assert not finished(run, one, asked)
+    run.evaluation = {"valid": numbers, "test": numbers}
     assert finished(run, one, asked)
     assert not finished(run, one, Measures(splits=["valid"], samples=10))
     longer = one.config.model_copy(update={"training": one.config.training.model_copy(update={"budget": 3})})
@@ -272,10 +278,12 @@ def test_a_study_that_probes_is_finished_once_its_first_split_is_probed_with_the
     run = Run(tmp_path / "run")
     run.create()
     run.config, run.status = one.config, "done"
-    run.evaluation = {split: {"iwae_samples_asked": 9} for split in asked.splits}
+    settings = {"seed": 0, "weights_sha256": None, "estimators": REVISION}
+    run.evaluation = {split: {"iwae_samples_asked": 9, **settings} for split in asked.splits}
     assert not finished(run, one, asked)
-    for split, weights in (("test", None), ("valid", "of others")):
-        run.write_part(split, "knowledge", {"weights_sha256": weights, "seed": 0}, {})
+    others: list[dict[str, Any]] = [{"weights_sha256": "of others"}, {"estimators": REVISION - 1}]
+    for split, other in (("test", {}), *(("valid", each) for each in others)):
+        run.write_part(split, "knowledge", settings | other, {})
         assert not finished(run, one, asked)
-    run.write_part("valid", "knowledge", {"weights_sha256": None, "seed": 0}, {})
+    run.write_part("valid", "knowledge", settings, {})
     assert finished(run, one, asked)

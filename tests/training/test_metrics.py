@@ -79,6 +79,19 @@ def test_a_resumed_run_has_the_whole_rows_up_to_its_step(last: str, kept: list[i
     assert len(run.metrics.read_text("utf-8").splitlines()) == len(kept) + 1
 
 
+@pytest.mark.parametrize("step", [0, 50])
+def test_tensorboard_shows_no_points_beyond_the_step_that_a_run_goes_on_from(step: int, tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    for start, rate in ((0, 1.0), (step, 2.0)):
+        log = MetricLog(Run(tmp_path), start)
+        for later in range(start + 50, 151, 50):
+            log.row(later, "train", {"rate": rate})
+        log.close()
+    shown = EventAccumulator(str(tmp_path / "tensorboard")).Reload().Scalars("train/rate")
+    assert [(each.step, each.value) for each in shown] == [(k, 1.0 if k <= step else 2.0) for k in (50, 100, 150)]
+
+
 def test_a_row_that_is_no_row_is_refused_rather_than_dropped(tmp_path: Path) -> None:
     run = Run(tmp_path)
     run.metrics.write_text('{"step": 1}\n{"st\n{"step": 2}\n', "utf-8")

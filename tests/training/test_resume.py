@@ -191,7 +191,8 @@ def test_killed_and_continued_whatever_the_remedy(
     remedy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In its first stage too where it has one, between the stages, and before and after weights have settled."""
-    monkeypatch.setattr("textvae.tasks.train.showcase", lambda *given: Showcase([], [], []))  # half of the time
+    for module in ("train", "assembly"):  # half of the time
+        monkeypatch.setattr(f"textvae.tasks.{module}.showcase", lambda *given: Showcase([], [], []))
     names, step = [tiny_files(tmp_path), remedy], Trainer._step
     whole = train(names, FITTING.get(remedy), tmp_path / "whole")
     killed = Run(tmp_path / "killed")

@@ -176,6 +176,21 @@ def test_its_state_goes_on():
     assert (other.aggressive, other.information) == (False, 0.4)
 
 
+@pytest.mark.parametrize("until", [None, 10])
+@pytest.mark.parametrize(
+    "frozen",
+    [["posterior", "decoder"], ["posterior.encoder", "posterior.mean", "posterior.log_variance", "decoder"]],
+)
+def test_something_is_left_to_train(frozen, until):
+    with pytest.raises(ValueError, match="nothing is left to train beside posterior"):
+        rule_of(tiny(2), kind="joint", frozen=frozen, frozen_until=until)
+
+
+def test_no_name_is_no_part():
+    with pytest.raises(ValueError, match="'' is not a part of the model; choose from posterior"):
+        rule_of(tiny(2), kind="joint", frozen=[""])
+
+
 @pytest.mark.parametrize(("frozen", "updates"), [([], 1), (["posterior.encoder"], 1), (["posterior"], 0)])
 def test_a_frozen_posterior_is_not_updated(frozen, updates):
     assert rule_of(tiny(2), kind="joint", frozen=frozen)(Stream(), 0, generator()).encoder_updates == updates

@@ -37,6 +37,9 @@ def arguments(slot: str, member: Member, draft: Draft) -> dict[str, Any]:
             f"{whose}: {member.kind}: {', '.join(sorted(fixed))} cannot be set: the library supplies it"
         )
     written = {key: given[key] for key in timed & given.keys() if epochs(given[key]) is not None}
+    if written and slot.startswith("model."):
+        keys = ", ".join(sorted(written))
+        raise ConfigError(f"{whose}: {member.kind}: {keys}: a model knows no epochs; give optimiser steps")
     try:
         typed = schema.model_validate({**given, **in_steps(written, steps_per_epoch=1)}).model_dump(mode="json")
     except ValidationError as error:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from textvae.config.complaints import complaint
 from textvae.config.files import read_mapping, short
-from textvae.config.recipes import resolve
+from textvae.config.recipes import YAML, resolve
 from textvae.config.schema import Config
 from textvae.errors import ConfigError
 
@@ -83,7 +83,7 @@ class Draft:
         chosen = dict(_choices(self.values))
         for key, new in () if origin.startswith("--") else _choices(values):
             before = self.origin.get(f"{key}.kind", self.origin.get(f"{key}.recipe", ""))
-            quiet = not before.endswith(".yaml") or (before in corpora and not key.startswith("objective."))
+            quiet = not before.endswith(YAML) or (before in corpora and not key.startswith("objective."))
             if key in chosen and chosen[key] != new and before != origin and not quiet:
                 warnings.warn(f"{key}: {chosen[key]} of {before} is replaced by {new} of {origin}", stacklevel=4)
 
@@ -94,11 +94,13 @@ class Draft:
 
     def remedies(self) -> list[str]:
         """The names of the merged files that name no corpus, each once and in order."""
-        files = (origin for _, origin in self.layers if origin.endswith((".yaml", ".yml")))
+        files = (origin for _, origin in self.layers if origin.endswith(YAML))
         return list(dict.fromkeys(PurePath(file).stem for file in files if file not in self._corpora()))
 
     def _corpora(self) -> set[str]:
-        return {origin for layer, origin in self.layers if "data" in layer and not origin.startswith("--")}
+        """The files that name a corpus."""
+        data = ((layer.get("data"), origin) for layer, origin in self.layers if origin.endswith(YAML))
+        return {origin for values, origin in data if isinstance(values, Mapping) and "corpus" in values}
 
     def set(self, option: str, value: Any) -> None:
         """Merge one option such as `training.optimiser.lr` = 0.5 or `steps` = 100."""

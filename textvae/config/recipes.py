@@ -6,7 +6,10 @@ from typing import Literal
 
 from textvae.errors import ConfigError, did_you_mean
 
-__all__ = ["recipe_files", "resolve"]
+__all__ = ["YAML", "recipe_files", "resolve"]
+
+YAML = (".yaml", ".yml")
+"""How the name of a file of settings ends."""
 
 Folder = Literal["corpora", "remedies", "studies"]
 ONE_OF: dict[Folder, str] = {"corpora": "corpus", "remedies": "remedy", "studies": "study"}
@@ -32,7 +35,7 @@ def resolve(name: str, folders: Sequence[Folder] = ("corpora", "remedies")) -> P
     ConfigError
         If neither exists.
     """
-    if name.endswith((".yaml", ".yml")):
+    if name.endswith(YAML):
         if not Path(name).is_file():
             raise ConfigError(f"{name}: {'is a directory, not a file' if Path(name).is_dir() else 'no such file'}")
         return Path(name)

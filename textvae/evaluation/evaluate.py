@@ -16,6 +16,7 @@ from textvae.data.tokenizers import UNK, Tokenizer
 from textvae.evaluation.collapse import active_units, mean_variances
 from textvae.evaluation.density import information
 from textvae.evaluation.estimators import (
+    REVISION,
     Survey,
     Tick,
     importance_weighted_nll,
@@ -29,7 +30,17 @@ from textvae.evaluation.requirements import require_counts
 from textvae.evaluation.verdict import LANGUAGE_MODEL, judge
 from textvae.models.text_vae import TextVAE
 
-__all__ = ["evaluate", "latent_use"]
+__all__ = ["asked", "evaluate", "latent_use"]
+
+
+def asked(samples: int, seed: int, weights_sha256: str | None) -> dict[str, Any]:
+    """What is stored beside the numbers of a split: only with all of these are they the ones that are asked for."""
+    return {
+        "iwae_samples_asked": samples,
+        "seed": seed,
+        "weights_sha256": weights_sha256,
+        "estimators": REVISION,
+    }
 
 
 def evaluate(

@@ -30,7 +30,9 @@ def part_of(model: nn.Module, name: str) -> nn.Module:
         If there is no such part; the message lists those there are.
     """
     try:
-        return model.get_submodule(name)
+        if name:  # an empty one is the whole model to torch
+            return model.get_submodule(name)
+        raise AttributeError
     except AttributeError:
         names = [part for part, _ in model.named_modules() if part and part.count(".") < 2]
         raise ValueError(f"{name!r} is not a part of the model; choose from {', '.join(names)}") from None

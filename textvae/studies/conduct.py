@@ -10,7 +10,8 @@ from pathlib import Path
 
 from textvae.config import changed_keys
 from textvae.errors import RunError, counted
-from textvae.files import LOCK
+from textvae.evaluation.estimators import REVISION
+from textvae.evaluation.evaluate import asked
 from textvae.runs import Run
 from textvae.studies.grid import Cell
 from textvae.studies.jobs import Job, last_line, probed
@@ -32,11 +33,13 @@ def finished(run: Run, cell: Cell, measures: Measures) -> bool:
         return False
     made = run.config
     same = made.training.budget == cell.config.training.budget and not changed_keys(made, cell.config)
-    asked = (run.evaluation.get(split, {}).get("iwae_samples_asked") for split in measures.splits)
-    measured = cell.stage or all(samples == measures.samples for samples in asked)
-    if not (same and measured):
+    if not same or cell.stage:
+        return same
+    weights, kept = run.weights_sha256, run.evaluation
+    wanted = asked(measures.samples, 0, weights).items()
+    if not all(kept.get(split, {}).items() >= wanted for split in measures.splits):
         return False
-    return not probed(cell, measures) or "knowledge" in run.parts(measures.splits[0], run.weights_sha256)
+    return not probed(cell, measures) or "knowledge" in run.parts(measures.splits[0], weights, estimators=REVISION)
 
 
 def behind(out: Path, cells: Mapping[str, Cell], manifest: Manifest) -> float:
@@ -96,7 +99,7 @@ class Conductor:
 
     def _begin(self) -> None:
         """Start every cell that is ready. A run still trained by a leftover process counts towards the limit."""
-        elsewhere = {path for path in self._waiting() if _in_use(self.out / path)}
+        elsewhere = {path for path in self._waiting() if Run(self.out / path).locked}
         for path in self._waiting():
             first = self.cells[path].first
             if first and self._state(first.path) == "failed":
@@ -135,14 +138,3 @@ class Conductor:
         record = self.manifest.records[path]
         said = f"done in {record.seconds:.0f} s" if record.state == "done" else f"{record.state}: {record.reason}"
         self.tell(behind(self.out, self.cells, self.manifest), f"{path}: {said}")
-
-
-def _in_use(path: Path) -> bool:
-    """Whether a process that this study did not start is training in this directory."""
-    if not (path / LOCK).exists():
-        return False
-    try:
-        with Run(path).lock():
-            return False
-    except RunError:
-        return True

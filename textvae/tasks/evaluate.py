@@ -5,13 +5,13 @@ from os import PathLike
 from typing import Any
 
 from textvae import builder
-from textvae.api import Vae, load
+from textvae.api import load
 from textvae.console.output import remark
 from textvae.console.progress import counting
 from textvae.data.corpora import open_whole
 from textvae.errors import RunError, counted, require_whole
 from textvae.evaluation.estimators import REVISION, Survey
-from textvae.evaluation.evaluate import evaluate
+from textvae.evaluation.evaluate import asked, evaluate
 from textvae.files import finite
 from textvae.runs import Run
 from textvae.tasks.subject import Subject, own_corpus, remark_unselected
@@ -42,7 +42,7 @@ def evaluate_run(
     vae = load(run.path, processes.device)
     if processes.is_main:
         remark_unselected(run)
-    if corpus is None and (known := _known(run, split, _settings(vae, samples, seed))):
+    if corpus is None and (known := _known(run, split, asked(samples, seed, vae.weights_sha256))):
         return known
     opened = own_corpus(run, vae) if corpus is None else open_whole(corpus, column=column)
     for sentence in () if corpus is None or not processes.is_main else opened.remarks:
@@ -55,7 +55,7 @@ def evaluate_run(
 
 def evaluate_subject(subject: Subject, samples: int) -> dict[str, Any]:
     """What `evaluate_run` returns and stores, from the subject's own survey, and every part stored so far."""
-    known = _known(subject.run, subject.split, _settings(subject.vae, samples, subject.seed))
+    known = _known(subject.run, subject.split, asked(samples, subject.seed, subject.vae.weights_sha256))
     return _keep(subject, known or _measured(subject, samples, subject.survey))
 
 
@@ -93,18 +93,9 @@ def headlines(subject: Subject) -> dict[str, Any]:
     return {name: value for name, value in values if not isinstance(value, (list, dict))}
 
 
-def _settings(vae: Vae, samples: int, seed: int) -> dict[str, Any]:
-    return {
-        "iwae_samples_asked": samples,
-        "seed": seed,
-        "weights_sha256": vae.weights_sha256,
-        "estimators": REVISION,
-    }
-
-
 def _measured(subject: Subject, samples: int, survey: Survey | None = None) -> dict[str, Any]:
     vae, sentences, split = subject.vae, subject.corpus[subject.split], subject.split
-    settings = _settings(vae, samples, subject.seed)
+    settings = asked(samples, subject.seed, vae.weights_sha256)
     passes = (survey is None) + vae.model.has_likelihood
     with counting(f"evaluating {split}", passes * len(sentences)) as tick:
         values = evaluate(

@@ -1,8 +1,7 @@
 """`textvae train`: train a run directory from settings, or resume an interrupted one."""
 
 import random
-import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
@@ -12,25 +11,21 @@ import numpy as np
 import torch
 
 from textvae import builder
-from textvae.api import Vae, load
+from textvae.api import load
 from textvae.config import Config, Draft, changed_keys, signature
 from textvae.console.output import remark
-from textvae.console.progress import TrainingDisplay, counting
-from textvae.data.batches import BatchStream, Sequences, encode
+from textvae.console.progress import TrainingDisplay
 from textvae.data.corpora import Corpus, open_corpus
-from textvae.data.prepared import prepared_sequences, prepared_tokenizer
-from textvae.data.resident import gathering_on
-from textvae.data.tokenizers import Tokenizer, load_tokenizer
-from textvae.errors import ConfigError, DataError, RunError, counted
+from textvae.errors import ConfigError, RunError, counted
 from textvae.models.modes import flags_kept
 from textvae.runs import Run
+from textvae.tasks.assembly import assemble, encoded, own_tokenizer, save_once
 from textvae.tasks.environment import continued, describe, require_same_sentences
-from textvae.tasks.showcase import as_list, showcase, write
-from textvae.training import graphs, precision
-from textvae.training.metrics import MetricLog, record_settings
-from textvae.training.plan import Decay, Plan, Progress
+from textvae.tasks.showcase import showcase, write
+from textvae.training import graphs
+from textvae.training.metrics import record_settings
+from textvae.training.plan import Progress
 from textvae.training.processes import Processes
-from textvae.training.trainer import Trainer
 
 __all__ = ["train"]
 
@@ -65,10 +60,16 @@ def train(
     if init is not None and config.first is None:
         raise ConfigError(f"--init {init}: these settings have no first stage to replace; leave --init out")
     with apart(config.threads, processes.device):
+        first = Run.open(init) if init is not None else None
         corpus = opened(config)
-        name = "-".join([corpus.name, *draft.remedies(), signature(config)])
-        made = Run(run or Path("runs") / name)
-        return stage(made, config, corpus, processes, Run.open(init) if init is not None else None, draft.blame)
+        made = Run(run or own_directory([corpus.name, *draft.remedies()], signature(config)))
+        return stage(made, config, corpus, processes, first, draft.blame)
+
+
+def own_directory(names: Sequence[str], settings: str) -> Path:
+    """`runs/<names>-<settings>`; or the one of these settings that is there, by whatever files or options."""
+    there = list(Path("runs").glob(f"*-{settings}"))
+    return there[0] if len(there) == 1 else Path("runs") / "-".join([*names, settings])
 
 
 @contextmanager
@@ -138,7 +139,7 @@ def _train(run: Run, config: Config, corpus: Corpus, processes: Processes, first
     if not run.exists():
         run.config = config
     now = describe(processes.device, corpus.digest())
-    if not run.environment:
+    if not run.environment or not (run.checkpoint.exists() or run.status == "done"):
         stages = {"first_weights_sha256": first.weights_sha256} if first else {}
         run.environment = now | {"classes_sha256": builder.sources(config)} | stages
     for kind, sha256 in builder.sources(config).items():
@@ -212,118 +213,6 @@ def refuse_without_checkpoint(run: Run) -> None:
             f"{run.path}: trained already, and {run.checkpoint.name} is missing, so it cannot go on; use it "
             "as it is, or train into another --run"
         )
-
-
-def own_tokenizer(run: Run, config: Config, corpus: Corpus) -> Tokenizer:
-    """The run's tokenizer, trained on the train split if it has none yet."""
-    if run.tokenizer.is_dir():
-        return load_tokenizer(run.tokenizer)
-    data = config.data
-    with counting("reading the vocabulary", len(corpus["train"])) as tick:
-        return prepared_tokenizer(
-            corpus, data.tokenizer, min_count=data.min_count, vocabulary_size=data.vocabulary_size, tick=tick
-        )
-
-
-def save_once(tokenizer: Tokenizer, run: Run) -> None:
-    """Save the tokenizer in the run atomically, unless it has one."""
-    if run.tokenizer.is_dir():
-        return
-    scratch = run.path / ".tokenizer"
-    shutil.rmtree(scratch, ignore_errors=True)
-    tokenizer.save(scratch)
-    scratch.rename(run.tokenizer)
-
-
-def encoded(corpus: Corpus, split: str, tokenizer: Tokenizer, config: Config) -> Sequences:
-    """A split in tokens; sentences longer than `max_length` are cut, and their number is printed."""
-    with counting(f"tokenising {split}", len(corpus[split])) as tick:
-        sequences = prepared_sequences(corpus, split, tokenizer, config.data.max_length, tick)
-    if sequences.cut:
-        remark(
-            f"{corpus.name}: {split}: {counted(sequences.cut, 'sentence')} cut to "
-            f"{config.data.max_length} tokens (data.max_length)"
-        )
-    if not len(sequences):
-        raise DataError(f"{corpus.name}: the {split} split has no sentences")
-    return sequences
-
-
-def assemble(
-    run: Run,
-    config: Config,
-    corpus: Corpus,
-    tokenizer: Tokenizer,
-    sequences: dict[str, Sequences],
-    processes: Processes,
-    first: Vae | None,
-) -> Trainer:
-    """Everything the training loop needs, on the device, restored from the run's checkpoint if it has one.
-
-    Raises
-    ------
-    RunError
-        If the first stage's vocabulary is another.
-    """
-    random.seed(config.seed)
-    np.random.seed(config.seed)
-    torch.manual_seed(config.seed)
-    device = processes.device
-    again, gathering = fresh(corpus, tokenizer, config), gathering_on(device)
-    stream = BatchStream(sequences["train"], config.data.batch_size, config.seed, again, gathering)
-    epoch = stream.batches_per_epoch
-    model = builder.model(config, tokenizer.size).to(device)
-    if first is not None:
-        if first.tokenizer.content() != tokenizer.content():
-            raise RunError(f"{run.path}: the first stage was trained with another vocabulary")
-        builder.inherit(model, first.model, config)
-    objective = builder.objective(config, model, tokenizer.size, epoch).to(device)
-    precision.prepare(objective, config.training.precision, device)
-    update = builder.update(config, objective, epoch)
-    # What a class from outside decides on the host is not known: its steps are recorded only if asked for.
-    recorded = False if config.training.graphs is None and builder.external(config) else config.training.graphs
-    graphs.record(update, recorded, device)
-    vae = Vae(model, tokenizer, config)
-
-    def show(log: MetricLog, step: int) -> None:
-        shown = showcase(vae, corpus["valid"], 5)
-        log.board.add_text("samples", as_list(shown.samples), step)
-        if shown.reconstructions:
-            pairs = as_list(f"{a}  →  {b}" for a, b in shown.reconstructions)
-            log.board.add_text("reconstructions", pairs, step)
-
-    return Trainer(
-        run,
-        objective,
-        update,
-        stream,
-        sequences["valid"],
-        plan(config, epoch),
-        seed=config.seed,
-        show=show,
-        processes=processes,
-    )
-
-
-def fresh(corpus: Corpus, tokenizer: Tokenizer, config: Config) -> Callable[[int], Sequences] | None:
-    """A function from epoch to encoded sentences, if the corpus generates new ones each epoch; else None."""
-    sentences = corpus.fresh
-    if sentences is None:
-        return None
-    return lambda epoch: encode(sentences(epoch), tokenizer, config.data.max_length)
-
-
-def plan(config: Config, steps_per_epoch: int) -> Plan:
-    """The training schedule, with all epochs converted to steps."""
-    training = builder.in_steps(config.training.model_dump(), steps_per_epoch)
-    return Plan(
-        budget=training["budget"],
-        validate_every=max(1, training["validate_every"]),
-        log_every=training["log_every"],
-        checkpoint_every=training["checkpoint_every"],
-        decay=Decay(**training["decay"]) if training["decay"] else None,
-        stop_after=training["stop_after"],
-    )
 
 
 def closing(run: Run, progress: Progress) -> str:

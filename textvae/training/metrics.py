@@ -98,7 +98,7 @@ class MetricLog:
 
         _truncate(run.metrics, step)
         self.file = run.metrics.open("a", encoding="utf-8")
-        self.board = SummaryWriter(run.tensorboard, purge_step=step + 1 if step else None)
+        self.board = SummaryWriter(run.tensorboard, purge_step=step + 1)
         if step == 0:
             self.board.add_custom_scalars(LAYOUT)
 

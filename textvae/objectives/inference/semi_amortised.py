@@ -22,7 +22,7 @@ from torch import Generator, Tensor
 from textvae.data.batches import Batch
 from textvae.fields import Count, Positive, Probability
 from textvae.models.distributions import DiagonalGaussian, Reparameterised
-from textvae.models.modes import silent
+from textvae.models.modes import exact, silent
 from textvae.models.terms import pass_under
 from textvae.models.text_vae import TextVAE
 from textvae.objectives.inference.inference import Inference
@@ -72,7 +72,8 @@ class SemiAmortised(Inference):
         weights = [p for p in model.parameters() if p.requires_grad]
 
         def slopes(step: int, parameters: Tensor) -> tuple[Tensor | None, ...]:
-            with torch.enable_grad(), silent(model.decoder):
+            # Exact, since products are differences of gradients, REACH apart, that rounding would hide.
+            with torch.enable_grad(), silent(model.decoder), exact():
                 point = parameters.detach().requires_grad_()
                 here = DiagonalGaussian(point[0], point[1])
                 terms = pass_under(model, batch, here, here.transport(noise[step][None])).terms

@@ -29,7 +29,7 @@ class Joint(Update):
     Raises
     ------
     ValueError
-        If `frozen` names a part that the model does not have.
+        If `frozen` names a part that the model does not have, or leaves no parameter to train.
     """
 
     def __init__(
@@ -45,6 +45,9 @@ class Joint(Update):
         self.optimiser = optimiser()
         self.clip_norm = clip_norm
         self.frozen = [p for name in frozen for p in part_of(objective.model, name).parameters()]
+        kept = set(map(id, self.frozen))
+        if not any(p.numel() and id(p) not in kept for p in objective.parameters()):
+            raise ValueError(f"frozen: nothing is left to train beside {', '.join(frozen)}; freeze fewer parts")
         self.frozen_until = frozen_until
         self.move: Move = self._move
 

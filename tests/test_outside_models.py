@@ -24,6 +24,7 @@ import torch
 from torch import nn
 from textvae.fields import Steps
 from textvae.models.decoders.lstm import LSTMDecoder
+from textvae.models.encoders.blank import Blank
 from textvae.models.posteriors.diagonal import DiagonalPosterior
 from textvae.models.distributions import DiagonalGaussian
 from textvae.models.priors.standard_normal import StandardNormal
@@ -134,6 +135,10 @@ class Warm(torch.optim.SGD):
     def __init__(self, parameters, *, warmup: Steps = 0):
         super().__init__(parameters, lr=0.1)
         self.warmup = warmup
+
+class Patient(Blank):
+    def __init__(self, vocabulary, *, warmup: Steps = 0):
+        super().__init__(vocabulary)
 
 class Counts(Penalty):
     def __init__(self, scale=1.0):
@@ -247,6 +252,12 @@ def test_an_optimiser_from_outside_counts_epochs_as_everything_else_does():
     model = builder.model(config, 16)
     rule = builder.update(config, builder.objective(config, model, 16, 7), 7)
     assert rule.optimiser.warmup == 14
+
+
+def test_a_part_of_the_model_knows_no_epochs():
+    encoder = {"kind": "outside_models:Patient", "warmup": "2 epochs"}
+    assert "a model knows no epochs; give optimiser steps" in complaint("grammar", model__encoder=encoder)
+    assert complete("grammar", model__encoder={**encoder, "warmup": 5}).model.encoder.arguments["warmup"] == 5
 
 
 def test_the_optimisers_of_torch_are_used_as_they_are():

@@ -441,7 +441,7 @@ def study(
     Parameters
     ----------
     name
-        A study by name (smoke, grammar, ptb, ptb_half, beyond), or a file ending in .yaml.
+        A study by name (smoke, grammar, encoders, ptb, ptb_half, beyond), or a file ending in .yaml.
     out
         The directory of its runs; default `runs/<name>`.
     jobs

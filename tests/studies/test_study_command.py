@@ -16,6 +16,7 @@ from patience import PATIENCE, wait_until
 
 from textvae.config.recipes import resolve
 from textvae.errors import ConfigError, RunError
+from textvae.evaluation import evaluate
 from textvae.runs import Run
 from textvae.studies.grid import expand
 from textvae.studies.jobs import Job
@@ -115,7 +116,8 @@ def test_what_is_done_waits_again_if_the_study_asks_for_more(tmp_path: Path, cor
     ((cell,), _) = expand(read, file)
     run = Run(tmp_path / cell.path)
     run.create()
-    run.config, run.status, run.evaluation = cell.config, "done", {"valid": {"iwae_samples_asked": 3}}
+    run.config, run.status = cell.config, "done"
+    run.evaluation = {"valid": evaluate.asked(3, 0, None)}
     assert state(3) == "waiting"
     manifest = Manifest.read(tmp_path)
     manifest.records[cell.path].state = "done"

@@ -23,6 +23,7 @@ from command_line import (
 )
 
 import textvae as package
+from textvae.config import recipe_files
 
 LINES = "the cat saw the moon\n\nzebra xylophone\n the  bank\tfears N shares \n"
 """Four sentences: known, empty, unknown, and one with odd spaces."""
@@ -58,6 +59,12 @@ def test_help_lists_every_command_of_the_contract():
 
 def test_help_swallows_nothing_in_angle_brackets():
     assert "runs/<corpus>-<remedies>-<hash" in worked("train", "--help").out
+
+
+def test_the_help_of_study_names_every_study():
+    studies = [path.stem for path in recipe_files("studies")]
+    named = re.findall(r"by name \(([^)]*)\)", " ".join(worked("study", "--help").out.replace("│", " ").split()))
+    assert [sorted(names.split(", ")) for names in named] == [sorted(studies)]
 
 
 def test_version():

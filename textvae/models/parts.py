@@ -11,7 +11,7 @@ start as language models.
 Bosc & Vincent 2020, *Do Sequence-to-Sequence VAEs Learn Global Features of Sentences?*: parts that stay frozen.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -29,13 +29,12 @@ def part_of(model: nn.Module, name: str) -> nn.Module:
     ValueError
         If there is no such part; the message lists those there are.
     """
-    try:
-        if name:  # an empty one is the whole model to torch
-            return model.get_submodule(name)
-        raise AttributeError
-    except AttributeError:
-        names = [part for part, _ in model.named_modules() if part and part.count(".") < 2]
-        raise ValueError(f"{name!r} is not a part of the model; choose from {', '.join(names)}") from None
+    named: Iterable[tuple[str, nn.Module]] = model.named_modules(remove_duplicate=False)
+    parts = {part: module for part, module in named if part}
+    if name not in parts:
+        names = [part for part in parts if part.count(".") < 2]
+        raise ValueError(f"{name!r} is not a part of the model; choose from {', '.join(names)}")
+    return parts[name]
 
 
 @torch.no_grad()

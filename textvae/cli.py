@@ -436,7 +436,7 @@ def study(
     jobs: Count | None = None,
     launcher: Literal["local", "ray", "slurm"] = "local",
 ) -> None:
-    """Train and evaluate a grid of corpora, remedies, strengths and seeds, or continue an interrupted one.
+    """Train and evaluate a grid of corpora, remedies, strengths and seeds, or go on with one, and report it.
 
     Parameters
     ----------
@@ -449,10 +449,16 @@ def study(
     launcher
         Processes on this machine, tasks on a Ray cluster, or Slurm jobs.
     """
+    from textvae.console.output import remark
+    from textvae.errors import ConfigError
+    from textvae.tasks.report import report
     from textvae.tasks.study import study
 
     done = study(name, out, jobs, launcher)
-    print(f"textvae report {done}", file=sys.stderr)
+    try:
+        print(report(done))
+    except ConfigError as error:  # no matplotlib: the runs stand without their plots
+        remark(f"{error}, then: textvae report {done}")
 
 
 @app.command

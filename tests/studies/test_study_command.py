@@ -12,16 +12,19 @@ from typing import Any
 import pytest
 import yaml
 from command_line import refused, textvae, worked
+from invented import evaluation, write_run
 from patience import PATIENCE, wait_until
 
 from textvae.config.recipes import resolve
 from textvae.errors import ConfigError, RunError
 from textvae.evaluation import evaluate
 from textvae.runs import Run
+from textvae.studies.conduct import behind
 from textvae.studies.grid import expand
 from textvae.studies.jobs import Job
 from textvae.studies.launchers import Launcher, LauncherName
 from textvae.studies.manifest import Manifest, State, StudyDirectory
+from textvae.studies.progress import TRAINING
 from textvae.studies.study import Measures, read_study
 from textvae.tasks.study import _elsewhere, _manifest, study
 
@@ -136,6 +139,23 @@ def test_a_study_whose_manifest_was_deleted_goes_on(tmp_path: Path, corpus: Path
     assert manifest_of(file, tmp_path) == whole
 
 
+def test_what_was_trained_before_does_not_count_as_speed(tmp_path: Path, corpus: Path) -> None:
+    """A run whose evaluation alone is waiting starts at its share, so the time left is not told from it."""
+    file = write(tmp_path, corpus, remedies=["lm"])
+    cells = {cell.path: cell for cell in expand(read_study(file), file)[0]}
+    manifest = manifest_of(file, tmp_path)
+    assert behind(tmp_path, cells, manifest) == 0
+    trained, other = manifest.records.values()
+    run = Run(tmp_path / trained.path)
+    run.create()
+    run.metrics.write_text('{"split": "train", "step": 60}\n', "utf-8")
+    for states in (("waiting", "waiting"), ("running", "interrupted")):
+        trained.state, other.state = states
+        assert behind(tmp_path, cells, manifest) == TRAINING
+    other.state = "failed"
+    assert behind(tmp_path, cells, manifest) == 1 + TRAINING
+
+
 def manifest_of(file: Path, out: Path) -> Manifest:
     asked = read_study(file)
     return _manifest(out, asked, file, {cell.path: cell for cell in expand(asked, file)[0]})
@@ -242,6 +262,24 @@ def test_two_processes_do_not_conduct_one_study(
         study(str(write(tmp_path, corpus)), out)
     assert files(out) == ["lock"]
     assert played[0].begun == []
+
+
+def test_without_matplotlib_a_finished_study_says_how_to_get_its_report(
+    tmp_path: Path, corpus: Path, played: tuple[Played, list[tuple[Any, ...]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, out = write(tmp_path, corpus, remedies=["lm"], seeds=[0]), tmp_path / "out"
+    cell = expand(read_study(file), file)[0][0]
+    write_run(out / cell.path, cell.config, {"valid": evaluation(0.0, 0, 0)}, 0.0)
+    (out / StudyDirectory.MARKER).write_bytes(file.read_bytes())
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    done = worked("study", file, "--out", out)
+    assert done.out == ""
+    assert (
+        done.err.splitlines()[-1]
+        == f"plots need matplotlib: pip install 'textvae[plots]', then: textvae report {out}"
+    )
+    monkeypatch.undo()
+    assert worked("report", out).out.strip() == str(out / "report/report.html")
 
 
 @pytest.mark.parametrize(
@@ -425,8 +463,7 @@ def test_a_killed_study_goes_on_and_ends_bit_for_bit_the_same(tmp_path: Path, co
             assert content(whole / run / name) == content(cut / run / name), (run, name)
     again = worked("study", file, "--out", cut)
     assert "8 runs, 8 already finished" in again.err
-    assert again.err.splitlines()[-1] == f"textvae report {cut}"
-    page = worked("report", cut).out.strip()
+    page = again.out.strip()
     assert page == str(cut / "report/report.html")
     assert "first-autoencoder" not in Path(page).read_text("utf-8").split("The study")[0]
 

@@ -43,9 +43,9 @@ def finished(run: Run, cell: Cell, measures: Measures) -> bool:
 
 
 def behind(out: Path, cells: Mapping[str, Cell], manifest: Manifest) -> float:
-    """Number of cells that ended, done or failed, plus the fractions completed of running and interrupted ones."""
-    begun = [path for path, record in manifest.records.items() if record.state in ("running", "interrupted")]
-    return manifest.count(["done", "failed"]) + sum(share(Run(out / path), cells[path].config) for path in begun)
+    """Number of cells that ended, done or failed, plus the fractions completed of all others."""
+    others = [path for path, record in manifest.records.items() if record.state not in ("done", "failed")]
+    return manifest.count(["done", "failed"]) + sum(share(Run(out / path), cells[path].config) for path in others)
 
 
 class Conductor:

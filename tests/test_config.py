@@ -649,6 +649,19 @@ def test_a_member_that_cannot_act_is_remarked_on(names, slots, why, recwarn):
     assert all(".yaml has no effect: " in sentence and why in sentence for sentence in said)
 
 
+def test_a_default_that_is_written_out_is_not_remarked_on(recwarn):
+    """As in the configuration of a run; but a weight below 1 is meant to have an effect."""
+    draft = Draft()
+    draft.merge_file("lm")
+    draft.merge({"objective": Config().plain()["objective"]}, "mine.yaml")
+    draft.merge({"model": {"posterior": {"kind": "diagonal"}}}, "mine.yaml")
+    builder.complete(draft)
+    assert not recwarn.list
+    draft.merge({"objective": {"weight": {"value": 0.5}, "word_dropout": {"value": 0.0}}}, "mine.yaml")
+    builder.complete(draft)
+    assert [str(each.message).partition(":")[0] for each in recwarn] == ["objective.weight"]
+
+
 @pytest.mark.parametrize("remedy", NAMES)
 def test_every_remedy_acts_by_itself(remedy, recwarn):
     settings_of(remedy)

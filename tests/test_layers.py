@@ -199,3 +199,14 @@ def test_every_file_says_first_what_it_exports():
         imported = {a.asname or a.name for n in tree.body if isinstance(n, ast.ImportFrom) for a in n.names}
         missing = names - defined(body) - imported
         assert not missing, f"{file} exports {missing}, which is not there"
+
+
+def test_what_one_file_imports_of_another_is_exported_there():
+    """Between the library's own files, `__all__` is the whole interface."""
+    files = {
+        file.removesuffix(".py").removesuffix("/__init__").replace("/", "."): t for file, t in sources().items()
+    }
+    exports = {name: exported(t.body)[1] for name, t in files.items() if "__all__" in defined(t.body)}
+    names = {(i.module.removeprefix("textvae."), i.name) for i in internal() if i.name}
+    unsaid = {f"{of}.{name}" for of, name in names if of in exports and name not in exports[of]}
+    assert unsaid - files.keys() == set()

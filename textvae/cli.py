@@ -450,7 +450,6 @@ def study(
         Processes on this machine, tasks on a Ray cluster, or Slurm jobs.
     """
     from textvae.console.output import remark
-    from textvae.errors import ConfigError
     from textvae.tasks.report import report
     from textvae.tasks.study import study
 

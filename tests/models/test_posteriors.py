@@ -278,6 +278,9 @@ def test_a_batch_of_equal_sentences_is_not_told_apart_by_rounding(kind, dtype):
     assert torch.equal(posterior.statistics(mean)[1], torch.zeros_like(mean[0]))
     q = posterior.distribution(features)
     assert torch.allclose(q.mean, q.mean[:1].expand(7, -1), atol=1e-5)
+    posterior.eval()
+    assert torch.equal(posterior.statistics(mean)[1], torch.zeros_like(mean[0])), "nor by what is remembered of it"
+    posterior.train()
     (slope,) = torch.autograd.grad(q.mean[0].sum(), features)
     assert slope.abs().max() < 1e3
 

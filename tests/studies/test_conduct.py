@@ -13,7 +13,7 @@ from textvae.config import Config
 from textvae.errors import ConfigError, RunError
 from textvae.evaluation.estimators import REVISION
 from textvae.runs import Run
-from textvae.studies.conduct import FAILED_BEFORE, Conductor, behind, finished
+from textvae.studies.conduct import FAILED_BEFORE, Conductor, completed, finished
 from textvae.studies.grid import Cell
 from textvae.studies.jobs import Job
 from textvae.studies.launchers import Launcher
@@ -70,7 +70,7 @@ def conductor(
         log.write_text("textvae: it went wrong\n", "utf-8")
         return Job(c.path, (("train",),), log, out, 1, False)
 
-    return Conductor(out, {c.path: c for c in cells}, manifest, launcher, job, tell or (lambda behind, event: None))
+    return Conductor(out, {c.path: c for c in cells}, manifest, launcher, job, tell or (lambda share, event: None))
 
 
 @pytest.fixture(autouse=True)
@@ -104,7 +104,7 @@ def test_what_is_done_or_failed_before_is_not_begun(tmp_path: Path) -> None:
 def test_a_failure_is_kept_with_its_last_words_and_the_others_go_on(tmp_path: Path) -> None:
     said: list[str] = []
     launcher = Stage(jobs=1, codes={"grammar/a/seed-0": 1})
-    made = conductor(tmp_path, launcher, *map(cell, "ab"), tell=lambda behind, event: said.append(event))
+    made = conductor(tmp_path, launcher, *map(cell, "ab"), tell=lambda share, event: said.append(event))
     made.conduct()
     assert states(made) == {"a": "failed", "b": "done"}
     assert made.manifest.records["grammar/a/seed-0"].reason == "it went wrong"
@@ -159,7 +159,7 @@ def test_what_starts_from_a_failed_stage_fails_unbegun(tmp_path: Path) -> None:
 def test_a_signal_stops_every_job_and_what_waits_still_waits(number: int, tmp_path: Path) -> None:
     launcher = Stage(jobs=2, polls=10**9)
 
-    def tell(behind: float, event: str) -> None:
+    def tell(share: float, event: str) -> None:
         if len(launcher.begun) == 2 and not any(played.stopped for played in launcher.played):
             os.kill(os.getpid(), number)
 
@@ -178,7 +178,7 @@ def test_what_ctrl_c_ended_with_the_study_is_interrupted_and_did_not_fail(tmp_pa
     """A terminal sends it to every process: a job may end before the study has looked at it again."""
     launcher = Stage(jobs=2, polls=10**9)
 
-    def tell(behind: float, event: str) -> None:
+    def tell(share: float, event: str) -> None:
         if len(launcher.begun) == 2 and not launcher.played[0].stopped:
             os.kill(os.getpid(), signal.SIGINT)
             launcher.played[0].stopped = True
@@ -194,10 +194,10 @@ def test_a_run_that_another_process_trains_is_waited_for(tmp_path: Path) -> None
     run.path.mkdir(parents=True)
     launcher = Stage(jobs=2)
     with run.lock():
-        seen: list[str] = []
+        said: list[str] = []
 
-        def tell(behind: float, event: str) -> None:
-            seen.extend(launcher.begun)
+        def tell(share: float, event: str) -> None:
+            said.extend(filter(None, [event]))
             if "grammar/c/seed-0" in launcher.begun:
                 raise KeyboardInterrupt
 
@@ -205,22 +205,24 @@ def test_a_run_that_another_process_trains_is_waited_for(tmp_path: Path) -> None
             conductor(tmp_path, launcher, *map(cell, "abc"), tell=tell).conduct()
     assert launcher.begun == ["grammar/b/seed-0", "grammar/c/seed-0"]
     assert launcher.most == 1  # the other process counts as one of the two
+    assert [sentence for sentence in said if "left behind; waiting" in sentence] == said[:1]
+    assert said[0].startswith("grammar/a/seed-0: ")
 
 
-def test_progress_counts_what_is_behind(tmp_path: Path) -> None:
-    behind: list[float] = []
-    made = conductor(tmp_path, Stage(jobs=1), *map(cell, "abc"), tell=lambda share, event: behind.append(share))
+def test_progress_counts_what_is_completed(tmp_path: Path) -> None:
+    shares: list[float] = []
+    made = conductor(tmp_path, Stage(jobs=1), *map(cell, "abc"), tell=lambda share, event: shares.append(share))
     made.conduct()
-    assert behind == sorted(behind)
-    assert (behind[0], behind[-1]) == (0, 3)
+    assert shares == sorted(shares)
+    assert (shares[0], shares[-1]) == (0, 3)
 
 
-def test_what_a_signal_interrupted_stays_behind(tmp_path: Path) -> None:
+def test_what_a_signal_interrupted_stays_completed(tmp_path: Path) -> None:
     """Progress never falls: a job that saved and exited is as far as it was."""
     counted: list[float] = []
 
-    def tell(behind: float, event: str) -> None:
-        counted.append(behind)
+    def tell(share: float, event: str) -> None:
+        counted.append(share)
         for path in launcher.begun:
             Run(tmp_path / path).path.mkdir(parents=True, exist_ok=True)
             Run(tmp_path / path).metrics.write_text('{"step": 5, "split": "train"}\n', "utf-8")
@@ -236,7 +238,7 @@ def test_what_a_signal_interrupted_stays_behind(tmp_path: Path) -> None:
     assert counted == sorted(counted)
     assert counted[-1] == pytest.approx(2 * 0.5 * TRAINING)
     made.manifest.records["grammar/c/seed-0"].state = "failed"
-    assert behind(tmp_path, made.cells, made.manifest) == pytest.approx(1 + 2 * 0.5 * TRAINING)
+    assert completed(tmp_path, made.cells, made.manifest) == pytest.approx(1 + 2 * 0.5 * TRAINING)
 
 
 def test_finished_means_trained_and_evaluated_as_asked(tmp_path: Path) -> None:

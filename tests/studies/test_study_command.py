@@ -19,7 +19,7 @@ from textvae.config.recipes import resolve
 from textvae.errors import ConfigError, RunError
 from textvae.evaluation import evaluate
 from textvae.runs import Run
-from textvae.studies.conduct import behind
+from textvae.studies.conduct import completed
 from textvae.studies.grid import expand
 from textvae.studies.jobs import Job
 from textvae.studies.launchers import Launcher, LauncherName
@@ -144,16 +144,16 @@ def test_what_was_trained_before_does_not_count_as_speed(tmp_path: Path, corpus:
     file = write(tmp_path, corpus, remedies=["lm"])
     cells = {cell.path: cell for cell in expand(read_study(file), file)[0]}
     manifest = manifest_of(file, tmp_path)
-    assert behind(tmp_path, cells, manifest) == 0
+    assert completed(tmp_path, cells, manifest) == 0
     trained, other = manifest.records.values()
     run = Run(tmp_path / trained.path)
     run.create()
     run.metrics.write_text('{"split": "train", "step": 60}\n', "utf-8")
     for states in (("waiting", "waiting"), ("running", "interrupted")):
         trained.state, other.state = states
-        assert behind(tmp_path, cells, manifest) == TRAINING
+        assert completed(tmp_path, cells, manifest) == TRAINING
     other.state = "failed"
-    assert behind(tmp_path, cells, manifest) == 1 + TRAINING
+    assert completed(tmp_path, cells, manifest) == 1 + TRAINING
 
 
 def manifest_of(file: Path, out: Path) -> Manifest:

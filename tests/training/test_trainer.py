@@ -20,6 +20,7 @@ from textvae.tasks.evaluate import evaluate_run
 from textvae.tasks.train import train
 from textvae.training import trainer
 from textvae.training.checkpoints import load_checkpoint
+from textvae.training.plan import Decay, Progress
 from textvae.training.processes import Processes
 from textvae.training.trainer import NonFiniteLossError
 from textvae.training.updates import Joint
@@ -97,36 +98,55 @@ def test_decay_halves_the_rate_restores_the_best_and_ends_the_run(tmp_path: Path
 def test_after_a_decay_training_goes_on_from_the_best_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    step, costs, same = Joint.__call__, iter([1.0, 2.0, 3.0, 4.0]), {}
+    """Those of what is trained beside the model, too, even if the run was taken up again between."""
+    step, costs, same, heads = Joint.__call__, iter([1.0, 2.0, 3.0, 4.0]), {}, {}
 
     def watched(self: Joint, stream: Any, number: int, generator: Any) -> Any:
         if number % 5 == 0 and number:
             best, weights = load_file(tmp_path / "run" / "best.safetensors"), self.objective.model.state_dict()
             same[number] = all(torch.equal(weights[name], value) for name, value in best.items())
+            heads[number] = copy.deepcopy(self.objective.auxiliary.state_dict())
         return step(self, stream, number, generator)
 
     monkeypatch.setattr(Joint, "__call__", watched)
     monkeypatch.setattr(Processes, "agreed", lambda self, cost: next(costs))
-    train([], {**TINY, "training.decay": {"patience": 2}, "training.budget": 20}, tmp_path / "run")
+    settings = {**TINY, "training.decay": {"patience": 2}, "objective.auxiliary": {"kind": "bag_of_words"}}
+    for budget in (10, 20):
+        train([], {**settings, "training.budget": budget}, tmp_path / "run")
     assert same == {5: True, 10: False, 15: True}
+    assert heads[5]
+    assert all(torch.equal(heads[15][name], value) for name, value in heads[5].items())
+    assert not any(torch.equal(heads[10][name], value) for name, value in heads[5].items())
 
 
 @pytest.mark.parametrize(
     ("costs", "decay", "decayed"),
     [
-        ([3, 4, 2, 3, 1], {"patience": 2}, []),
-        ([3, 4, 4, 4, 4], {"patience": 2}, [20]),
-        ([3, 4, 4, 4, 4], {"patience": 1, "after": 15}, [20, 25]),
+        ([3, 4, 2, 3, 1], {}, []),
+        ([3, 4, 4, 4, 4], {}, [2, 4]),
+        ([3, 4, 4, 2, 4, 4], {}, [2, 5]),
+        ([3, 4, 4, 4, 4], {"patience": 1, "after": 3}, [3, 4]),
+        ([math.nan] * 4, {}, [1, 3]),
     ],
 )
 def test_a_decay_waits_for_its_step_and_its_validations_without_improvement(
-    costs: list[float], decay: dict[str, Any], decayed: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    costs: list[float], decay: dict[str, Any], decayed: list[int]
 ) -> None:
-    given = iter(costs)
-    monkeypatch.setattr(Processes, "agreed", lambda self, cost: next(given))
-    run = train([], {**TINY, "training.decay": decay, "training.budget": 25}, tmp_path / "run")
-    rates = {row["step"]: row["learning_rate"] for row in rows(run, "train")}
-    assert [step for step, rate in rates.items() if step > 5 and rate < rates[step - 5]] == decayed
+    progress, plan = Progress(), Decay(**{"factor": 0.5, "patience": 2, "after": 0, "times": 5, **decay})
+    found = []
+    for progress.step, cost in enumerate(costs):
+        if not progress.improved(cost) and progress.decay_due(plan):
+            found.append(progress.step)
+    assert found == decayed
+
+
+def test_a_run_ends_when_one_decay_more_than_it_may_have_is_due() -> None:
+    progress, plan = Progress(best=1.0), Decay(factor=0.5, patience=2, after=0, times=1)
+    seen = []
+    for progress.step in range(1, 5):
+        assert not progress.improved(1.0)
+        seen.append((progress.decay_due(plan), progress.decays, progress.stopped))
+    assert seen == [(False, 0, False), (True, 1, False), (False, 1, False), (False, 1, True)]
 
 
 def test_early_stopping(tmp_path: Path) -> None:

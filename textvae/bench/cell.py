@@ -22,7 +22,7 @@ from textvae.training.graphs import record
 from textvae.training.precision import Precision, prepare
 from textvae.training.updates import Joint
 
-__all__ = ["REFERENCE", "Cell", "Workload", "grid", "sentences_of"]
+__all__ = ["MEAN", "REFERENCE", "Cell", "Workload", "grid", "penn_lengths", "sentences_of"]
 
 MEAN, DEVIATION, LONGEST = 22.1, 10.1, 83
 """Tokens per sentence of Penn Treebank's train split, EOS counted."""

@@ -29,7 +29,7 @@ from textvae.models.output import word_log_probs
 from textvae.models.products import product
 from textvae.training.updates.joint import gradient_norms
 
-__all__ = ["PLAIN", "SAMPLES", "STEP", "WHOLE"]
+__all__ = ["PLAIN", "SAMPLES", "STEP", "WHOLE", "evaluation", "training"]
 
 SAMPLES = 16
 """Samples of z per sentence in the timed evaluation: one chunk."""

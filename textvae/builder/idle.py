@@ -32,8 +32,7 @@ OF_Z = (
 """Slots whose members act on z, or through it."""
 OF_PENALTY = ("objective.weight", "objective.penalty")
 OF_INPUTS = ("objective.word_dropout", "objective.teacher_forcing")
-NEUTRAL = (Member(kind="none"), Member(kind="rate"), Member.model_validate({"kind": "constant", "value": 1.0}))
-"""Members that are chosen in order to have no effect."""
+NONE = Member(kind="none")
 
 
 def remark_idle(config: Config, draft: Draft, tiny: Objective, loss: Loss, batch: Batch) -> None:
@@ -52,8 +51,15 @@ def remark_idle(config: Config, draft: Draft, tiny: Objective, loss: Loss, batch
 def _remark(config: Config, draft: Draft, slots: tuple[str, ...], why: str) -> None:
     for slot in slots:
         member, origin = chosen(config, slot), draft.chosen_by(slot)
-        if origin is not None and member not in NEUTRAL:
+        if origin is not None and member != NONE and not _of_default(slot, member):
             warnings.warn(f"{slot}: {member.kind} of {origin} has no effect: {why}", stacklevel=5)
+
+
+def _of_default(slot: str, member: Member) -> bool:
+    """Whether a member is the default of its slot, of whatever size; a constant has an effect by its value."""
+    default = chosen(Config(), slot)
+    value = default.arguments.get("value", 1.0)
+    return member.kind == default.kind and member.arguments.get("value", value) == value
 
 
 def _reads_words(model: TextVAE, batch: Batch) -> bool:

@@ -1,6 +1,7 @@
 """Typed settings from a draft: every member validated and its defaults filled in."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from textvae.builder.arguments import arguments
@@ -23,9 +24,10 @@ def complete(draft: Draft) -> Config:
     stage = draft.first_stage()
     if stage is not None:
         try:
-            draft.values["first"] = complete(stage).plain()
+            first = complete(stage).plain()
         except ConfigError as error:
             raise ConfigError(f"{error} (in the first stage)") from None
+        draft = replace(draft, values={**draft.values, "first": first})
     config = _typed(draft)
     if config.inherit and config.first is None:
         whose = draft.blame(("inherit",))

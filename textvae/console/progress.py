@@ -61,10 +61,13 @@ class TrainingDisplay:
 
 
 class StudyDisplay:
-    """Progress of a study of `total` runs from `behind` of them: a live line, or a line for every finished run."""
+    """Progress of a study of `total` runs: a live line, or a line for every finished run.
 
-    def __init__(self, behind: float, total: int) -> None:
-        self.start, self.began, self.total = behind, time.monotonic(), total
+    `before` of them were completed before it began, which its estimate of the time left does not count as speed.
+    """
+
+    def __init__(self, before: float, total: int) -> None:
+        self.before, self.began, self.total = before, time.monotonic(), total
         self.live = sys.stderr.isatty()
         self.bar = Progress(
             TextColumn("study"),
@@ -74,7 +77,7 @@ class StudyDisplay:
             disable=not self.live,
         )
         self.task = self.bar.add_task("study", total=total, values="")
-        self.bar.update(self.task, completed=behind)
+        self.bar.update(self.task, completed=before)
 
     def __enter__(self) -> "StudyDisplay":
         self.bar.start()
@@ -83,21 +86,21 @@ class StudyDisplay:
     def __exit__(self, *error: object) -> None:
         self.bar.stop()
 
-    def __call__(self, behind: float, event: str) -> None:
+    def __call__(self, completed: float, event: str) -> None:
         """Show how many runs have ended, plus the fraction completed of running ones, and the latest event."""
-        values = f"{behind:.1f} of {self.total} runs{self._left(behind)}"
-        self.bar.update(self.task, completed=behind, values=values)
+        values = f"{completed:.1f} of {self.total} runs{self._left(completed)}"
+        self.bar.update(self.task, completed=completed, values=values)
         if event and self.live:
             self.bar.console.print(event, highlight=False, markup=False)
         elif event:
             remark(f"{event}; {values}")
 
-    def _left(self, behind: float) -> str:
-        """The remaining time at the average speed so far."""
-        gained = behind - self.start
-        if gained <= 0:
+    def _left(self, completed: float) -> str:
+        """The remaining time at the average speed so far, once a whole run's worth has been done."""
+        gained = completed - self.before
+        if gained < 1:
             return ""
-        seconds = (time.monotonic() - self.began) * (self.total - behind) / gained
+        seconds = (time.monotonic() - self.began) * (self.total - completed) / gained
         return f", about {seconds / 60:.0f} min left" if seconds >= 90 else f", about {seconds:.0f} s left"
 
 

@@ -30,7 +30,7 @@ from textvae.evaluation.requirements import require_counts
 from textvae.evaluation.verdict import LANGUAGE_MODEL, judge
 from textvae.models.text_vae import TextVAE
 
-__all__ = ["asked", "evaluate", "latent_use"]
+__all__ = ["NUMBERS", "asked", "evaluate", "latent_use"]
 
 
 def asked(samples: int, seed: int, weights_sha256: str | None) -> dict[str, Any]:

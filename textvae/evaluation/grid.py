@@ -22,7 +22,7 @@ from textvae.data.batches import Batch
 from textvae.models.modes import inert
 from textvae.models.text_vae import TextVAE
 
-__all__ = ["Quadrature", "densities", "in_float64", "on_grid"]
+__all__ = ["BORDER", "INTEGRALS", "Quadrature", "densities", "in_float64", "on_grid"]
 
 POSITIONS = 8_192
 """Token positions decoded at once: few enough to fit in a CPU's cache."""

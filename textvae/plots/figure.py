@@ -12,13 +12,41 @@ import numpy as np
 
 from textvae.errors import ConfigError
 
-__all__ = ["BLACK", "BLUE", "GREEN", "GREY", "ORANGE", "RED", "Axes", "Figure", "canvas", "legend", "pixels", "png"]
+__all__ = [
+    "BLACK",
+    "BLUE",
+    "GREEN",
+    "GREY",
+    "ORANGE",
+    "RED",
+    "Axes",
+    "Figure",
+    "canvas",
+    "legend",
+    "pixels",
+    "png",
+    "require_matplotlib",
+]
 
 Figure = Any
 Axes = Any
 """matplotlib's types; matplotlib is imported only where it draws."""
 
 BLACK, BLUE, ORANGE, GREEN, RED, GREY = "#000000", "#0072B2", "#E69F00", "#009E73", "#D55E00", "#999999"
+
+
+def require_matplotlib() -> None:
+    """Require what draws, before the work whose results are drawn.
+
+    Raises
+    ------
+    ConfigError
+        If matplotlib is not installed.
+    """
+    try:
+        import matplotlib.figure  # noqa: F401
+    except ImportError:
+        raise ConfigError("plots need matplotlib: pip install 'textvae[plots]'") from None
 
 
 def canvas(panels: int, width: float = 5.2) -> tuple[Figure, list[Axes]]:
@@ -29,10 +57,9 @@ def canvas(panels: int, width: float = 5.2) -> tuple[Figure, list[Axes]]:
     ConfigError
         If matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure as Made
-    except ImportError:
-        raise ConfigError("plots need matplotlib: pip install 'textvae[plots]'") from None
+    require_matplotlib()
+    from matplotlib.figure import Figure as Made
+
     figure = Made(figsize=(width * panels, 3.9), dpi=130, layout="constrained")
     axes = figure.subplots(1, panels, squeeze=False)[0].tolist()
     for each in axes:

@@ -21,7 +21,7 @@ from textvae.studies.progress import share
 from textvae.studies.study import Measures
 from textvae.training.signals import stopping
 
-__all__ = ["Conductor", "behind", "finished"]
+__all__ = ["Conductor", "completed", "finished"]
 
 POLL_SECONDS = 0.2
 FAILED_BEFORE = "its first stage failed"
@@ -42,7 +42,7 @@ def finished(run: Run, cell: Cell, measures: Measures) -> bool:
     return not probed(cell, measures) or "knowledge" in run.parts(measures.splits[0], weights, estimators=REVISION)
 
 
-def behind(out: Path, cells: Mapping[str, Cell], manifest: Manifest) -> float:
+def completed(out: Path, cells: Mapping[str, Cell], manifest: Manifest) -> float:
     """Number of cells that ended, done or failed, plus the fractions completed of all others."""
     others = [path for path, record in manifest.records.items() if record.state not in ("done", "failed")]
     return manifest.count(["done", "failed"]) + sum(share(Run(out / path), cells[path].config) for path in others)
@@ -67,6 +67,7 @@ class Conductor:
         self.job = job
         self.tell = tell
         self.running: dict[str, tuple[Handle, Job, float]] = {}
+        self.elsewhere: set[str] = set()
 
     def conduct(self) -> None:
         """Run all waiting cells.
@@ -81,7 +82,7 @@ class Conductor:
                 while not stop.is_set() and (self._waiting() or self.running):
                     self._end()
                     self._begin()
-                    self.tell(behind(self.out, self.cells, self.manifest), "")
+                    self.tell(completed(self.out, self.cells, self.manifest), "")
                     time.sleep(POLL_SECONDS)
             finally:
                 self._stop()
@@ -100,6 +101,9 @@ class Conductor:
     def _begin(self) -> None:
         """Start every cell that is ready. A run still trained by a leftover process counts towards the limit."""
         elsewhere = {path for path in self._waiting() if Run(self.out / path).locked}
+        for path in sorted(elsewhere - self.elsewhere):
+            self._say(path, "is trained by a process that an earlier start left behind; waiting for it")
+        self.elsewhere |= elsewhere
         for path in self._waiting():
             first = self.cells[path].first
             if first and self._state(first.path) == "failed":
@@ -119,7 +123,7 @@ class Conductor:
                 del self.running[path]
                 self.manifest.records[path].seconds += time.monotonic() - began
                 self._mark(path, otherwise if code else "done", last_line(job.log) if code else "")
-                self._say(path)
+                self._say(path, self._outcome(path))
 
     def _stop(self) -> None:
         """Ask every job to save and exit, and wait for it."""
@@ -134,7 +138,9 @@ class Conductor:
         record.state, record.reason = state, reason
         self.manifest.write(self.out)
 
-    def _say(self, path: str) -> None:
+    def _outcome(self, path: str) -> str:
         record = self.manifest.records[path]
-        said = f"done in {record.seconds:.0f} s" if record.state == "done" else f"{record.state}: {record.reason}"
-        self.tell(behind(self.out, self.cells, self.manifest), f"{path}: {said}")
+        return f"done in {record.seconds:.0f} s" if record.state == "done" else f"{record.state}: {record.reason}"
+
+    def _say(self, path: str, what: str) -> None:
+        self.tell(completed(self.out, self.cells, self.manifest), f"{path}: {what}")

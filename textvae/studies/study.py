@@ -27,7 +27,7 @@ from textvae.config.files import read_mapping
 from textvae.errors import ConfigError, did_you_mean
 from textvae.fields import Count
 
-__all__ = ["Measures", "Remedy", "Study", "read_study"]
+__all__ = ["METRICS", "Measures", "Remedy", "Study", "read_study"]
 
 METRICS = (
     "distortion", "rate", "elbo", "iwae_nll", "excess_nll", "perplexity_elbo", "perplexity_iwae", "unknown_rate",

@@ -19,7 +19,7 @@ from textvae.evaluation.diagnosis import Diagnosis, diagnose
 from textvae.evaluation.evaluate import latent_use
 from textvae.files import finite, write_atomically
 from textvae.plots import diagnosis as pictures
-from textvae.plots.figure import Figure, pixels, png
+from textvae.plots.figure import Figure, pixels, png, require_matplotlib
 from textvae.runs import Run
 from textvae.tasks.evaluate_all import expected_minutes, measure
 from textvae.tasks.parts import BRIEF, FULL
@@ -49,6 +49,7 @@ def diagnose_run(
         If `lm` does not fit this run, the split has a single sentence, or matplotlib is not installed.
     """
     began = time.monotonic()
+    require_matplotlib()
     run.require_writable()
     subject = subject_of(run, split, seed, lm, device)
     if len(subject.sequences) < 2:

@@ -18,7 +18,7 @@ from textvae.errors import ConfigError, RunError, TextvaeError, counted, did_you
 from textvae.evaluation.evaluate import NUMBERS
 from textvae.files import write_atomically
 from textvae.runs import Run
-from textvae.studies.conduct import Conductor, behind, finished
+from textvae.studies.conduct import Conductor, completed, finished
 from textvae.studies.grid import Cell, expand, shared
 from textvae.studies.jobs import Job, job_of, log_of
 from textvae.studies.launchers import Launcher, LauncherName, launcher_named
@@ -57,6 +57,8 @@ def study(name: str, out: Path | None = None, jobs: int | None = None, launcher:
                 manifest = _manifest(out, asked, file, cells)
                 _remark_on_others(out, cells)
                 _conduct(out, cells, manifest, made, job)
+    except BrokenPipeError:
+        raise  # of the terminal, not of the study
     except OSError as error:
         raise RunError(f"{out}: cannot be written to: {error.strerror or error}") from None
     _report_failures(out, cells, manifest)
@@ -187,7 +189,7 @@ def _conduct(
     remark(f"{out}: {counted(len(cells), 'run')}, {done} already finished")
     if done == len(cells):
         return
-    with StudyDisplay(behind(out, cells, manifest), len(cells)) as display:
+    with StudyDisplay(completed(out, cells, manifest), len(cells)) as display:
         Conductor(out, cells, manifest, launcher, job, display).conduct()
 
 

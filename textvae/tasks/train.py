@@ -112,6 +112,8 @@ def stage(
         with run.lock():
             _train(run, config, corpus, processes, first_stage(run, config, corpus, processes, init, blame))
             return made
+    except BrokenPipeError:
+        raise  # of the terminal, not of the run
     except OSError as error:
         raise RunError(f"{error.filename or run.path}: cannot be written: {error.strerror or error}") from None
 

@@ -19,8 +19,11 @@ class Watcher(Protocol):
 
 @dataclass(frozen=True)
 class Decay:
-    """Multiply the learning rate by `factor` and reload the best weights after `patience` validations without
-    improvement, from step `after` on, at most `times` times; when one more is due, the run ends."""
+    """Multiply the learning rate by `factor` after `patience` validations without improvement, from step `after`
+    on, at most `times` times; when one more is due, the run ends.
+
+    The best weights are reloaded, those of a trained auxiliary with the model's; the optimiser keeps its moments.
+    """
 
     factor: float
     patience: int
@@ -53,6 +56,25 @@ class Progress:
     waited_since_decay: int = 0
     decays: int = 0
     stopped: bool = False
+
+    def improved(self, cost: float) -> bool:
+        """Count a validation; whether its cost is the least yet."""
+        if cost < self.best:
+            self.best, self.best_step = cost, self.step
+            self.waited = self.waited_since_decay = 0
+            return True
+        self.waited += 1
+        self.waited_since_decay += 1
+        return False
+
+    def decay_due(self, decay: Decay) -> bool:
+        """Whether the learning rate decays now; the run is stopped if it has decayed as often as it may."""
+        if self.step < decay.after or self.waited_since_decay < decay.patience:
+            return False
+        self.waited_since_decay = 0
+        self.stopped = self.decays == decay.times
+        self.decays += not self.stopped
+        return not self.stopped
 
     @property
     def unselected(self) -> str | None:

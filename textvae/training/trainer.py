@@ -5,14 +5,16 @@ weight 1 with fixed noise (the distortion where there is no rate), and none of t
 has reached its final value.
 """
 
+import copy
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from textvae.data.batches import BatchStream, Sequences
 from textvae.errors import RunError
@@ -85,6 +87,7 @@ class Trainer:
         # On CUDA `torch.manual_seed` starts the generator of dropout at the same numbers.
         self.generator = torch.Generator(device).manual_seed(seed + (APART if device.type == "cuda" else 0))
         self.progress = Progress()
+        self.best_auxiliary: Mapping[str, Tensor] = {}  # `best.safetensors` holds the model alone
         self.totals = Totals()
         self.saved_at = self.counted_at = time.monotonic()
         if run.checkpoint.exists():
@@ -215,24 +218,18 @@ class Trainer:
         self.counted_at += time.monotonic() - began
 
     def _select(self, cost: float) -> None:
-        progress, decay = self.progress, self.plan.decay
-        if cost < progress.best:
-            progress.best, progress.best_step = cost, progress.step
-            progress.waited = progress.waited_since_decay = 0
+        """Keep these weights if they are the best yet; else decay the learning rate, or stop, if that is due."""
+        progress, plan = self.progress, self.plan
+        if progress.improved(cost):
             self._save_best(f"best on valid, at step {progress.step}")
             return
-        progress.waited += 1
-        progress.waited_since_decay += 1
-        if decay and progress.step >= decay.after and progress.waited_since_decay >= decay.patience:
-            progress.waited_since_decay = 0
-            progress.stopped = progress.decays == decay.times
-            if not progress.stopped:
-                progress.decays += 1
-                if progress.best_step is not None:
-                    load_best(self.run, self.objective.model)
-                self.update.scale_learning_rate(decay.factor)
-                self.watcher.remark(f"step {progress.step}: learning rate now {self.update.learning_rate:g}")
-        if self.plan.stop_after and progress.waited >= self.plan.stop_after:
+        if plan.decay and progress.decay_due(plan.decay):
+            if progress.best_step is not None:
+                load_best(self.run, self.objective.model)
+                self.objective.auxiliary.load_state_dict(self.best_auxiliary)
+            self.update.scale_learning_rate(plan.decay.factor)
+            self.watcher.remark(f"step {progress.step}: learning rate now {self.update.learning_rate:g}")
+        if plan.stop_after and progress.waited >= plan.stop_after:
             progress.stopped = True
 
     def _checkpoint_due(self) -> bool:
@@ -248,6 +245,7 @@ class Trainer:
 
     def _save_best(self, selection: str) -> None:
         save_best(self.run, self.objective.model, selection)
+        self.best_auxiliary = copy.deepcopy(self.objective.auxiliary.state_dict())
 
     def save(self) -> None:
         """Write `last.pt`."""
@@ -258,6 +256,7 @@ class Trainer:
             "progress": asdict(self.progress),
             "totals": asdict(self.totals),
             "objective": self.objective.state_dict(),
+            "best_auxiliary": self.best_auxiliary,
             "update": self.update.state_dict(),
             "stream": self.stream.state_dict(),
             "noise": self.generator.get_state(),
@@ -279,6 +278,8 @@ class Trainer:
             self.progress = Progress(**state["progress"])
             self.totals = Totals(**state["totals"])
             self.objective.load_state_dict(state["objective"])
+            # Without them, in a checkpoint of an earlier version, a decay leaves the auxiliary as it is.
+            self.best_auxiliary = state.get("best_auxiliary", self.objective.auxiliary.state_dict())
             self.update.load_state_dict(state["update"])
             self.stream.load_state_dict(state["stream"])
             self.generator.set_state(state["noise"].cpu())

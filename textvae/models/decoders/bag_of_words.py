@@ -2,7 +2,8 @@
 
     p(x|z) = Πₜ p(wₜ|z),  p(w|z) = softmax(W tanh(U z + b))
 
-With `latent_dim` 0 it is the unigram language model. It cannot model word order.
+With `latent_dim` 0 it is the unigram language model. It cannot model word order. The published one has a ReLU for
+the tanh, after the dropout and not before it; this is the form of Zhao et al. 2017's bag-of-words loss.
 
 References
 ----------

@@ -8,7 +8,9 @@ PAD and BOS, must have at least H + D + 3 entries, and the weights W must lie ou
 training is not prevented from entering. Not guaranteed: that the effect of z is large enough to be worth its rate;
 a posterior equal to the prior is impossible, one close to it is not.
 
-The published decoder has a second Brenier map over the logits; here it is the identity, which is a Brenier map.
+The published decoder has a second Brenier map over the logits; here it is the identity, which is a Brenier map. In
+the released code the LSTM begins in a learned state, here at 0; its map between the two keeps full rank by clamping
+singular values, and its Φ is convex without the quadratic term that makes it strongly so.
 
 References
 ----------

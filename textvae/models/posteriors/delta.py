@@ -6,8 +6,8 @@ With x₁ < 1 < x₂ the roots of ln x − x + 2δ + 1 = 0, and ŝ, m̂ linear i
     KL_d = δ + ½ max(0, m̂)
 
 The mean is never negative, and where m̂ ≤ 0 only σ² can tell sentences apart: both are as published.
-The released code moves σ between the roots' square roots; here σ² moves between the roots, over the same
-range.
+The code of Zhu et al. 2020, who made it again for text, moves σ between the roots' square roots; here σ² moves
+between the roots, over the same range.
 
 References
 ----------

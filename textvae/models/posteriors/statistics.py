@@ -32,17 +32,21 @@ class BatchStatistics(nn.Module):
 
     def forward(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         if not self.training:
-            return self.mean, (self.variance + EPSILON).rsqrt()
+            return self.mean, _narrowing(self.mean, self.variance)
         count, mean = len(rows), rows.mean(0)
         variance = (rows - mean).square().mean(0)
         if count > 1:  # one row has no variance
             self._remember(mean.detach(), variance.detach() * count / (count - 1))
-        # Rows that are all the same differ by rounding, which 1 / standard deviation would blow up to ±1.
-        rounding = (ROUNDING * torch.finfo(rows.dtype).eps * mean).square()
-        return mean, (variance + EPSILON).rsqrt().where(variance > rounding, 0.0)
+        return mean, _narrowing(mean, variance)
 
     def _remember(self, mean: Tensor, variance: Tensor) -> None:
         self.batches += 1
         share = (1 / self.batches).clamp_min(MOMENTUM).to(mean.dtype)
         self.mean.lerp_(mean, share)
         self.variance.lerp_(variance, share)
+
+
+def _narrowing(mean: Tensor, variance: Tensor) -> Tensor:
+    """1 / standard deviation, and 0 where rows differ by rounding alone, which it would blow up."""
+    rounding = (ROUNDING * torch.finfo(mean.dtype).eps * mean).square()
+    return (variance + EPSILON).rsqrt().where(variance > rounding, 0.0)

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from textvae.models.terms import Pass
 
-__all__ = ["Bound", "Elbo"]
+__all__ = ["Bound", "Elbo", "Number"]
 
 Number = float | Tensor
 

@@ -59,6 +59,11 @@ def factorised(done: Pass) -> Tensor:
     return rates
 
 
+def _estimated(done: Pass) -> bool:
+    """Whether the rate is the mean over samples of z, for want of a closed form."""
+    return done.terms.rate_per_dimension is None and closed_form(done.posterior, done.prior) is None
+
+
 class FreeBitsPerDimension(Penalty):
     """λ free nats in every dimension.
 
@@ -112,7 +117,6 @@ class FreeBitsTotal(Penalty):
         self.nats, self.over, self.form = nats_total, over, form
 
     def __call__(self, done: Pass, step: int) -> Tensor:
-        estimated = done.terms.rate_per_dimension is None and closed_form(done.posterior, done.prior) is None
-        if self.over == "sentence" and estimated:
+        if self.over == "sentence" and _estimated(done):
             raise ValueError("free bits over the sentence need a rate in closed form; choose over: batch")
         return free(done.terms.rate[:, None], self.nats, self.over, self.form)

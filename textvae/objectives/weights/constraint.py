@@ -7,7 +7,7 @@
 
 References
 ----------
-Rezende & Viola 2018, *Taming VAEs*: α = 0.99.
+Rezende & Viola 2018, *Taming VAEs*: α = 0.99. The learning rate of λ and its limits are ours.
 """
 
 import math
@@ -51,7 +51,7 @@ class Constraint(Weight):
         self.target_distortion, self.lr, self.smoothing = target_distortion, lr, smoothing
         self.low, self.high = low, high
         self.settles_at = settles
-        self.register_buffer("value", torch.tensor(start))
+        self.register_buffer("value", torch.tensor(float(start)))
         self.register_buffer("average", torch.tensor(math.nan))
 
     def forward(self, step: int) -> Tensor:

@@ -46,7 +46,7 @@ class MinimumRate(Weight):
         super().__init__()
         self.target_rate, self.lr, self.decay = target_rate, lr, decay
         self.settles_at = settles
-        self.register_buffer("multiplier", torch.tensor(start))
+        self.register_buffer("multiplier", torch.tensor(float(start)))
         self.register_buffer("square", torch.tensor(0.0))
 
     def forward(self, step: int) -> Tensor:

@@ -55,7 +55,7 @@ class ProportionalIntegral(Weight):
         self.target_rate, self.low, self.high = target_rate, low, high
         self.kp, self.ki, self.kd = kp, ki, kd
         self.settles_at = settles
-        self.register_buffer("value", torch.tensor(low))
+        self.register_buffer("value", torch.tensor(float(low)))
         self.register_buffer("integral", torch.tensor(0.0))
         self.register_buffer("error", torch.tensor(math.nan))
 

@@ -50,7 +50,7 @@ class SoftFreeBits(Weight):
             raise ValueError(f"start must be at least low {low}, not {start}")
         self.target_rate, self.change, self.slack, self.low = target_rate, change, slack, low
         self.settles_at = settles
-        self.register_buffer("value", torch.tensor(start))
+        self.register_buffer("value", torch.tensor(float(start)))
 
     def forward(self, step: int) -> Tensor:
         return self.value.clone()

@@ -75,7 +75,11 @@ class Update(ABC):
 def summed(loss: Loss, encoder_gradient: Tensor, decoder_gradient: Tensor) -> Tensor:
     """The numbers of `SUMMED`, in float64."""
     terms = loss.terms
-    own = terms.distortion.sum(), terms.rate.sum(), loss.value, loss.penalty, loss.auxiliary
-    found = torch.stack([part.detach() for part in (*own, encoder_gradient, decoder_gradient)])
+    parts = {
+        "distortion": terms.distortion.sum(), "rate": terms.rate.sum(),
+        "loss": loss.value, "penalty": loss.penalty, "auxiliary": loss.auxiliary,
+        "encoder_gradient": encoder_gradient, "decoder_gradient": decoder_gradient,
+    }  # fmt: skip
+    found = torch.stack([parts[name].detach() for name in SUMMED])
     # MPS has no float64, so there the host keeps the sums.
     return (found.cpu() if found.is_mps else found).double()

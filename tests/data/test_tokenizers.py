@@ -241,6 +241,15 @@ def test_of_too_many_sentences_every_second_or_third_trains(
     assert [sentence for sentence in sentences if UNK not in tokenizer.encode(sentence)] == sentences[::step]
 
 
+@pytest.mark.parametrize("kind", ["unigram", "bpe"])
+def test_a_word_that_only_comes_before_a_space_can_be_one_piece(kind: str) -> None:
+    """As every word does where each sentence ends in a full stop of its own."""
+    nouns, verbs = ("Fußgänger", "Ärztin", "Katze", "N"), ("verlor", "suchte", "sah")
+    lines = [f"die {one} {verb} die {other} ." for one in nouns for verb in verbs for other in nouns]
+    tokenizer = train_tokenizer(kind, lines)
+    assert [len(tokenizer.encode(line)) for line in lines] == [6] * len(lines)
+
+
 def test_training_is_silent(capfd: pytest.CaptureFixture[str]) -> None:
     train_tokenizer("unigram", TRAIN)
     assert capfd.readouterr() == ("", "")

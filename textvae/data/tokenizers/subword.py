@@ -15,7 +15,7 @@ import io
 import math
 import textwrap
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, ClassVar
 
 from textvae.data.tokenizers.base import BOS, EOS, PAD, SPECIALS, UNK, UNK_WORD, Tokenizer, spoken
@@ -113,7 +113,8 @@ def _train(kind: str, lines: Sequence[str], size: int) -> bytes:
     marked = any(UNK_WORD in line.split() for line in lines)
     try:
         SentencePieceTrainer.train(
-            sentence_iterator=(piece for line in lines for piece in _short(line)),
+            sentence_iterator=_counted_words(lines) if kind == "unigram" else _short(lines),
+            input_format="tsv" if kind == "unigram" else "text",
             model_writer=model,
             model_type=kind,
             vocab_size=size,
@@ -130,7 +131,7 @@ def _train(kind: str, lines: Sequence[str], size: int) -> bytes:
             eos_piece="< /s >",
             hard_vocab_limit=False,
             normalization_rule_name="identity",
-            max_sentence_length=8 * LINE,
+            max_sentence_length=9 * LINE,
             num_threads=1,  # fixed order of summation: the same model on every machine
             minloglevel=2,
         )
@@ -144,9 +145,23 @@ def _train(kind: str, lines: Sequence[str], size: int) -> bytes:
     return model.getvalue()
 
 
-def _short(line: str) -> list[str]:
-    line = _spaced(line)
-    return [line] if len(line) <= LINE else textwrap.wrap(line, LINE, break_on_hyphens=False)
+def _short(lines: Iterable[str]) -> Iterator[str]:
+    for line in map(_spaced, lines):
+        yield from [line] if len(line) <= LINE else textwrap.wrap(line, LINE, break_on_hyphens=False)
+
+
+def _counted_words(lines: Iterable[str]) -> Iterator[str]:
+    """Every distinct word and how often it occurs, as lines of a table, a word of two or more with a pair of it.
+
+    Of running text, sentencepiece takes as candidates substrings that different characters follow, so a word that
+    only ever comes before a space would have to be made of smaller pieces.
+    """
+    for whole, count in Counter(word for line in lines for word in line.split()).items():
+        for word in [whole] if len(whole) <= LINE else textwrap.wrap(whole, LINE, break_on_hyphens=False):
+            if count >= 2:
+                yield f"{word} {word}\t1"
+            if count != 2:
+                yield f"{word}\t{max(1, count - 2)}"
 
 
 def _coverage(lines: Iterable[str], most: int) -> float:

@@ -474,6 +474,10 @@ def test_distortion_is_that_of_the_survey_under_its_own_z(vae):
         vae.distortion(TEXTS[:2], found.z[:1])
     with pytest.raises(ConfigError, match=r"distortion: z must have the shape \(B, 4\), not \(2, 3\)"):
         vae.distortion(TEXTS[:2], found.z[:2, :3])
+    with pytest.raises(ConfigError, match=r"give draws as z.flatten\(0, 1\)"):
+        vae.decode(vae.draw(TEXTS[:2], 3))
+    assert len(vae.decode(vae.draw(TEXTS[:2], 3).flatten(0, 1))) == 6
+    assert vae.decode(found.z[:0].numpy()) == []
 
 
 def test_another_default_type_changes_nothing(vae):

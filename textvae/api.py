@@ -214,11 +214,16 @@ class Vae:
     def _points(self, what: str, z: Tensor | np.ndarray | Sequence[Any]) -> Tensor:
         """z as a tensor on the model's device; rows of arrays and tensors may come as a list."""
         try:
-            values = z if isinstance(z, Tensor) else torch.from_numpy(np.array([np.asarray(row) for row in z]))
+            rows = z if isinstance(z, (Tensor, np.ndarray)) else [np.asarray(row) for row in z]
+            values = rows if isinstance(rows, Tensor) else torch.from_numpy(np.array(rows))
         except (TypeError, ValueError, RuntimeError):
             values = None
         if values is None or values.is_complex():
             raise ConfigError(f"{what}: z must be real numbers of shape (B, {self.latent_dim})")
+        if values.ndim == 3 and values.shape[2] == self.latent_dim:
+            raise ConfigError(
+                f"{what}: z must have the shape (B, {self.latent_dim}); give draws as z.flatten(0, 1)"
+            )
         if values.ndim != 2 or values.shape[1] != self.latent_dim:
             raise ConfigError(f"{what}: z must have the shape (B, {self.latent_dim}), not {tuple(values.shape)}")
         if not values.isfinite().all():

@@ -131,7 +131,7 @@ def _train(kind: str, lines: Sequence[str], size: int) -> bytes:
             eos_piece="< /s >",
             hard_vocab_limit=False,
             normalization_rule_name="identity",
-            max_sentence_length=9 * LINE,
+            max_sentence_length=9 * LINE,  # bytes: a pair of words of LINE characters fits
             num_threads=1,  # fixed order of summation: the same model on every machine
             minloglevel=2,
         )
@@ -146,8 +146,12 @@ def _train(kind: str, lines: Sequence[str], size: int) -> bytes:
 
 
 def _short(lines: Iterable[str]) -> Iterator[str]:
-    for line in map(_spaced, lines):
-        yield from [line] if len(line) <= LINE else textwrap.wrap(line, LINE, break_on_hyphens=False)
+    for line in lines:
+        yield from _wrapped(_spaced(line))
+
+
+def _wrapped(text: str) -> list[str]:
+    return [text] if len(text) <= LINE else textwrap.wrap(text, LINE, break_on_hyphens=False)
 
 
 def _counted_words(lines: Iterable[str]) -> Iterator[str]:
@@ -157,7 +161,7 @@ def _counted_words(lines: Iterable[str]) -> Iterator[str]:
     only ever comes before a space would have to be made of smaller pieces.
     """
     for whole, count in Counter(word for line in lines for word in line.split()).items():
-        for word in [whole] if len(whole) <= LINE else textwrap.wrap(whole, LINE, break_on_hyphens=False):
+        for word in _wrapped(whole):
             if count >= 2:
                 yield f"{word} {word}\t1"
             if count != 2:

@@ -1,4 +1,4 @@
-"""Claim 9 on Penn Treebank: is a collapsed VAE as good as a language model of its size? About five hours; needs $TEXTVAE_DATA.
+"""Claim 9 on Penn Treebank: is a collapsed VAE as good as a language model of its size? About six hours; needs $TEXTVAE_DATA.
 
     .venv/bin/python experiments/notes/ptb_equivalence.py --jobs 2
 
@@ -35,18 +35,21 @@ ARMS = {
     "vanilla": ("ptb_half", "vanilla"),
     "from_lm": ("ptb_half", "vanilla", HERE / "ptb_from_lm.yaml"),
     "state": ("ptb_half", "vanilla"),
+    "input": ("ptb_half", "vanilla"),
     "unconditional": ("ptb_half", "vanilla"),
 }
 """The language model and the VAE without a remedy; and the same VAE with the language model for its decoder, with z
-in the decoder's first state alone, and without an encoder, so that q(z) knows no sentence."""
+in the decoder's first state alone, with z at its inputs alone, and without an encoder, so that q(z) knows no sentence."""
 OPTIONS: dict[str, Row] = {
     "state": {"model__decoder__z_to": "state"},
+    "input": {"model__decoder__z_to": "input"},
     "unconditional": {"model__encoder__kind": "none"},
 }
 CAUSES = {
-    "from_lm": "begun as the language model, z at every input",
+    "from_lm": "begun as the language model, z in both",
     "state": "z in the first state alone",
-    "unconditional": "no encoder, z at every input",
+    "input": "z at every input alone",
+    "unconditional": "no encoder, z in both",
 }
 """What is changed of the collapsed VAE, to see why it is behind."""
 
@@ -141,9 +144,9 @@ def average(rows: list[Row], name: str) -> float:
     return sum(each[name] for each in rows) / len(rows)
 
 
-def converged(name: str) -> float:
+def full_width(name: str) -> float:
     """−ELBO on test of a run at full width that is kept."""
-    kept = json.loads((HERE.parent / "results" / f"ptb-converged-{name}" / "evaluation.json").read_text("utf-8"))
+    kept = json.loads((HERE.parent / "results" / name / "evaluation.json").read_text("utf-8"))
     return -float(kept["test"]["elbo"])
 
 
@@ -151,8 +154,12 @@ def stands(rows: list[Row], causes: Mapping[str, list[Row]]) -> bool:
     """Whether the sentences of the page are those of its numbers."""
     small = all(each["what a random z costs"] < each["difference"] / 5 for each in rows)
     level = all(abs(end) < MARGIN for arm in ("from_lm", "state") for end in interval(causes[arm], "difference"))
-    most = average(causes["unconditional"], "difference") > average(rows, "difference") / 2
-    return small and all(each["at z = 0"] > MARGIN for each in rows) and level and most
+    most = all(
+        average(causes[arm], "difference") > average(rows, "difference") / 2 for arm in ("input", "unconditional")
+    )
+    less = all(each["difference"] < whole["difference"] for each, whole in zip(causes["input"], rows, strict=True))
+    surely = interval(causes["input"], "difference")[0] > 0
+    return small and all(each["at z = 0"] > MARGIN for each in rows) and level and most and less and surely
 
 
 def cause(arm: str, seed: int, lm: Seen, seen: Seen) -> Row:
@@ -167,8 +174,11 @@ def cause(arm: str, seed: int, lm: Seen, seen: Seen) -> Row:
 
 def page(rows: list[Row], causes: Mapping[str, list[Row]], sentences: int) -> str:
     """The verdict, the seeds behind it, and what became of the VAE when one thing was changed."""
-    lm, vanilla = converged("lm"), converged("vanilla")
-    kept, state, unconditional = (over_seeds(causes[arm]) for arm in ("from_lm", "state", "unconditional"))
+    lm, vanilla = full_width("ptb-converged-lm"), full_width("ptb-converged-vanilla")
+    alone = [full_width(f"ptb-gpu/state-{seed}") for seed in (0, 1)]
+    kept, state, inputs, unconditional = (
+        over_seeds(causes[arm]) for arm in ("from_lm", "state", "input", "unconditional")
+    )
     costs = average(rows, "what a random z costs")
     return f"""# Penn Treebank: a collapsed VAE and a language model of its size
 
@@ -180,8 +190,8 @@ sentence. A rate that is not near 0 would say that a VAE has not collapsed. `at 
 
 - **The function is there and training does not find it.** A decoder whose weights on z are 0 is the language model, so the class of the VAE's functions holds the language model, at a rate of 0. Trained from the start, the VAE collapses and stays behind it. Begun there (`ptb_from_lm.yaml`: encoder new, decoder the trained language model, a fifth of the learning rate), it ends {kept} from it.
 - **It is not the random z at the time of measuring**, which costs {costs:.2f} nats: under z = 0 the collapsed VAE is still behind by nearly all of the difference. Its decoder has learned less.
-- **It is the random z at every input while the decoder learns.** With z in the first state alone, and nothing else changed, the collapsed VAE is {state} from the language model. Without an encoder, so that z is noise that knows no sentence from the first step on, and at every input as before, it is {unconditional}: most of the difference needs no encoder, and an encoder without that noise makes little of it.
-- At full width, under the SGD of Li et al. 2019, the first seed says the same: {lm:.2f} and {vanilla:.2f}, {vanilla - lm:+.1f} nats (`experiments/LOG.md`), there with fewer decays of the learning rate for the VAE.
+- **It is the random z at every input while the decoder learns.** With z in the first state alone, and nothing else changed, the collapsed VAE is {state} from the language model; with z at every input alone it is {inputs}, more than half of the whole, to which the first state, which alone makes little, adds in every seed. Without an encoder, so that z is noise that knows no sentence from the first step on, and in both places as before, it is {unconditional}: most of the difference needs no encoder, and an encoder without that noise makes little of it.
+- At full width, under the SGD of Li et al. 2019, the first seed says the same: {lm:.2f} and {vanilla:.2f}, {vanilla - lm:+.1f} nats (`experiments/LOG.md`), there with fewer decays of the learning rate for the VAE. With z in the first state alone two seeds are at {alone[0]:.2f} and {alone[1]:.2f} after 65 epochs to the language model's 81 and the VAE's 100 (on a GPU, in TF32).
 
     .venv/bin/python experiments/notes/ptb_equivalence.py --seeds {len(rows)}
 

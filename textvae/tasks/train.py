@@ -26,6 +26,7 @@ from textvae.training import graphs
 from textvae.training.metrics import record_settings
 from textvae.training.plan import Progress
 from textvae.training.processes import Processes
+from textvae.training.trainer import Trainer
 
 __all__ = ["train"]
 
@@ -138,47 +139,71 @@ def _train(run: Run, config: Config, corpus: Corpus, processes: Processes, first
     require_same_sentences(run, config, corpus, "use another --run")
     tokenizer = own_tokenizer(run, config, corpus)
     sequences = {split: encoded(corpus, split, tokenizer, config) for split in ("train", "valid")}
-    if not run.exists():
-        run.config = config
     now = describe(processes.device, corpus.digest())
-    if not run.environment or not (run.checkpoint.exists() or run.status == "done"):
-        stages = {"first_weights_sha256": first.weights_sha256} if first else {}
-        run.environment = now | {"classes_sha256": builder.sources(config)} | stages
-    for kind, sha256 in builder.sources(config).items():
-        if run.environment.get("classes_sha256", {}).get(kind, sha256) != sha256:
-            remark(
-                f"{run.path}: the file of {kind} has changed since the run began, which goes on with the new code"
-            )
+    record_origin(run, config, now, first)
     save_once(tokenizer, run)
     begun = load(first.path) if first else None
     trainer = assemble(run, config, corpus, tokenizer, sequences, processes, begun)
-    start, budget = trainer.progress.step, trainer.plan.budget
-    if run.status != "done" and start > budget:
-        raise RunError(f"{run.path}: has {start} steps already; to end it there, give --steps {start}")
-    if run.status == "done" and (start >= budget or trainer.progress.stopped):
+    if nothing_left(run, trainer):
         more = "valid had stopped improving" if trainer.progress.stopped else "to continue, give a larger --steps"
-        remark(f"{run.path}: trained already, {start} steps; {more}")
+        remark(f"{run.path}: trained already, {trainer.progress.step} steps; {more}")
     else:
-        if run.status == "done" and start % trainer.plan.validate_every:
-            remark(
-                f"{run.path}: was validated at step {start}, where its budget ended, between two validations; a "
-                f"run of {budget} steps in one go would not be, and may differ"
-            )
+        announce(run, trainer)
         run.config = config  # with its own budget
-        run.environment = continued(run.environment, now, start)
-        remark(f"{run.path}: continuing from step {start}" if start else f"{run.path}: {counted(budget, 'step')}")
-        if not start:
+        run.environment = continued(run.environment, now, trainer.progress.step)
+        if not trainer.progress.step:
             record_settings(run, config.flat())
-        if (settles := trainer.objective.settles_at) > budget:
-            remark(
-                f"{run.path}: the weight or the penalty changes until step {settles:,}, after training ends: no "
-                "best weights can be selected on valid; give a larger budget, or a shorter schedule"
-            )
-        with TrainingDisplay(start, budget) as display:
+        with TrainingDisplay(trainer.progress.step, trainer.plan.budget) as display:
             with graphs.on_a_stream(processes.device):
                 progress = trainer.fit(display)
             remark(closing(run, progress))
     write(run, showcase(load(run.path), corpus["valid"], SHOWN))
+
+
+def record_origin(run: Run, config: Config, now: Mapping[str, Any], first: Run | None) -> None:
+    """Write the settings and the environment of a run that has not begun; of one that has, compare its classes."""
+    if not run.exists():
+        run.config = config
+    sources = builder.sources(config)
+    if not run.environment or not (run.checkpoint.exists() or run.status == "done"):
+        stages = {"first_weights_sha256": first.weights_sha256} if first else {}
+        run.environment = {**now, "classes_sha256": sources, **stages}
+    began = run.environment.get("classes_sha256", {})
+    for kind, sha256 in sources.items():
+        if began.get(kind, sha256) != sha256:
+            remark(
+                f"{run.path}: the file of {kind} has changed since the run began, which goes on with the new code"
+            )
+
+
+def nothing_left(run: Run, trainer: Trainer) -> bool:
+    """Whether a run has been trained to its end.
+
+    Raises
+    ------
+    RunError
+        If it has not, and is beyond its budget.
+    """
+    start, done = trainer.progress.step, run.status == "done"
+    if not done and start > trainer.plan.budget:
+        raise RunError(f"{run.path}: has {start} steps already; to end it there, give --steps {start}")
+    return done and (start >= trainer.plan.budget or trainer.progress.stopped)
+
+
+def announce(run: Run, trainer: Trainer) -> None:
+    """Say where training begins, and what its budget does to the choice of the best weights."""
+    start, budget, settles = trainer.progress.step, trainer.plan.budget, trainer.objective.settles_at
+    if run.status == "done" and start % trainer.plan.validate_every:
+        remark(
+            f"{run.path}: was validated at step {start}, where its budget ended, between two validations; a "
+            f"run of {budget} steps in one go would not be, and may differ"
+        )
+    remark(f"{run.path}: continuing from step {start}" if start else f"{run.path}: {counted(budget, 'step')}")
+    if settles > budget:
+        remark(
+            f"{run.path}: the weight or the penalty changes until step {settles:,}, after training ends: no "
+            "best weights can be selected on valid; give a larger budget, or a shorter schedule"
+        )
 
 
 def refuse_other_settings(run: Run, config: Config) -> None:

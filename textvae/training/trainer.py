@@ -186,36 +186,38 @@ class Trainer:
 
     def _validate(self, log: MetricLog) -> None:
         self._refuse_broken()
-        began = time.monotonic()
-        model = self.objective.model
-        with self.processes.splitting(self.objective):
-            survey = Survey.of(model, self.valid, self.noise)
-        with exact():  # a flow's densities are products, too
-            told = mutual_information(*log_densities(survey, REFERENCE)) if model.has_z else {}
-        nats, tokens = -float(survey.elbo.double().sum()), int(survey.tokens.sum())
-        per_dimension = survey.rate_per_dimension
-        values: dict[str, Any] = {
-            **survey.means(),
-            "perplexity_elbo": perplexity(nats, tokens),
-            "active_units": active_units(survey.mean),
-            "mutual_information": told.get("mutual_information"),
-            "mutual_information_reference": told.get("mutual_information_reference"),
-            "validation_seconds": time.monotonic() - began,
-        }
-        step = self.progress.step
+        began, step = time.monotonic(), self.progress.step
+        survey, values = self._measured()
+        values["validation_seconds"] = time.monotonic() - began
         self.update.observe(values)
         log.row(step, "valid", values)
+        per_dimension = survey.rate_per_dimension
         if per_dimension is not None and per_dimension.numel():
             log.board.add_histogram("valid/rate_per_dimension", per_dimension.mean(0), step)
         self.show(log, step)
-        cost = -values["elbo"] if model.has_likelihood else values["distortion"]
         shown = ("distortion", "rate", "elbo", "active_units", "mutual_information")
         known = {name: values[name] for name in shown if values[name] is not None and math.isfinite(values[name])}
         said = (f"{name.replace('_', ' ')} {value:.4g}" for name, value in known.items())
         self.watcher.remark(f"step {step}: valid {', '.join(said)}")
         if step >= self.objective.settles_at:
+            cost = -values["elbo"] if self.objective.model.has_likelihood else values["distortion"]
             self._select(self.processes.agreed(cost))
         self.counted_at += time.monotonic() - began
+
+    def _measured(self) -> tuple[Survey, dict[str, Any]]:
+        """The survey of valid, and its numbers, those without an estimate None."""
+        model = self.objective.model
+        with self.processes.splitting(self.objective):
+            survey = Survey.of(model, self.valid, self.noise)
+        with exact():  # a flow's densities are products, too
+            told = mutual_information(*log_densities(survey, REFERENCE)) if model.has_z else {}
+        return survey, {
+            **survey.means(),
+            "perplexity_elbo": perplexity(-float(survey.elbo.double().sum()), int(survey.tokens.sum())),
+            "active_units": active_units(survey.mean),
+            "mutual_information": told.get("mutual_information"),
+            "mutual_information_reference": told.get("mutual_information_reference"),
+        }
 
     def _select(self, cost: float) -> None:
         """Keep these weights if they are the best yet; else decay the learning rate, or stop, if that is due."""

@@ -120,7 +120,7 @@ def test_every_mistake_is_told_with_its_file_and_cell(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     for start, says in (
         (f"{file}: grammar/betaa: ", "did you mean beta?"),
-        (f"{file}: grammar/beta--1: --objective.weight.value: ", "must be at least 0.0, not -1"),
+        (f"{file}: grammar/beta--1: objective.weight.value: ", "must be at least 0.0, not -1"),
         (f"{file}: corpora: gramar: ", "did you mean grammar?"),
         (
             f"{file}: two cells would share the folder grammar/lm/seed-0",
@@ -134,7 +134,7 @@ def test_every_mistake_is_told_with_its_file_and_cell(tmp_path: Path) -> None:
 def test_a_mistake_in_the_settings_for_all_blames_them(tmp_path: Path) -> None:
     text = "corpora: [grammar]\nremedies: [lm]\nsettings: {training.optimisre.lr: 3}\n"
     (problem,) = grid(tmp_path, text)[1]
-    assert f"{tmp_path / 'mine.yaml'}: settings: training.optimisre: unknown key" in problem
+    assert f"{tmp_path / 'mine.yaml'}: grammar/lm: settings: training.optimisre: unknown key" in problem
 
 
 SHARING = "corpora: [grammar]\nseeds: [0, 1]\nremedies:\n  - remedy: pretrained_free_bits\n    strengths: "

@@ -75,7 +75,7 @@ def test_every_mistake_is_listed_and_nothing_is_started(tmp_path: Path, corpus: 
         "metrics: 'iwaenll' is not a number of an evaluation (did you mean iwae_nll?); choose from sentences,",
         "metrics: 'verdict' is not a number of an evaluation; choose from sentences,",
         "tiny/vanila: vanila: no corpus or remedy of this name (did you mean vanilla?)",
-        "tiny/beta: --model.decoder.h: ",
+        "tiny/beta: model.decoder.h: ",
         "tiny/lm/seed-0: device: abacus is not available",
     ):
         assert [line for line in lines if says in line], (says, lines)

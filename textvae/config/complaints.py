@@ -35,7 +35,8 @@ def complaint(error: ErrorDetails, place: tuple[str, ...], schema: type[BaseMode
     """What is wrong with the value at `place`, and the valid choices."""
     kind = error["type"]
     if kind == "model_type" and error.get("ctx", {}).get("class_name") == "Member":
-        return f"must be a mapping such as {{kind: NAME}}, not {short(error['input'])}"
+        said = f"must be a mapping such as {{kind: NAME}}, not {short(error['input'])}"
+        return f"{said}; on the command line its keys are set one by one, such as --{'.'.join(place)}.kind"
     sentence = SENTENCES.get(kind, "{0}").format(error["msg"], **error.get("ctx", {}))
     if kind == "extra_forbidden":
         return sentence + _suggest(place, schema)

@@ -67,7 +67,7 @@ def expand(study: Study, file: Path) -> tuple[list[Cell], list[str]]:
                     cells.extend(_seeds(study, file, corpus, remedy, step))
                 except ConfigError as error:
                     name = f"{Path(corpus).stem}/{remedy.label}{_dash(step.values())}"
-                    problems.append(f"{file}: {name}: {error}")
+                    problems.append(f"{file}: {name}: {_said(error, file)}")
     twice = [path for path, count in Counter(cell.path for cell in cells).items() if count > 1]
     problems += [
         f"{file}: two cells would share the folder {path}; give one of its remedies, or corpus files, another name"
@@ -76,6 +76,11 @@ def expand(study: Study, file: Path) -> tuple[list[Cell], list[str]]:
     # Sorted by seed: a study stopped halfway has run every row once before any row twice.
     cells.sort(key=lambda cell: cell.seed)
     return [*_stages(cells), *cells], problems
+
+
+def _said(error: ConfigError, file: Path) -> str:
+    """An error without the study's name, which is said before it; its settings are no options of a command."""
+    return str(error).removeprefix(f"{file}: ").removeprefix("--")
 
 
 def shared(study: Study) -> dict[str, Any]:

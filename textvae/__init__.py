@@ -4,7 +4,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from textvae.api import CollapsedWarning, CutWarning, Vae, load
+    from textvae.api import CollapsedWarning, CutWarning, UnknownWarning, Vae, load
     from textvae.errors import TextvaeError
     from textvae.runs import Run
     from textvae.tasks.evaluate import evaluate_run as evaluate
@@ -15,6 +15,7 @@ __all__ = [
     "CutWarning",
     "Run",
     "TextvaeError",
+    "UnknownWarning",
     "Vae",
     "__version__",
     "evaluate",
@@ -29,6 +30,7 @@ _HOMES = {
     "CutWarning": ("textvae.api", "CutWarning"),
     "Run": ("textvae.runs", "Run"),
     "TextvaeError": ("textvae.errors", "TextvaeError"),
+    "UnknownWarning": ("textvae.api", "UnknownWarning"),
     "Vae": ("textvae.api", "Vae"),
     "load": ("textvae.api", "load"),
     "evaluate": ("textvae.tasks.evaluate", "evaluate_run"),

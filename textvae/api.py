@@ -28,7 +28,7 @@ from textvae.models.text_vae import TextVAE
 from textvae.runs import Run
 from textvae.training.checkpoints import load_best
 
-__all__ = ["CollapsedWarning", "CutWarning", "Vae", "load"]
+__all__ = ["CollapsedWarning", "CutWarning", "UnknownWarning", "Vae", "load"]
 
 
 TELLING = 5
@@ -41,6 +41,10 @@ class CollapsedWarning(UserWarning):
 
 class CutWarning(UserWarning):
     """Sentences longer than a run reads, of which the rest is left out."""
+
+
+class UnknownWarning(UserWarning):
+    """Sentences most of whose words a run does not know, and reads as <unk>."""
 
 
 class Vae:
@@ -259,7 +263,17 @@ class Vae:
         if sequences.cut:
             cut = counted(sequences.cut, "sentence")
             warnings.warn(f"{cut} cut to {limit} tokens (data.max_length of this run)", CutWarning, stacklevel=3)
+        strange = self._mostly_unknown(sequences)
+        if strange:
+            most = f"most words of {counted(strange, 'sentence')} are not in this run's vocabulary, and are read as"
+            warnings.warn(f"{most} <unk>", UnknownWarning, stacklevel=3)
         return sequences
+
+    def _mostly_unknown(self, sequences: Sequences) -> int:
+        """The number of sentences more than half of whose tokens, EOS not counted, are read as <unk>."""
+        unknown = np.isin(sequences.ids, self.tokenizer.unknown).astype(np.int64)
+        each = np.add.reduceat(unknown, sequences.offsets[:-1])
+        return int((2 * each > sequences.lengths - 1).sum())
 
     def _warn_if_collapsed(self, z: Tensor, rows: list[list[int]]) -> None:
         told = len(z) >= TELLING and bool((z != z[:1]).any())

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from textvae.api import CollapsedWarning, CutWarning, Vae
+from textvae.api import CollapsedWarning, CutWarning, UnknownWarning, Vae
 from textvae.runs import Run
 
 __all__ = ["Showcase", "as_list", "pick", "showcase", "write"]
@@ -31,7 +31,8 @@ def showcase(vae: Vae, sentences: Sequence[str], n: int) -> Showcase:
     first, second = pick(sentences, 2)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CollapsedWarning)  # `evaluate` gives the verdict
-        warnings.simplefilter("ignore", CutWarning)  # `train` and `evaluate` give the number of the whole split
+        for told in (CutWarning, UnknownWarning):  # `train` and `evaluate` give the numbers of the whole split
+            warnings.simplefilter("ignore", told)
         pairs = list(zip(originals, vae.reconstruct(originals), strict=True))
         return Showcase(samples, pairs, vae.interpolate(first, second, 7))
 

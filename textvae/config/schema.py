@@ -75,17 +75,17 @@ class Data(Section):
     """The corpus, its tokenisation and batches."""
 
     corpus: str = "grammar"
-    """What `textvae corpus list` names, a folder with train, valid and test, or a file."""
+    """A corpus that `textvae corpus list` names, a folder with train, valid and test, or a file."""
     column: str | None = None
     """The text column of a table."""
     tokenizer: Literal["word", "unigram", "bpe", "char"] = "word"
-    """word, unigram, bpe or char; trained on train only."""
+    """word, unigram, bpe or char; trained on the train split alone."""
     min_count: Count = 1
-    """Rarer words are unknown."""
+    """Words that occur less often in train are unknown."""
     vocabulary_size: Count | None = None
-    """How many types there are at most; by default all words, or as many pieces as suit the text."""
+    """The largest number of types; by default all words, or as many pieces as suit the text."""
     max_length: Count | None = 200
-    """Tokens that are read of a sentence, EOS not counted; longer ones are cut, and counted."""
+    """The most tokens that are read of a sentence, EOS not counted; longer ones are cut, and their number said."""
     batch_size: Count = 32
     """Sentences in a step."""
 
@@ -102,7 +102,7 @@ class Model(Section):
     init_range: Positive | None = None
     """Weights start uniform in ± this; by default as torch initialises them."""
     embedding_init_range: Positive | None = None
-    """The same of embeddings."""
+    """Embeddings start uniform in ± this; by default as torch initialises them."""
 
 
 class Objective(Section):
@@ -118,20 +118,20 @@ class Objective(Section):
     word_dropout: Member = Member.model_validate({"kind": "constant", "value": 0.0})
     teacher_forcing: Member = Member(kind="constant")
     samples: Count = 1
-    """z drawn for each sentence in a step."""
+    """Number of z drawn for each sentence in a step."""
 
 
 class Decay(Section):
     """When valid stops improving, multiply the learning rate by `factor` and restore the best weights."""
 
     factor: Annotated[float, Gt(0), Lt(1)] = 0.5
-    """Times this when valid has stopped improving, from the best weights on; without `decay`, never."""
+    """What multiplies the learning rate when valid stops improving; training then goes on from the best weights."""
     patience: Count = 2
-    """Validations without improvement that are waited for."""
+    """Validations without improvement before a decay."""
     after: Duration = 0
-    """The step before which nothing decays."""
+    """No decay comes before this step."""
     times: Count = 5
-    """At most so many times; when one more is due, the run ends."""
+    """The largest number of decays; when one more is due, the run ends."""
 
 
 class Training(Section):
@@ -140,7 +140,7 @@ class Training(Section):
     budget: Duration = "10 epochs"
     """When training ends; `--steps` sets it, too."""
     precision: Literal["float32", "tf32", "bf16"] = "float32"
-    """Of products in training; the others need a CUDA device."""
+    """Of matrix products in training: float32, or on a CUDA device tf32 or bf16."""
     graphs: bool | None = None
     """Whether steps are recorded as CUDA graphs; by default where they can be."""
     optimiser: Member = Member(kind="adam")
@@ -151,9 +151,9 @@ class Training(Section):
     validate_every: Interval = "1 epochs"
     """How often valid is measured, and the best weights are selected."""
     log_every: Annotated[int, Ge(1), Le(50)] = 50
-    """Steps of a row in `metrics.jsonl` and TensorBoard."""
+    """Steps between the rows of training in `metrics.jsonl` and TensorBoard."""
     checkpoint_every: Count | None = None
-    """Steps between checkpoints; by default 45 seconds."""
+    """Steps between checkpoints, besides those of every validation and every 45 seconds."""
 
 
 class Config(Section):
@@ -164,7 +164,7 @@ class Config(Section):
     """
 
     seed: Seed = 0
-    """Of the initial weights, the order of batches and all noise."""
+    """Seed of the initial weights, the order of batches and all noise."""
     device: str = "cpu"
     """cpu, cuda, cuda:1, …"""
     threads: Annotated[int, Ge(1), Le(1024)] | None = None

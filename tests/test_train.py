@@ -359,7 +359,7 @@ def test_an_interrupted_run_is_not_given_fewer_steps_than_it_has(own_vae_run):
     before = (own_vae_run / "config.yaml").read_bytes()
     (own_vae_run / "status").write_text("interrupted\n")
     command = ("train", own_vae_run / "config.yaml", "--run", own_vae_run, "--steps")
-    assert "has 250 steps already; to end it there, give --steps 250" in refused(*command, 10, code=1)
+    assert "has 250 steps already; to end it, give --steps 251 or more" in refused(*command, 10, code=1)
     assert (own_vae_run / "config.yaml").read_bytes() == before
     assert "done at step 250" in worked(*command, 250).err
 

@@ -156,9 +156,12 @@ class Run(Directory):
     def rows(self) -> list[dict[str, Any]]:
         """The rows of `metrics.jsonl`, without a last one truncated by a kill."""
         try:
-            return [json.loads(line) for line in self.read_text(self.metrics.name)]
+            rows = [json.loads(line) for line in self.read_text(self.metrics.name)]
         except ValueError:
-            raise RunError(f"{self.metrics}: damaged; move it away to go on without the earlier rows") from None
+            rows = [None]
+        if not all(isinstance(row, dict) for row in rows):
+            raise RunError(f"{self.metrics}: damaged; move it away to go on without the earlier rows")
+        return rows
 
 
 def _part(split: str, part: str, seed: int) -> str:

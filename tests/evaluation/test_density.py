@@ -80,12 +80,24 @@ def test_a_marginal_elsewhere_is_paid_for_in_full():
 def test_information_is_marked_where_it_comes_near_its_cap():
     assert saturated(math.log(2000) - 3.9, 2000)
     assert not saturated(math.log(2000) - 4.1, 2000)
+    assert not saturated(0.0, 2)  # equal posteriors, whose information no cap hides
+    assert saturated(0.6, 2)
+    assert saturated(0.0, 1)  # a sentence alone cannot be told from others
     loud, _ = linear_gaussian([50.0], [0.01], 300, seed=0)
     quiet, _ = linear_gaussian([1.0], [1.0], 300, seed=0)
     said = information(tiny(1), loud)
     assert said["mutual_information_saturated"] is True
     assert said["mutual_information"] <= said["mutual_information_cap"] == pytest.approx(math.log(300))
     assert information(tiny(1), quiet)["mutual_information_saturated"] is False
+
+
+@pytest.mark.parametrize(("signal", "count"), [(0.3, 20), (1.5, 20), (3.0, 20), (3.0, 100)])
+def test_a_cap_hides_what_it_is_taken_to_hide(signal, count):
+    """About log(1 + (eᴵ − 1) / N) of I, the rule behind `saturated`."""
+    exact = linear_gaussian([signal], [1.0], 2, seed=0)[1]
+    estimates = torch.tensor([told(linear_gaussian([signal], [1.0], count, seed)[0])[0] for seed in range(200)])
+    hidden = math.log1p(math.expm1(exact) / count)
+    assert abs(exact - float(estimates.mean()) - hidden) < 4 * float(estimates.std()) / math.sqrt(200)
 
 
 def test_the_reference_is_recorded_and_may_not_be_empty():

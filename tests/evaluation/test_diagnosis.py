@@ -24,7 +24,7 @@ SPREAD = {"posterior_mean_sentences": 64}
 
 
 def numbers(gain: float, **more):
-    return {"verdict": judge(gain, 0.01).sentence, "latent_dim": 16, "active_units": 0, "rate": 0.01} | more
+    return {"verdict": judge(gain, 0.01, 1000).sentence, "latent_dim": 16, "active_units": 0, "rate": 0.01} | more
 
 
 def said(found) -> str:
@@ -119,7 +119,9 @@ def test_a_refined_q_that_is_no_better_is_said_to_be_none():
 
 
 def test_an_undecided_state_blames_nobody():
-    found = diagnose({"verdict": judge(3.0, 2.0).sentence, "latent_dim": 4, "active_units": 1, "rate": 2.0} | STUCK)
+    found = diagnose(
+        {"verdict": judge(3.0, 2.0, 1000).sentence, "latent_dim": 4, "active_units": 1, "rate": 2.0} | STUCK
+    )
     assert (found.state, found.cause, found.advice) == ("undecided", None, ())
     assert found.headline.startswith("Undecided: ")
 

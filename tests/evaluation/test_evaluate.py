@@ -123,7 +123,7 @@ def test_a_deaf_decoder_is_collapsed_whatever_its_rate():
     model = deafen(alive(2))
     model.posterior.mean.weight.data *= 5
     model.posterior.log_variance.weight.data *= 5
-    values = evaluate(model, TOKENIZER, SENTENCES, samples=2)
+    values = evaluate(model, TOKENIZER, 2 * SENTENCES, samples=2)
     assert values["rate"] > 1
     assert values["active_units"] == 2
     assert values["listening"] == 0

@@ -29,7 +29,7 @@ from textvae.evaluation.verdict import LANGUAGE_MODEL, Verdict, judge
     ],
 )
 def test_the_verdict_rests_on_what_is_sure(gain, error, word):
-    found = judge(gain, error)
+    found = judge(gain, error, 1000)
     assert found.state == word
     said = found.sentence
     assert said.startswith(f"{word}: ")
@@ -39,17 +39,28 @@ def test_the_verdict_rests_on_what_is_sure(gain, error, word):
 
 @pytest.mark.parametrize(("error", "hardly"), [(0.1, True), (0.19, True), (0.21, False), (0.24, False)])
 def test_a_decoder_hardly_listens_only_if_surely_below_a_nat(error, hardly):
-    said = judge(0.6, error).sentence
+    said = judge(0.6, error, 1000).sentence
     assert said.startswith("partly: ")
     assert ("hardly listens" in said, "too few sentences" in said) == (hardly, not hardly)
 
 
 def test_no_verdict_is_given_on_an_undefined_gain():
-    assert judge(math.nan, math.nan).state == "undefined"
-    assert judge(5.0, math.nan).state == "undefined"
+    assert judge(math.nan, math.nan, 1000).state == "undefined"
+    assert judge(5.0, math.nan, 1000).state == "undefined"
 
 
-@pytest.mark.parametrize("verdict", [judge(0.0, 0.0), judge(1.5, 0.1), judge(math.nan, 0.0), LANGUAGE_MODEL])
+@pytest.mark.parametrize(
+    ("sentences", "word"), [(2, "undecided"), (9, "undecided"), (10, "alive"), (1000, "alive")]
+)
+def test_no_verdict_is_given_on_fewer_than_ten_sentences(sentences, word):
+    found = judge(5.0, 0.1, sentences)
+    assert found.state == word
+    assert (f"{sentences} sentences are too few" in found.sentence) == (word == "undecided")
+
+
+@pytest.mark.parametrize(
+    "verdict", [judge(0.0, 0.0, 99), judge(1.5, 0.1, 99), judge(math.nan, 0.0, 99), LANGUAGE_MODEL]
+)
 def test_a_result_file_keeps_the_verdict_as_a_sentence(verdict):
     assert Verdict.read(verdict.sentence) == verdict
 

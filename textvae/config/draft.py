@@ -24,6 +24,9 @@ __all__ = ["OPTIONS", "SECTIONS", "Draft"]
 SECTIONS = ("data", "model", "objective", "training", "first", "inherit")
 """Keys of a configuration whose values are mappings."""
 
+SAME = ("seed", "device", "threads")
+"""What all stages of a run share, unless a first stage sets its own."""
+
 OPTIONS = {
     "steps": "training.budget",
     "corpus": "data.corpus",
@@ -116,13 +119,20 @@ class Draft:
         optimiser are the same in both stages. What makes a remedy, its objective, posterior, prior and update
         rule, is that of the recipe: no other file or option sets it. Nor do options set the budget, or slots
         whose member either file chooses; `first.training.budget` and the like apply to the first stage only.
+        A first stage that is written out shares seed, device and threads, unless it sets its own.
         """
         given = self.values["first"]
         if not isinstance(given, Mapping):
             return None
         whose = self.whose(("first", "recipe"))
         own = {key: value for key, value in given.items() if key != "recipe"}
-        stage = self._on_recipe(given["recipe"]) if "recipe" in given else Draft()
+        if "recipe" in given:
+            stage = self._on_recipe(given["recipe"])
+        else:
+            stage = Draft()
+            for key in SAME:
+                if key in self.origin:
+                    stage.merge({key: self.values[key]}, self.origin[key])
         stage.merge(own, whose)
         return stage
 

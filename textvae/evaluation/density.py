@@ -5,8 +5,8 @@
 
 The first term is the information of z about the sentence, the second the cost of q(z) differing from the
 prior; that mismatch also harms a decoder fed with z from the prior. q(z) is the mixture over a reference set
-of N sentences and includes each sentence's own component, so the first term cannot exceed ln N. Above
-ln N − 4 it is `saturated`: it is underestimated, and the second term overestimated by the same amount.
+of N sentences and includes each sentence's own component, so the first term cannot exceed ln N. Near that cap,
+from about ln N − 4 on, it is `saturated`: it is underestimated, and the second term overestimated by as much.
 
 References
 ----------
@@ -30,14 +30,18 @@ from textvae.models.text_vae import TextVAE
 __all__ = ["from_prior", "information", "log_densities", "mismatch", "mutual_information", "saturated"]
 
 SATURATED = 4.0
-"""Within this many nats of ln N, an estimate of the mutual information mainly reflects its cap."""
+"""Nats below ln N from which on an estimate of the mutual information is taken for a lower bound."""
 PAIRED = 1000
 """Maximum number of sentences, the first of the split, whose z are compared by MMD."""
 
 
 def saturated(estimate: float, reference: int) -> bool:
-    """Whether a mutual information (nats) is too close to the cap ln N of its reference set to be reliable."""
-    return estimate > math.log(reference) - SATURATED
+    """Whether a mutual information (nats) is too close to the cap ln N of its reference set to be reliable.
+
+    z's own component is one of N, which hides about log(1 + (eᴵ − 1) / N) of I: too much where that is more than
+    4 nats below the cap of a large N, log(1 + e⁻⁴). One sentence tells nothing.
+    """
+    return reference < 2 or estimate > math.log1p(reference * math.exp(-SATURATED))
 
 
 def information(model: TextVAE, survey: Survey) -> dict[str, Any]:

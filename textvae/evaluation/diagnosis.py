@@ -233,14 +233,15 @@ def _rate(found: Numbers, state: State) -> str:
 
 
 def _information(found: Numbers) -> str | None:
-    told, cap = found.get("mutual_information"), found.get("mutual_information_cap")
-    elsewhere = found.get("marginal_kl")
-    if told is None or elsewhere is None or cap is None:
+    cap = found.get("mutual_information_cap")
+    if cap is None or found.get("mutual_information") is None or found.get("marginal_kl") is None:
         return None
     if found.get("mutual_information_saturated"):
-        how, paid = f"at least {told:.2f} nats (saturated: ln N is {cap:.2f})", f"at most {elsewhere:.2f}"
+        bounds, why = ("at least ", "at most "), f" (saturated: ln N is {cap:.2f})"
     else:
-        how, paid = f"{_with_error(found, 'mutual_information')} nats", _with_error(found, "marginal_kl")
+        bounds, why = ("", ""), ""
+    how = f"{bounds[0]}{_with_error(found, 'mutual_information')} nats{why}"
+    paid = f"{bounds[1]}{_with_error(found, 'marginal_kl')}"
     return (
         f"Of that rate, {how} are information about the sentence, and {paid} are the cost of q(z) not matching "
         "the prior."
@@ -253,7 +254,7 @@ def _words(found: Numbers) -> str | None:
         return None
     return (
         f"With the sentence's own z, {found['word_accuracy']:.1%} of the next words are predicted correctly, "
-        f"{100 * gap:.1f} percentage points more than with another sentence's; "
+        f"{100 * abs(gap):.1f} percentage points {'fewer' if gap < 0 else 'more'} than with another sentence's; "
         f"log p(x|z) changes by {gradient:.2f} nats per unit of z."
     )
 

@@ -121,7 +121,7 @@ def latent_use(model: TextVAE, sequences: Sequences, survey: Survey, seed: int) 
     if len(sequences) < 2:
         return values
     gain = mean_along("listening", listening(model, sequences, survey, seed), another(len(sequences), seed))
-    return {**values, **gain, "verdict": judge(gain["listening"], gain["listening_se"]).sentence}
+    return {**values, **gain, "verdict": judge(gain["listening"], gain["listening_se"], len(sequences)).sentence}
 
 
 def likelihood(nll: Tensor, samples: int, tokens: int, words: int) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,8 +18,13 @@ __all__ = ["against_the_truth", "exact_nll", "known_words"]
 def against_the_truth(
     nll: Tensor, sentences: Sequence[str], sequences: Sequences, tokenizer: Tokenizer, grammar: Grammar
 ) -> dict[str, Any]:
-    """The grammar's exact NLL of the scored sentences, and the model's excess over it, paired."""
-    if sequences.cut:
+    """The grammar's exact NLL of the scored sentences, and the model's excess over it, paired.
+
+    Nothing where sentences were cut, or where subwords have characters that they cannot spell: the grammar's
+    probability of such a sentence as it is tokenized is not known.
+    """
+    unspelt = known_words(tokenizer) is None and bool(np.isin(sequences.ids, tokenizer.unknown).any())
+    if sequences.cut or unspelt:
         return {}
     exact = exact_nll(sentences, tokenizer, grammar)
     return {"exact_nll": float(exact.mean()), **mean_with_error("excess_nll", nll.double() - exact)}
@@ -31,5 +37,5 @@ def exact_nll(sentences: Sequence[str], tokenizer: Tokenizer, grammar: Grammar) 
 
 
 def known_words(tokenizer: Tokenizer) -> frozenset[str] | None:
-    """The words that a word tokenizer distinguishes; None for subword tokenizers, which can spell any word."""
+    """The words that a word tokenizer distinguishes; None for subword tokenizers, which spell words."""
     return frozenset(tokenizer.vocabulary) if isinstance(tokenizer, WordTokenizer) else None

@@ -5,7 +5,8 @@
     surely G < 0.5        collapsed
     otherwise             undecided: too few sentences
 
-Surely is by two standard errors over sentences.
+Surely is by two standard errors over sentences, of which there must be ten: a standard error from fewer is itself
+too uncertain.
 """
 
 import math
@@ -17,6 +18,8 @@ __all__ = ["LANGUAGE_MODEL", "State", "Verdict", "judge"]
 State = Literal["alive", "partly", "collapsed", "undecided", "undefined", "language model"]
 
 PARTLY_FROM, COLLAPSED_BELOW, ALIVE_FROM = 0.1, 0.5, 1.0
+FEWEST = 10
+"""With fewer sentences than this, nothing is sure."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +46,16 @@ class Verdict:
 LANGUAGE_MODEL = Verdict("language model", "there is no z to listen to")
 
 
-def judge(gain: float, error: float) -> Verdict:
-    """Whether the decoder uses z, from the mean G in nats per sentence and its standard error."""
+def judge(gain: float, error: float, sentences: int) -> Verdict:
+    """Whether the decoder uses z, from the mean G in nats per sentence, its standard error, and their number."""
     found = f"another sentence's z costs {gain:.2f} ± {error:.2f} nats per sentence more than its own"
     surely, at_most = gain - 2 * error, gain + 2 * error
     if math.isnan(surely):
         return Verdict("undefined", found)
+    if sentences < FEWEST:
+        return Verdict(
+            "undecided", f"{found}; {sentences} sentences are too few for a verdict, which takes {FEWEST}"
+        )
     if surely < PARTLY_FROM and at_most >= COLLAPSED_BELOW:
         return Verdict("undecided", f"{found}; too few sentences to tell whether the decoder listens to z")
     if surely < PARTLY_FROM:

@@ -108,7 +108,13 @@ def read_study(path: Path) -> Study:
     listed = said.get("remedies")
     remedies = {"remedies": _remedies(listed, path)} if isinstance(listed, list) else {}
     study = _checked(Study, said, str(path), **remedies)
-    for key, values in (("seeds", study.seeds), ("corpora", study.corpora)):
+    lists: dict[str, Sequence[object]] = {
+        "seeds": study.seeds,
+        "corpora": study.corpora,
+        "metrics": study.metrics,
+        "evaluate: splits": study.evaluate.splits,
+    }
+    for key, values in lists.items():
         _refuse_twice(f"{path}: {key}", values)
     if "seed" in study.settings:
         raise ConfigError(f"{path}: settings: seed: the runs' seeds are given by seeds; leave it out here")
@@ -142,6 +148,8 @@ def _remedy(entry: Any, whose: str) -> Remedy:
     if len(set(lengths.values())) > 1:
         said = ", ".join(f"{key} has {length}" for key, length in lengths.items())
         raise ConfigError(f"{whose}: strengths: all keys need the same number of values, but {said}")
+    if remedy.strengths:
+        _refuse_twice(f"{whose}: strengths", [", ".join(map(str, step.values())) for step in remedy.steps])
     if not re.fullmatch(r"\w[\w.+-]*", remedy.label):
         raise ConfigError(
             f"{whose}: name: {remedy.label!r} becomes a folder name; use only letters, digits and _ . + -"

@@ -18,8 +18,9 @@ What a YAML file may hold, and `--section.key VALUE` may set; `textvae settings`
 as `"10 epochs"`. A slot is a mapping of a `kind` and its arguments, such as `{kind: linear, steps: 10 epochs}`.
 
 Whatever the objective, the best weights are those with the highest ELBO on valid, at weight 1, of one z a sentence
-(without a rate, the lowest distortion), and decay and stopping follow it. It counts only once all schedules have
-settled: from the step where they reach their last value on, and of a controller from its step `settles` on.
+(without a rate, the lowest distortion), and decay and stopping follow it. It counts only once the schedules of the
+weights and the penalty have settled: from the step where they reach their last value on, and of a controller from
+its step `settles` on.
 """
 
 

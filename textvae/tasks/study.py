@@ -1,8 +1,8 @@
 """`textvae study`: every run of a study, each in its own processes and folder."""
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from contextlib import closing
-from functools import partial
+from contextlib import closing, suppress
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,8 @@ from textvae.config import Config, changed_keys
 from textvae.config.recipes import resolve
 from textvae.console.output import remark
 from textvae.console.progress import StudyDisplay
-from textvae.data.corpora import open_corpus
-from textvae.errors import ConfigError, RunError, TextvaeError, counted, did_you_mean
+from textvae.data.corpora import Corpus, open_corpus
+from textvae.errors import ConfigError, DataError, RunError, TextvaeError, counted, did_you_mean
 from textvae.evaluation.evaluate import NUMBERS
 from textvae.files import write_atomically
 from textvae.runs import Run
@@ -24,6 +24,7 @@ from textvae.studies.jobs import Job, job_of, log_of
 from textvae.studies.launchers import Launcher, LauncherName, launcher_named
 from textvae.studies.manifest import Manifest, Record, StudyDirectory
 from textvae.studies.study import Study, read_study
+from textvae.tasks.environment import require_same_sentences
 
 __all__ = ["study"]
 
@@ -95,14 +96,15 @@ def _elsewhere(cells: Iterable[Cell], out: Path, launcher: LauncherName) -> Iter
     Devices must be available on this machine only if the runs are launched on it.
     """
     seen: set[Hashable] = set()
+    opened = cache(lambda name, column: open_corpus(name, column=column))
     for cell in cells:
         data, name, training = cell.config.data, cell.config.device, cell.config.training
         checks: dict[Hashable, Callable[[], object]] = {
-            (data.corpus, data.column): partial(open_corpus, data.corpus, column=data.column),
+            (data.corpus, data.column): partial(opened, data.corpus, data.column),
             (name, training.precision, training.graphs): partial(
                 _refuse_device, cell.config, here=launcher == "local"
             ),
-            cell.path: partial(_refuse_other_settings, Run(out / cell.path), cell),
+            cell.path: partial(_refuse_other, Run(out / cell.path), cell, opened),
         }
         for key, check in checks.items():
             try:
@@ -117,10 +119,16 @@ def _refuse_device(config: Config, *, here: bool) -> None:
     builder.refuse_device(config, builder.device(config.device, "device", here=here), ".".join)
 
 
-def _refuse_other_settings(run: Run, cell: Cell) -> None:
-    changed = changed_keys(run.config, cell.config) if run.exists() else []
+def _refuse_other(run: Run, cell: Cell, opened: Callable[[str, str | None], Corpus]) -> None:
+    """Raise if there is a run of these settings that was made with others, or of other sentences."""
+    if not run.exists():
+        return
+    changed = changed_keys(run.config, cell.config)
     if changed:
         raise RunError(f"{run.path}: was made with other settings of {', '.join(changed)}; choose another --out")
+    data = cell.config.data
+    with suppress(DataError):  # which is told of the corpus, once
+        require_same_sentences(run, cell.config, opened(data.corpus, data.column), "choose another --out")
 
 
 def _prepare(out: Path, asked: Study, file: Path, cells: Iterable[Cell]) -> None:

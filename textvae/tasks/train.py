@@ -1,5 +1,6 @@
 """`textvae train`: train a run directory from settings, or resume an interrupted one."""
 
+import copy
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from textvae.tasks.assembly import assemble, encoded, own_tokenizer, save_once
 from textvae.tasks.environment import continued, describe, require_same_sentences
 from textvae.tasks.showcase import showcase, write
 from textvae.training import graphs
+from textvae.training.checkpoints import load_best
 from textvae.training.metrics import record_settings
 from textvae.training.plan import Progress
 from textvae.training.processes import Processes
@@ -144,6 +146,7 @@ def _train(run: Run, config: Config, corpus: Corpus, processes: Processes, first
     save_once(tokenizer, run)
     begun = load(first.path) if first else None
     trainer = assemble(run, config, corpus, tokenizer, sequences, processes, begun)
+    refuse_without_best(run, trainer)
     if nothing_left(run, trainer):
         more = "valid had stopped improving" if trainer.progress.stopped else "to continue, give a larger --steps"
         remark(f"{run.path}: trained already, {trainer.progress.step} steps; {more}")
@@ -182,12 +185,20 @@ def nothing_left(run: Run, trainer: Trainer) -> bool:
     Raises
     ------
     RunError
-        If it has not, and is beyond its budget.
+        If it has not, and cannot end at its budget as a run of as many steps would: it has been there already.
     """
-    start, done = trainer.progress.step, run.status == "done"
-    if not done and start > trainer.plan.budget:
-        raise RunError(f"{run.path}: has {start} steps already; to end it there, give --steps {start}")
-    return done and (start >= trainer.plan.budget or trainer.progress.stopped)
+    start, budget, done = trainer.progress.step, trainer.plan.budget, run.status == "done"
+    # A run killed at the end of its own budget was validated there; one that ends sooner than planned was not.
+    its_own = builder.in_steps(run.config.training.budget, trainer.stream.batches_per_epoch)
+    if start and not done and (start > budget or start == budget != its_own):
+        raise RunError(f"{run.path}: has {start} steps already; to end it, give --steps {start + 1} or more")
+    return done and (start >= budget or trainer.progress.stopped)
+
+
+def refuse_without_best(run: Run, trainer: Trainer) -> None:
+    """Raise if the best weights that a checkpoint tells of are lost: it would go on and end without them."""
+    if trainer.progress.best_step is not None:
+        load_best(run, copy.deepcopy(trainer.objective.model))
 
 
 def announce(run: Run, trainer: Trainer) -> None:
@@ -235,7 +246,9 @@ def refuse_without_checkpoint(run: Run) -> None:
 
     A run of no steps has none to lose.
     """
-    if run.status == "done" and not run.checkpoint.exists() and run.config.training.budget != 0:
+    if run.status != "done" or run.checkpoint.exists():
+        return
+    if builder.in_steps(run.config.training.budget, 1) > 0:
         raise RunError(
             f"{run.path}: trained already, and {run.checkpoint.name} is missing, so it cannot go on; use it "
             "as it is, or train into another --run"

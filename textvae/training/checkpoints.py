@@ -69,9 +69,8 @@ def load_checkpoint(run: Run) -> dict[str, Any]:
     try:
         state: dict[str, Any] = torch.load(run.checkpoint, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError, KeyError):
-        raise RunError(
-            f"{run.checkpoint}: damaged checkpoint; delete it to start over, or train into another --run"
-        ) from None
+        over = "" if run.status == "done" else "delete it to start over, or "
+        raise RunError(f"{run.checkpoint}: damaged checkpoint; {over}train into another --run") from None
     return state
 
 

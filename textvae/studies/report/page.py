@@ -33,7 +33,7 @@ HOW = (
     "Nats per sentence unless stated; EOS counted. Mean ± standard error over seeds (s.e. = s.d. / √n); beneath it "
     "the standard deviation over seeds (s.d.). A row of one seed has neither. K is the number of samples behind an "
     "importance-weighted estimate, N the reference set of a mutual information, which cannot exceed ln N: ≥ marks "
-    "one that is saturated, within 4 nats of ln N in some seed. A language model’s likelihood is exact. — means "
+    "one that is saturated, too close to ln N in some seed. A language model’s likelihood is exact. — means "
     "that the run has no such number."
 )
 AT_RATE = (

@@ -51,18 +51,23 @@ class Listening(Part):
 
     def measure(self, subject: Subject) -> dict[str, Any]:
         model, sequences, found = subject.vae.model, subject.sequences, subject.survey
-        other = another(len(sequences), subject.seed)
-        borrowed = found.z[other]
         prior = from_prior(model, found.z, subject.seed)
-        right, wrong = words_right(model, sequences, found.z), words_right(model, sequences, borrowed)
-        words = found.tokens.double().mean()
-        return {
+        right, words = words_right(model, sequences, found.z), found.tokens.double().mean()
+        numbers = {
             **mean_with_error("distortion_own_z", found.distortion),
             **mean_with_error("distortion_prior_z", distortion_under(model, sequences, prior)),
-            **mean_along("distortion_shuffled_z", distortion_under(model, sequences, borrowed), other),
             "word_accuracy": float(right.double().mean() / words),
-            **mean_along("word_accuracy_gap", (right - wrong).double() / words, other),
             **mean_with_error("gradient_norm", gradient_norms(model, sequences, found.z)),
+        }
+        if len(sequences) < 2:
+            return numbers
+        other = another(len(sequences), subject.seed)
+        borrowed = found.z[other]
+        fewer = (right - words_right(model, sequences, borrowed)).double() / words
+        return {
+            **numbers,
+            **mean_along("distortion_shuffled_z", distortion_under(model, sequences, borrowed), other),
+            **mean_along("word_accuracy_gap", fewer, other),
         }
 
 

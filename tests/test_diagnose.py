@@ -71,6 +71,19 @@ def test_a_run_that_may_be_judged_too_early_is_said_to_be(own_vae_run, elbos, sa
     assert diagnose.unfinished(run) == "its training is interrupted"
 
 
+def test_best_weights_from_before_the_rate_rose_are_said_to_be(own_vae_run):
+    run = Run(own_vae_run)
+    rows = [
+        {"step": step, "split": "valid", "elbo": elbo, "rate": rate}
+        for step, elbo, rate in ((20, -40.0, 1.0), (40, -35.0, 1.85), (120, -36.0, 8.24))
+    ]
+    run.metrics.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    assert diagnose.unfinished(run) == (
+        "its weights, the best on valid by −ELBO, are those of step 40, at a rate of 1.85 nats, which had risen to "
+        "8.24 at step 120"
+    )
+
+
 def test_a_page_begins_with_why_it_may_be_too_early(own_vae_run):
     found = Diagnosis("alive", "Alive: it is.", None, ("A finding.",), ())
     text = diagnose.page("run", "valid", 3, found, {}, "it was validated once")

@@ -144,6 +144,12 @@ def test_weights_of_another_shape(own_vae_run):
     assert "do not fit config.yaml" in refused_by_all(own_vae_run)
 
 
+def test_rows_that_are_no_rows(own_vae_run):
+    Run(own_vae_run).metrics.write_text("[1]\n", "utf-8")
+    with pytest.raises(RunError, match=r"metrics.jsonl: damaged; move it away"):
+        Run(own_vae_run).rows()
+
+
 def test_weights_that_are_not_there(own_vae_run):
     (own_vae_run / "best.safetensors").unlink()
     assert "has lost its trained weights (best.safetensors); delete its directory" in refused_by_all(own_vae_run)

@@ -364,6 +364,31 @@ def test_an_interrupted_run_is_not_given_fewer_steps_than_it_has(own_vae_run):
     assert "done at step 250" in worked(*command, 250).err
 
 
+def test_an_interrupted_run_does_not_end_where_it_was_not_validated(own_vae_run):
+    file = own_vae_run / "config.yaml"
+    file.write_text(file.read_text("utf-8").replace("budget: 250", "budget: 400"), "utf-8")
+    (own_vae_run / "status").write_text("interrupted\n")
+    command = ("train", file, "--run", own_vae_run, "--steps")
+    assert "has 250 steps already; to end it, give --steps 251 or more" in refused(*command, 250, code=1)
+    worked(*command, 251)
+    assert [row["step"] for row in Run(own_vae_run).rows() if row["split"] == "valid"][-1] == 251
+
+
+def test_a_run_that_has_lost_its_best_weights_is_not_trained_on(own_vae_run):
+    command = ("train", own_vae_run / "config.yaml", "--run", own_vae_run, "--steps", 260)
+    (own_vae_run / "best.safetensors").write_bytes(b"")
+    assert "best.safetensors: damaged weights" in refused(*command, code=1)
+    (own_vae_run / "best.safetensors").unlink()
+    assert "has lost its trained weights" in refused(*command, code=1)
+    assert Run(own_vae_run).rows()[-1]["step"] == 250
+
+
+def test_a_run_of_no_epochs_is_finished_whenever_it_is_trained_again(corpus, tmp_path):
+    for _ in range(2):
+        train(["grammar"], {"corpus": str(corpus), "training.budget": "0 epochs"}, tmp_path / "none")
+    assert Run(tmp_path / "none").status == "done"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(number, corpus, tmp_path):

@@ -9,11 +9,11 @@ from helpers import SIZES, alive, deafen, tiny
 
 from textvae.data.batches import encode
 from textvae.data.grammar import Grammar
-from textvae.data.tokenizers import WordTokenizer, train_tokenizer
+from textvae.data.tokenizers import CharTokenizer, WordTokenizer, train_tokenizer
 from textvae.errors import ConfigError
 from textvae.evaluation.estimators import Survey, importance_weighted_nll
 from textvae.evaluation.evaluate import KEYS, evaluate
-from textvae.evaluation.exact import exact_nll
+from textvae.evaluation.exact import against_the_truth, exact_nll
 from textvae.evaluation.noise import SentenceNoise
 
 TOKENIZER = WordTokenizer(["a", "b", "c"])
@@ -204,6 +204,14 @@ def test_exact_nll_belongs_to_the_tokens_that_were_scored():
     assert nll.tolist() == pytest.approx(expected)
     wide = exact_nll(["a c"], TOKENIZER, GRAMMAR)
     assert wide[0] == pytest.approx(-GRAMMAR.log_prob("a c"))
+
+
+@pytest.mark.parametrize("letters", ["ab", "abc"])
+def test_sentences_that_characters_cannot_spell_have_no_exact_nll(letters):
+    tokenizer = CharTokenizer.train([" ".join(letters)])
+    sequences = encode(["a b", "a b c"], tokenizer)
+    found = against_the_truth(torch.ones(2), ["a b", "a b c"], sequences, tokenizer, GRAMMAR)
+    assert set(found) == (set(TRUTH) if "c" in letters else set())
 
 
 def test_cut_sentences_have_no_exact_nll():

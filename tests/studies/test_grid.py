@@ -167,6 +167,24 @@ def test_a_cell_is_told_where_its_first_stage_lies_and_the_stage_trains_alone(tm
     assert only[:2] == ("train", str(tmp_path / f"{stage.path}.yaml"))
 
 
+def test_a_first_stage_that_is_written_out_has_the_seed_of_its_run(tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text(
+        "first: {data: {corpus: grammar}, model: {latent_dim: 3}, training: {budget: 6}}\n"
+        "inherit: {decoder: decoder}\n",
+        "utf-8",
+    )
+    text = "corpora: [grammar]\nseeds: [0, 1]\nremedies: [own.yaml]\n"
+    text += (
+        "settings: {training.budget: 6, model: {latent_dim: 3, decoder: {embedding_dim: 256, hidden_dim: 256}}}\n"
+    )
+    cells, problems = grid(tmp_path, text)
+    assert not problems
+    for cell in (cell for cell in cells if not cell.stage):
+        assert cell.config.first is not None
+        assert cell.config.first.seed == cell.seed
+        assert completed(job(cell, tmp_path, text).commands[0]) == cell.config.plain()
+
+
 def test_what_all_first_stages_are_told_reaches_them_alone(tmp_path: Path) -> None:
     text = SHARING + "  first.training.budget: 6\n"
     cells, problems = grid(tmp_path, text.replace("  - {remedy: lm_start}", "  - vanilla"))

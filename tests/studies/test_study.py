@@ -45,6 +45,12 @@ def test_strengths_that_change_together_are_one_row_each(tmp_path: Path) -> None
         (SMALLEST + "seeds: [1.0]", "mine.yaml: seeds: must be a whole number"),
         (SMALLEST + "seeds: [-1]", "mine.yaml: seeds: must be at least 0, not -1"),
         (SMALLEST + "seeds: [0, 1, 0]", "mine.yaml: seeds: 0 is given twice"),
+        (SMALLEST + "metrics: [rate, rate]", "mine.yaml: metrics: rate is given twice"),
+        (SMALLEST + "evaluate: {splits: [valid, valid]}", "mine.yaml: evaluate: splits: valid is given twice"),
+        (
+            "corpora: [grammar]\nremedies: [{remedy: beta, strengths: {objective.weight.value: [0.1, 0.1]}}]",
+            "mine.yaml: remedies, entry 1: strengths: 0.1 is given twice",
+        ),
         (SMALLEST + "settings: {seed: 3}", "mine.yaml: settings: seed: the runs' seeds are given by seeds"),
         ("corpora: [ptb, ptb]\nremedies: [lm]", "mine.yaml: corpora: ptb is given twice"),
         (SMALLEST + "evaluate: {sample: 3}", "mine.yaml: evaluate.sample: unknown key (did you mean samples?)"),

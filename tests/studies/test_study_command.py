@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -100,6 +101,19 @@ def test_a_precision_that_a_device_lacks_is_told_before_anything_starts(tmp_path
     done = textvae("study", file, "--out", tmp_path / "out")
     assert done.code == 2
     assert "tiny/lm/seed-0: training.precision: bf16 needs a CUDA device" in done.err
+
+
+def test_a_study_whose_sentences_have_changed_is_told_before_anything_starts(tmp_path: Path, corpus: Path) -> None:
+    own = Path(shutil.copytree(corpus, tmp_path / "text"))
+    file = write(tmp_path, own, remedies=["lm"], seeds=[0])
+    worked("study", file, "--out", tmp_path / "out")
+    file = write(tmp_path, own, remedies=["lm"], seeds=[0, 1])
+    with (own / "train.txt").open("a", encoding="utf-8") as text:
+        text.write("a dog saw the moon\n")
+    done = textvae("study", file, "--out", tmp_path / "out")
+    assert done.code == 2
+    assert "have changed since training; choose another --out" in done.err
+    assert not list((tmp_path / "out").rglob("seed-1"))
 
 
 def test_a_study_that_was_killed_before_its_first_file_begins_again(tmp_path: Path, corpus: Path) -> None:

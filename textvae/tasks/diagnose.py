@@ -67,17 +67,28 @@ def diagnose_run(
     return text
 
 
+RISEN = 1.0
+"""Nats by which a rate above that of the best weights says that training had not yet made up for it."""
+
+
 def unfinished(run: Run) -> str | None:
     """Why a longer training might come out otherwise; None if valid had stopped improving."""
     if run.status != "done":
         return f"its training is {run.status or 'waiting'}"
     if why := unselected(run):
         return why
-    elbos = [row["elbo"] for row in run.rows() if row["split"] == "valid" and row.get("elbo") is not None]
-    if len(elbos) < 2:
-        return "it was validated once" if elbos else None
-    best, before = elbos[-1], max(elbos[:-1])
-    return f"−ELBO on valid still fell at its end, from {-before:.2f} to {-best:.2f}" if best > before else None
+    rows = [row for row in run.rows() if row["split"] == "valid" and row.get("elbo") is not None]
+    if len(rows) < 2:
+        return "it was validated once" if rows else None
+    last, before = rows[-1], max(rows[:-1], key=lambda row: float(row["elbo"]))
+    if last["elbo"] > before["elbo"]:
+        return f"−ELBO on valid still fell at its end, from {-before['elbo']:.2f} to {-last['elbo']:.2f}"
+    if last.get("rate", 0.0) - before.get("rate", 0.0) >= RISEN:
+        return (
+            f"its weights, the best on valid by −ELBO, are those of step {before['step']}, at a rate of "
+            f"{before['rate']:.2f} nats, which had risen to {last['rate']:.2f} at step {last['step']}"
+        )
+    return None
 
 
 def page(

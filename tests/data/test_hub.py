@@ -134,6 +134,16 @@ def test_the_text_column(tmp_path: Path) -> None:
     assert set(open_corpus(str(path), column="review")["train"]) <= {"a b", "c d", "e f"}
 
 
+def test_a_column_of_several_types_and_a_table_without_rows(tmp_path: Path) -> None:
+    mixed = tmp_path / "a.jsonl"
+    mixed.write_text('{"text": "a b"}\n{"text": 3}\n', "utf-8")
+    said = refusal(mixed)
+    assert "column text holds nested values, or values of several types, not text" in said
+    assert said.endswith("none of its columns holds text alone")
+    (tmp_path / "b.csv").write_text("text\n", "utf-8")
+    assert "b.csv has no rows; it needs at least one" in refusal(tmp_path / "b.csv")
+
+
 @pytest.mark.parametrize("suffix", TABLE_SUFFIXES)
 def test_damaged_and_empty_tables(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"a{suffix}"

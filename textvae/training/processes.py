@@ -9,7 +9,8 @@ distributed version. Every process draws the noise of the whole batch, from gene
 
 The loss is the same in all processes, and the mean of their gradients is the gradient of that loss
 (`training.share`). Two processes equal one up to rounding; with dropout inside a split module, whose masks
-depend on the process, they are equal in distribution.
+depend on the process, they are equal in distribution. In a direction without a gradient, such as that of a feature
+that is the same for every sentence under batch normalisation, Adam makes of rounding steps as large as all others.
 """
 
 import atexit

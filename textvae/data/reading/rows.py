@@ -68,15 +68,16 @@ def _full(column: Column, where: str) -> NDArray[np.int64]:
 
 def choose_column(rows: Any, column: str | None, where: str) -> str:
     """The text column: `column` if given, else `text` or `sentence`."""
-    names = [name for name in rows.column_names if _is_text(rows, name)] or list(rows.column_names)
+    names = [name for name in rows.column_names if _is_text(rows, name)]
+    advice = f"{SET} {', '.join(names)}" if names else "none of its columns holds text alone"
     wanted = (column,) if column else TEXT_COLUMNS
     found = next((name for name in wanted if name in rows.column_names), None)
     if found is None:
         asked = f"`{column}`" if column else "`text` or `sentence`"
-        raise DataError(f"{where} has no column {asked}; {SET} {', '.join(names)}")
+        raise DataError(f"{where} has no column {asked}; {advice}")
     if not _is_text(rows, found):
-        kind = getattr(rows.features[found], "dtype", "a nested value")
-        raise DataError(f"{where}: column {found} holds {kind}, not text; {SET} {', '.join(names)}")
+        kind = getattr(rows.features[found], "dtype", "nested values, or values of several types")
+        raise DataError(f"{where}: column {found} holds {kind}, not text; {advice}")
     return found
 
 

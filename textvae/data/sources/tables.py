@@ -41,13 +41,15 @@ def _load(paths: Sequence[Path]) -> Any:
     try:
         # The errors of `datasets` do not say that a file is empty.
         if not any(path.stat().st_size for path in paths):
-            raise DataError(f"{paths[0]} is empty; give it a header and at least one row")
+            raise DataError(f"{paths[0]} is empty; it needs at least one row")
         options = _all_text(paths) if reader == "csv" else {}
         with quiet():
             return load_dataset(reader, data_files={"train": files}, split="train", **options)
     except DataError:
         raise
     except Exception as error:  # the readers raise exceptions of many types
+        if "corresponds to no data" in str(error):
+            raise DataError(f"{paths[0]} has no rows; it needs at least one") from None
         raise DataError(f"{paths[0]} cannot be read as {reader}: {cause(error)}") from error
 
 

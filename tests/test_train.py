@@ -379,7 +379,7 @@ def test_a_run_that_has_lost_its_best_weights_is_not_trained_on(own_vae_run):
     (own_vae_run / "best.safetensors").write_bytes(b"")
     assert "best.safetensors: damaged weights" in refused(*command, code=1)
     (own_vae_run / "best.safetensors").unlink()
-    assert "has lost its trained weights" in refused(*command, code=1)
+    assert "has lost best.safetensors, the weights of step" in refused(*command, code=1)
     assert Run(own_vae_run).rows()[-1]["step"] == 250
 
 

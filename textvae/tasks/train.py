@@ -197,8 +197,12 @@ def nothing_left(run: Run, trainer: Trainer) -> bool:
 
 def refuse_without_best(run: Run, trainer: Trainer) -> None:
     """Raise if the best weights that a checkpoint tells of are lost: it would go on and end without them."""
-    if trainer.progress.best_step is not None:
-        load_best(run, copy.deepcopy(trainer.objective.model))
+    step = trainer.progress.best_step
+    if step is None:
+        return
+    if not run.best.exists():
+        raise RunError(f"{run.path}: has lost {run.best.name}, the weights of step {step}; train another --run")
+    load_best(run, copy.deepcopy(trainer.objective.model))
 
 
 def announce(run: Run, trainer: Trainer) -> None:
